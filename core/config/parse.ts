@@ -1,0 +1,94 @@
+import { type Document, isMap, LineCounter, parseDocument } from 'yaml';
+import type { z } from 'zod';
+import { ConfigError, type ConfigIssue } from '../errors.ts';
+import { type MigrationConfig, migrationConfigSchema } from './schema.ts';
+
+/** Environment variables by name. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Reads the text of `migration.yaml`.
+ * @param sourceName the file's name, for messages
+ * @throws ConfigError with every fault: its path, line and what would be right
+ */
+export function parseMigrationConfig(text: string, sourceName: string, env: Environment): MigrationConfig {
+  return parseYamlAs(migrationConfigSchema, text, sourceName, env);
+}
+
+/** The same for any other YAML file that has a schema (filter rules, indexes). */
+export function parseYamlAs<S extends z.ZodType>(
+  schema: S,
+  text: string,
+  sourceName: string,
+  env: Environment,
+): z.output<S> {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  if (document.errors.length > 0) {
+    throw new ConfigError(
+      sourceName,
+      document.errors.map((error) => ({
+        path: '(yaml)',
+        message: error.message.split('\n')[0] ?? 'not YAML',
+        line: lines.linePos(error.pos[0]).line,
+      })),
+    );
+  }
+  const issues: ConfigIssue[] = [];
+  const value = substitute(document.toJS() ?? {}, [], env, (path, message) =>
+    issues.push({ path: path.join('.'), message, line: lineOf(document, lines, path) }),
+  );
+  const result = schema.safeParse(value);
+  if (!result.success) {
+    for (const issue of result.error.issues) issues.push(...toConfigIssues(issue, document, lines));
+  }
+  if (issues.length > 0) throw new ConfigError(sourceName, issues);
+  return result.data as z.output<S>;
+}
+
+function toConfigIssues(issue: z.core.$ZodIssue, document: Document, lines: LineCounter): ConfigIssue[] {
+  const path = issue.path.map(String);
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({
+      path: [...path, key].join('.'),
+      message: 'unknown key',
+      line: lineOf(document, lines, [...path, key]),
+    }));
+  }
+  return [{ path: path.join('.') || '(file)', message: issue.message, line: lineOf(document, lines, path) }];
+}
+
+/** The line of a path; of its nearest existing parent where the path itself is missing. */
+function lineOf(document: Document, lines: LineCounter, path: readonly string[]): number | undefined {
+  for (let length = path.length; length > 0; length--) {
+    const parent = length === 1 ? document.contents : document.getIn(path.slice(0, length - 1), true);
+    if (!isMap(parent)) continue;
+    const pair = parent.items.find((item) => String((item.key as { value?: unknown }).value) === path[length - 1]);
+    const range = (pair?.key as { range?: [number, number, number] } | undefined)?.range;
+    if (range) return lines.linePos(range[0]).line;
+  }
+  return undefined;
+}
+
+/** Replaces `${NAME}` in every string. A missing variable is a fault, never an empty text. */
+function substitute(
+  value: unknown,
+  path: readonly string[],
+  env: Environment,
+  fault: (path: readonly string[], message: string) => void,
+): unknown {
+  if (typeof value === 'string') {
+    return value.replace(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (whole, name: string) => {
+      const found = env[name];
+      if (found === undefined) fault(path, `the environment variable ${name} is not set`);
+      return found ?? whole;
+    });
+  }
+  if (Array.isArray(value)) return value.map((item, index) => substitute(item, [...path, String(index)], env, fault));
+  if (typeof value === 'object' && value !== null) {
+    return Object.fromEntries(
+      Object.entries(value).map(([key, item]) => [key, substitute(item, [...path, key], env, fault)]),
+    );
+  }
+  return value;
+}

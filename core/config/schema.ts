@@ -1,0 +1,178 @@
+/**
+ * The shape of `config/migration.yaml`. Unknown keys are errors; everything but the contact points has a default.
+ * Strings may hold `${ENV}`; secrets may also be references (`file:PATH`, `secretsmanager:NAME`).
+ */
+import { z } from 'zod';
+import { Consistency, type ConsistencyName } from '../model/cql-request.ts';
+
+const consistencyNames = Object.keys(Consistency) as [ConsistencyName, ...ConsistencyName[]];
+const consistency = z.enum(consistencyNames);
+const port = z.int().min(1).max(65535);
+const milliseconds = z.int().min(0).max(86_400_000);
+
+/** The phases, in the order of a migration. */
+export const phases = ['origin-only', 'dual-async', 'dual-sync', 'target-primary', 'target-only'] as const;
+export type Phase = (typeof phases)[number];
+
+const auth = z.union([
+  z.strictObject({
+    username: z.string().min(1).describe('User name'),
+    password: z.string().describe('Password, or ${ENV}, file:PATH or secretsmanager:NAME'),
+  }),
+  z.strictObject({
+    secret: z.string().startsWith('secretsmanager:').describe('A secret of the form {"username","password"}'),
+  }),
+]);
+
+const tls = z
+  .strictObject({
+    enabled: z.boolean().default(false),
+    caFile: z.string().nullable().default(null),
+    certFile: z.string().nullable().default(null),
+    keyFile: z.string().nullable().default(null),
+    verifyHostname: z.boolean().default(true),
+  })
+  .prefault({});
+
+const retry = z
+  .strictObject({
+    maxAttempts: z.int().min(1).max(20).default(3),
+    minDelayMs: milliseconds.default(100),
+    maxDelayMs: milliseconds.default(10_000),
+    on: z.array(z.enum(['timeout', 'unavailable', 'overloaded'])).default(['timeout', 'unavailable', 'overloaded']),
+  })
+  .prefault({});
+
+const clusterShape = {
+  kind: z.enum(['cassandra', 'scylla', 'astra', 'keyspaces']).default('cassandra'),
+  contactPoints: z.array(z.string().min(1)).min(1).describe('Host names or addresses, without ports'),
+  port: port.default(9042),
+  localDatacenter: z.string().min(1).default('dc1'),
+  auth: auth.nullable().default(null).describe('null for clusters without authentication'),
+  tls,
+  secureConnectBundle: z.string().nullable().default(null),
+  consistency: z
+    .strictObject({
+      read: consistency.default('LOCAL_QUORUM'),
+      write: consistency.default('LOCAL_QUORUM'),
+      serial: z.enum(['SERIAL', 'LOCAL_SERIAL']).default('LOCAL_SERIAL'),
+    })
+    .prefault({}),
+  connectionsPerHost: z.int().min(1).max(64).default(4),
+  connectTimeoutMs: milliseconds.default(5000),
+  requestTimeoutMs: milliseconds.default(10_000),
+  retry,
+  addressMap: z.record(z.string(), z.string()).default({}).describe('advertised address -> reachable address'),
+};
+
+const cluster = z.strictObject(clusterShape);
+
+const ledger = z
+  .discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('s3'), bucket: z.string().min(3), prefix: z.string().default('ledger/') }),
+    z.strictObject({ kind: z.literal('file'), path: z.string().min(1) }),
+  ])
+  .prefault({ kind: 'file', path: '.ringshift/ledger' });
+
+const proxy = z
+  .strictObject({
+    listen: z.strictObject({ host: z.string().default('0.0.0.0'), port: port.default(9042) }).prefault({}),
+    admin: z
+      .strictObject({
+        host: z.string().default('127.0.0.1'),
+        port: port.default(8080),
+        token: z.string().min(16).nullable().default(null).describe('Needed for writes; null closes them'),
+      })
+      .prefault({}),
+    instance: z.string().min(1).nullable().default(null).describe('Name in the ledger; default: the host name'),
+    initialPhase: z.enum(phases).default('origin-only'),
+    dualSync: z.enum(['strict', 'lenient']).default('strict'),
+    shadowTimeoutMs: milliseconds.default(5000),
+    ddl: z.enum(['both', 'primary', 'refuse']).default('both'),
+    onLedgerLoss: z.enum(['keep', 'stop']).default('keep'),
+    targetConsistency: z.partialRecord(consistency, consistency).default({}),
+    clocks: z.strictObject({ warnSkewMs: milliseconds.default(50), maxSkewMs: milliseconds.default(500) }).prefault({}),
+    filterRules: z.string().nullable().default(null).describe('Path of filter-rules.yaml, relative to this file'),
+    maxClients: z.int().min(1).max(100_000).default(5000),
+  })
+  .prefault({});
+
+const failedWrites = z
+  .strictObject({
+    kind: z.literal('sqs').default('sqs'),
+    queueUrl: z.string().nullable().default(null).describe('null: failed writes stay in the journal'),
+    journalDir: z.string().default('.ringshift/journal'),
+    retryIntervalSecs: z.int().min(1).max(3600).default(60),
+    maxAttempts: z.int().min(1).max(100).default(3),
+    batchSize: z.int().min(1).max(1000).default(100),
+  })
+  .prefault({});
+
+const bulkLoad = z
+  .strictObject({
+    targetWriteMBps: z.number().positive().max(100_000).default(40),
+    tombstones: z.enum(['none', 'recent', 'all']).default('recent'),
+    indexes: z.enum(['rebuild', 'skip']).default('rebuild'),
+    consistency: consistency.default('LOCAL_QUORUM'),
+    memoryBudgetMB: z.int().min(64).max(10_240).default(512),
+    rangeMB: z.int().min(1).max(65_536).default(1024).describe('SSTable bytes of one range'),
+    maxConcurrency: z.int().min(1).max(1000).default(8),
+  })
+  .prefault({});
+
+const validation = z
+  .strictObject({
+    originReadMBps: z.number().positive().max(100_000).default(20),
+    quietHours: z.string().nullable().default(null),
+    samplePercent: z.number().gt(0).max(100).default(100),
+    compareWriteTime: z.boolean().default(true),
+    settleMs: milliseconds.default(10_000),
+    rangesPerTable: z.int().min(1).max(100_000).default(64),
+    maxConcurrency: z.int().min(1).max(1000).default(8),
+    schedule: z
+      .strictObject({
+        enabled: z.boolean().default(false),
+        rate: z.string().default('rate(1 day)'),
+        keyspaces: z.array(z.string()).default([]),
+      })
+      .prefault({}),
+  })
+  .prefault({});
+
+const deploy = z
+  .strictObject({
+    aws: z
+      .strictObject({
+        vpcId: z.string().nullable().default(null),
+        subnetIds: z.array(z.string()).default([]),
+        securityGroupIds: z.array(z.string()).default([]),
+        clusterCidrs: z.array(z.string()).default([]),
+        alarmTopicArn: z.string().nullable().default(null),
+      })
+      .prefault({}),
+  })
+  .prefault({});
+
+/** The whole file. */
+export const migrationConfigSchema = z.strictObject({
+  origin: cluster,
+  target: cluster,
+  ledger,
+  proxy,
+  failedWrites,
+  bulkLoad,
+  validation,
+  deploy,
+});
+
+export type MigrationConfig = z.output<typeof migrationConfigSchema>;
+export type ClusterConfig = z.output<typeof cluster>;
+export type LedgerConfig = z.output<typeof ledger>;
+export type ProxyConfig = z.output<typeof proxy>;
+
+/** A cluster whose secret references have been resolved: `credentials` is what a session sends. */
+export interface ResolvedCluster extends Omit<ClusterConfig, 'auth'> {
+  /** `origin` or `target`: for messages. */
+  readonly name: string;
+  readonly credentials: { readonly username: string; readonly password: string } | null;
+}

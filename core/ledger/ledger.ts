@@ -1,0 +1,237 @@
+import type { Phase } from '../config/schema.ts';
+import { GateClosedError, LedgerConflictError } from '../errors.ts';
+import type { LedgerStore } from '../ports.ts';
+import { firstPhaseRecord } from './phase-change.ts';
+import {
+  type PhaseRecord,
+  type ProxyRecord,
+  parseRecord,
+  phaseRecordSchema,
+  proxyRecordSchema,
+  type RangeRecord,
+  type RunKind,
+  type RunRecord,
+  rangeRecordSchema,
+  runRecordSchema,
+  type SuspectRecord,
+  suspectRecordSchema,
+  type TableRecord,
+  type TableState,
+  tableRecordSchema,
+} from './records.ts';
+
+const PHASE_KEY = 'phase.json';
+const MAX_REASONS = 50;
+const MAX_CONFLICTS = 20;
+
+/** Typed access to what both halves agree on. Every change of a shared record is a compare-and-set. */
+export interface Ledger {
+  readonly store: LedgerStore;
+  /** undefined before the first start. */
+  readPhase(): Promise<PhaseRecord | undefined>;
+  /** Writes the first phase unless there is one; resolves to the one in force. */
+  initPhase(phase: Phase, by: string, now: Date): Promise<PhaseRecord>;
+  /** Reads, changes, writes; again after a conflict. `change` throws to refuse. */
+  changePhase(change: (record: PhaseRecord) => PhaseRecord): Promise<PhaseRecord>;
+
+  putProxy(record: ProxyRecord): Promise<void>;
+  listProxies(): Promise<readonly ProxyRecord[]>;
+  removeProxy(instance: string): Promise<void>;
+
+  readTable(keyspace: string, table: string): Promise<TableRecord | undefined>;
+  listTables(): Promise<readonly TableRecord[]>;
+  setTable(keyspace: string, table: string, state: TableState, info: TableChange): Promise<TableRecord>;
+
+  /**
+   * Starts a run unless another of its kind is running on the keyspace.
+   * @throws GateClosedError naming the other run
+   */
+  startRun(record: RunRecord): Promise<void>;
+  readRun(runId: string): Promise<RunRecord | undefined>;
+  listRuns(kind?: RunKind): Promise<readonly RunRecord[]>;
+  /** Ends a run and gives its keyspace free. */
+  endRun(runId: string, state: RunRecord['state'], now: Date): Promise<void>;
+  /** Changes a run's own figures (range count, bytes). */
+  updateRun(runId: string, change: Partial<RunRecord>): Promise<void>;
+
+  putRange(record: RangeRecord): Promise<void>;
+  readRange(runId: string, index: number): Promise<RangeRecord | undefined>;
+  listRanges(runId: string): Promise<readonly RangeRecord[]>;
+
+  addSuspect(id: string, record: SuspectRecord): Promise<void>;
+  listSuspects(): Promise<readonly (SuspectRecord & { readonly id: string })[]>;
+  removeSuspect(keyspace: string, table: string, id: string): Promise<void>;
+}
+
+export interface TableChange {
+  readonly now: Date;
+  readonly by: string;
+  readonly runId?: string | null;
+  readonly reason?: string;
+}
+
+const tableKey = (keyspace: string, table: string) => `tables/${keyspace}.${table}.json`;
+const runKey = (runId: string) => `runs/${runId}.json`;
+const rangePrefix = (runId: string) => `ranges/${runId}/`;
+const rangeKey = (runId: string, index: number) => `${rangePrefix(runId)}${String(index).padStart(8, '0')}.json`;
+const proxyKey = (instance: string) => `proxies/${encodeURIComponent(instance)}.json`;
+const suspectKey = (keyspace: string, table: string, id: string) =>
+  `suspects/${keyspace}.${table}/${encodeURIComponent(id)}.json`;
+const lockKey = (kind: RunKind, keyspace: string) => `active/${kind}.${keyspace}.json`;
+
+/** The ledger over a store. */
+export function createLedger(store: LedgerStore): Ledger {
+  async function changeRecord(key: string, change: (text: string | undefined) => string): Promise<string> {
+    for (let attempt = 1; ; attempt++) {
+      const found = await store.get(key);
+      const next = change(found?.value);
+      try {
+        await store.put(key, next, found?.version ?? null);
+        return next;
+      } catch (error) {
+        if (!(error instanceof LedgerConflictError) || attempt >= MAX_CONFLICTS) throw error;
+      }
+    }
+  }
+
+  async function all<T>(prefix: string, parse: (key: string, text: string) => T): Promise<T[]> {
+    const keys: string[] = [];
+    for await (const key of store.list(prefix)) keys.push(key);
+    const records: T[] = [];
+    const width = 16;
+    for (let start = 0; start < keys.length; start += width) {
+      const found = await Promise.all(
+        keys.slice(start, start + width).map(async (key) => ({ key, entry: await store.get(key) })),
+      );
+      for (const { key, entry } of found) if (entry) records.push(parse(key, entry.value));
+    }
+    return records;
+  }
+
+  const ledger: Ledger = {
+    store,
+
+    async readPhase() {
+      const found = await store.get(PHASE_KEY);
+      return found && parseRecord(phaseRecordSchema, PHASE_KEY, found.value);
+    },
+
+    async initPhase(phase, by, now) {
+      try {
+        const record = firstPhaseRecord(phase, by, now);
+        await store.put(PHASE_KEY, JSON.stringify(record), null);
+        return record;
+      } catch (error) {
+        if (!(error instanceof LedgerConflictError)) throw error;
+        return (await ledger.readPhase()) ?? firstPhaseRecord(phase, by, now);
+      }
+    },
+
+    async changePhase(change) {
+      const text = await changeRecord(PHASE_KEY, (found) => {
+        if (found === undefined) {
+          throw new GateClosedError('phase change', ['no phase was ever set; start a proxy first']);
+        }
+        return JSON.stringify(change(parseRecord(phaseRecordSchema, PHASE_KEY, found)));
+      });
+      return parseRecord(phaseRecordSchema, PHASE_KEY, text);
+    },
+
+    async putProxy(record) {
+      await store.put(proxyKey(record.instance), JSON.stringify(record));
+    },
+    listProxies: () => all('proxies/', (key, text) => parseRecord(proxyRecordSchema, key, text)),
+    removeProxy: (instance) => store.remove(proxyKey(instance)),
+
+    async readTable(keyspace, table) {
+      const key = tableKey(keyspace, table);
+      const found = await store.get(key);
+      return found && parseRecord(tableRecordSchema, key, found.value);
+    },
+    listTables: () => all('tables/', (key, text) => parseRecord(tableRecordSchema, key, text)),
+    async setTable(keyspace, table, state, info) {
+      const key = tableKey(keyspace, table);
+      const text = await changeRecord(key, (found) => {
+        const old = found === undefined ? undefined : parseRecord(tableRecordSchema, key, found);
+        const at = info.now.toISOString();
+        const reasons = [...(old?.reasons ?? [])];
+        if (info.reason) reasons.push({ at, reason: info.reason, by: info.by });
+        const record: TableRecord = {
+          version: 1,
+          keyspace,
+          table,
+          state,
+          since: old?.state === state ? old.since : at,
+          runId: info.runId === undefined ? (old?.runId ?? null) : info.runId,
+          reasons: reasons.slice(-MAX_REASONS),
+        };
+        return JSON.stringify(record);
+      });
+      return parseRecord(tableRecordSchema, key, text);
+    },
+
+    async startRun(record) {
+      const key = lockKey(record.kind, record.keyspace);
+      try {
+        await store.put(key, JSON.stringify({ runId: record.runId }), null);
+      } catch (error) {
+        if (!(error instanceof LedgerConflictError)) throw error;
+        const holder = await store.get(key);
+        const other = holder ? (JSON.parse(holder.value) as { runId: string }).runId : undefined;
+        const running = other === undefined ? undefined : await ledger.readRun(other);
+        if (other !== record.runId && (running === undefined || running.state === 'running')) {
+          throw new GateClosedError(`${record.kind} of ${record.keyspace}`, [
+            `run ${other ?? '(unknown)'} is under way; wait for it, or stop it: ringshift ${record.kind === 'load' ? 'load' : 'validate'} stop ${other ?? ''}`,
+          ]);
+        }
+        await store.put(key, JSON.stringify({ runId: record.runId }), holder?.version ?? null);
+      }
+      await store.put(runKey(record.runId), JSON.stringify(record));
+    },
+    async readRun(runId) {
+      const found = await store.get(runKey(runId));
+      return found && parseRecord(runRecordSchema, runKey(runId), found.value);
+    },
+    async listRuns(kind) {
+      const runs = await all('runs/', (key, text) => parseRecord(runRecordSchema, key, text));
+      return runs
+        .filter((run) => kind === undefined || run.kind === kind)
+        .sort((a, b) => a.startedAt.localeCompare(b.startedAt));
+    },
+    async endRun(runId, state, now) {
+      const run = await ledger.readRun(runId);
+      if (!run) return;
+      await ledger.updateRun(runId, { state, endedAt: now.toISOString() });
+      const key = lockKey(run.kind, run.keyspace);
+      const holder = await store.get(key);
+      if (holder && (JSON.parse(holder.value) as { runId: string }).runId === runId) await store.remove(key);
+    },
+    async updateRun(runId, change) {
+      await changeRecord(runKey(runId), (found) => {
+        if (found === undefined) throw new GateClosedError('run update', [`there is no run ${runId}`]);
+        return JSON.stringify({ ...parseRecord(runRecordSchema, runKey(runId), found), ...change });
+      });
+    },
+
+    async putRange(record) {
+      await store.put(rangeKey(record.runId, record.index), JSON.stringify(record));
+    },
+    async readRange(runId, index) {
+      const key = rangeKey(runId, index);
+      const found = await store.get(key);
+      return found && parseRecord(rangeRecordSchema, key, found.value);
+    },
+    listRanges: (runId) => all(rangePrefix(runId), (key, text) => parseRecord(rangeRecordSchema, key, text)),
+
+    async addSuspect(id, record) {
+      await store.put(suspectKey(record.keyspace, record.table, id), JSON.stringify(record));
+    },
+    listSuspects: () =>
+      all('suspects/', (key, text) => ({
+        ...parseRecord(suspectRecordSchema, key, text),
+        id: decodeURIComponent(key.slice(key.lastIndexOf('/') + 1, -'.json'.length)),
+      })),
+    removeSuspect: (keyspace, table, id) => store.remove(suspectKey(keyspace, table, id)),
+  };
+  return ledger;
+}

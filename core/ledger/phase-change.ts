@@ -1,0 +1,112 @@
+/**
+ * The phase as a state machine, pure: propose → every proxy drains and acknowledges → activate, or withdraw.
+ * @see docs/correctness.md traps 16 and 22
+ */
+import { type Phase, phases } from '../config/schema.ts';
+import { GateClosedError } from '../errors.ts';
+import type { PhaseEpoch, PhaseRecord, ProxyRecord } from './records.ts';
+
+/** The first record, written once when the migration starts. */
+export function firstPhaseRecord(phase: Phase, by: string, now: Date): PhaseRecord {
+  const since = now.toISOString();
+  const dual = phase !== 'origin-only' ? since : null;
+  return {
+    version: 1,
+    active: { epoch: 1, phase, since, by, why: 'first start' },
+    proposal: null,
+    dualWritesSince: dual,
+    dualWritesSettledAt: null,
+    history: [],
+  };
+}
+
+/** Which cluster answers the application in a phase. */
+export function primaryOf(phase: Phase): 'origin' | 'target' {
+  return phase === 'target-primary' || phase === 'target-only' ? 'target' : 'origin';
+}
+
+/** Which cluster receives copies in a phase, if any. */
+export function shadowOf(phase: Phase): 'origin' | 'target' | undefined {
+  if (phase === 'dual-async' || phase === 'dual-sync') return 'target';
+  return phase === 'target-primary' ? 'origin' : undefined;
+}
+
+/** Whether requests must be held between the drain and the activation: only when another cluster starts to answer. */
+export function changesPrimary(from: Phase, to: Phase): boolean {
+  return primaryOf(from) !== primaryOf(to);
+}
+
+/**
+ * Proposes a phase. Steps are one at a time, forwards or back; `force` allows any.
+ * @throws GateClosedError when a proposal is open, the phase is in force already or the step is too long
+ */
+export function proposePhase(
+  record: PhaseRecord,
+  phase: Phase,
+  who: { readonly by: string; readonly why: string; readonly now: Date; readonly force?: boolean },
+): PhaseRecord {
+  const from = record.active.phase;
+  const reasons: string[] = [];
+  if (record.proposal) {
+    reasons.push(
+      `a change to ${record.proposal.phase} is under way since ${record.proposal.since}; wait for it or run: ringshift phase withdraw`,
+    );
+  }
+  if (from === phase) reasons.push(`the phase is ${phase} already`);
+  if (!who.force && Math.abs(phases.indexOf(from) - phases.indexOf(phase)) > 1) {
+    reasons.push(`${from} → ${phase} skips a phase; go through ${between(from, phase).join(', ')} (or --force)`);
+  }
+  if (from === 'target-only' && !who.force) {
+    reasons.push(
+      'from target-only there is no way back: the origin has not received the writes since (--force to go anyway)',
+    );
+  }
+  if (reasons.length > 0) throw new GateClosedError(`phase ${from} → ${phase}`, reasons);
+  const proposal: PhaseEpoch = {
+    epoch: record.active.epoch + 1,
+    phase,
+    since: who.now.toISOString(),
+    by: who.by,
+    why: who.why,
+  };
+  return { ...record, proposal };
+}
+
+function between(from: Phase, to: Phase): readonly Phase[] {
+  const a = phases.indexOf(from);
+  const b = phases.indexOf(to);
+  return a < b ? phases.slice(a + 1, b) : phases.slice(b + 1, a).toReversed();
+}
+
+/** Puts the proposal in force. Call it only when every registered proxy has drained for it. */
+export function activateProposal(record: PhaseRecord, now: Date): PhaseRecord {
+  const proposal = record.proposal;
+  if (!proposal) throw new GateClosedError('activation', ['there is no proposal']);
+  const since = now.toISOString();
+  const startsDualWrites = record.active.phase === 'origin-only' && proposal.phase !== 'origin-only';
+  const endsDualWrites = proposal.phase === 'origin-only';
+  return {
+    ...record,
+    active: { ...proposal, since },
+    proposal: null,
+    dualWritesSince: endsDualWrites ? null : startsDualWrites ? since : record.dualWritesSince,
+    dualWritesSettledAt: endsDualWrites || startsDualWrites ? null : record.dualWritesSettledAt,
+    history: [...record.history, record.active].slice(-50),
+  };
+}
+
+/** Takes the proposal back; proxies resume the old epoch. */
+export function withdrawProposal(record: PhaseRecord): PhaseRecord {
+  return { ...record, proposal: null };
+}
+
+/** The instances that have not drained for the proposed epoch yet. */
+export function missingDrains(record: PhaseRecord, proxies: readonly ProxyRecord[]): readonly string[] {
+  const epoch = record.proposal?.epoch ?? record.active.epoch;
+  return proxies.filter((proxy) => proxy.drainedForEpoch < epoch).map((proxy) => proxy.instance);
+}
+
+/** The instances that do not act on the active epoch yet. */
+export function missingActs(record: PhaseRecord, proxies: readonly ProxyRecord[]): readonly string[] {
+  return proxies.filter((proxy) => proxy.actingEpoch < record.active.epoch).map((proxy) => proxy.instance);
+}

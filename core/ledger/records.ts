@@ -1,0 +1,129 @@
+/** What the ledger holds, as it is stored. Every record carries a version; unknown versions are refused, not guessed. */
+import { z } from 'zod';
+import { phases } from '../config/schema.ts';
+import { LedgerUnavailableError } from '../errors.ts';
+
+const isoTime = z.iso.datetime();
+const phase = z.enum(phases);
+
+const epoch = z.object({
+  epoch: z.int().min(1),
+  phase,
+  since: isoTime,
+  by: z.string(),
+  why: z.string(),
+});
+
+/** `phase.json`: the phase in force, the one proposed, and the marks that a bulk load needs. */
+export const phaseRecordSchema = z.object({
+  version: z.literal(1),
+  active: epoch,
+  /** Waiting for every proxy to drain the old epoch. */
+  proposal: epoch.nullable(),
+  /** When `dual-async` was activated after `origin-only`: no shadow write is older. Null while there are none. */
+  dualWritesSince: isoTime.nullable(),
+  /** When every registered proxy was seen acting on it: a snapshot taken later holds all that was not shadowed. */
+  dualWritesSettledAt: isoTime.nullable(),
+  history: z.array(epoch),
+});
+export type PhaseRecord = z.output<typeof phaseRecordSchema>;
+export type PhaseEpoch = z.output<typeof epoch>;
+
+/** `proxies/<instance>.json`. An expired lease is not an absence: see the phase change. */
+export const proxyRecordSchema = z.object({
+  version: z.literal(1),
+  instance: z.string().min(1),
+  startedAt: isoTime,
+  leaseUntil: isoTime,
+  /** The epoch whose predecessor this proxy has drained; it holds requests until that epoch is activated. */
+  drainedForEpoch: z.int().min(0),
+  /** The epoch that this proxy acts on. */
+  actingEpoch: z.int().min(0),
+  counters: z.record(z.string(), z.number()).default({}),
+});
+export type ProxyRecord = z.output<typeof proxyRecordSchema>;
+
+export const tableStates = ['pending', 'loading', 'loaded', 'validated', 'suspect'] as const;
+export type TableState = (typeof tableStates)[number];
+
+/** `tables/<keyspace>.<table>.json`. */
+export const tableRecordSchema = z.object({
+  version: z.literal(1),
+  keyspace: z.string(),
+  table: z.string(),
+  state: z.enum(tableStates),
+  since: isoTime,
+  runId: z.string().nullable(),
+  /** Why it is suspect, or what is special; newest last, bounded. */
+  reasons: z.array(z.object({ at: isoTime, reason: z.string(), by: z.string() })),
+});
+export type TableRecord = z.output<typeof tableRecordSchema>;
+
+export const runKinds = ['load', 'validation'] as const;
+export type RunKind = (typeof runKinds)[number];
+
+/** `runs/<runId>.json`. */
+export const runRecordSchema = z.object({
+  version: z.literal(1),
+  runId: z.string().min(1),
+  kind: z.enum(runKinds),
+  keyspace: z.string(),
+  tables: z.array(z.string()),
+  state: z.enum(['running', 'done', 'failed', 'differences', 'stopped']),
+  startedAt: isoTime,
+  endedAt: isoTime.nullable(),
+  rangeCount: z.int().min(0),
+  totalBytes: z.number().min(0),
+  /** The execution input, for resume and for reports. */
+  input: z.record(z.string(), z.unknown()),
+});
+export type RunRecord = z.output<typeof runRecordSchema>;
+
+/** `ranges/<runId>/<index>.json`: the checkpoint while it runs, the result when it is done. */
+export const rangeRecordSchema = z.object({
+  version: z.literal(1),
+  runId: z.string().min(1),
+  index: z.int().min(0),
+  keyspace: z.string(),
+  table: z.string(),
+  state: z.enum(['running', 'done', 'failed']),
+  /** Everything up to and including this token is finished. Decimal text. */
+  checkpoint: z.string().nullable(),
+  counts: z.record(z.string(), z.number()),
+  error: z.object({ name: z.string(), message: z.string() }).nullable(),
+  updatedAt: isoTime,
+});
+export type RangeRecord = z.output<typeof rangeRecordSchema>;
+
+/** `suspects/<keyspace>.<table>/<id>.json`: a place of the ring to compare and copy again. */
+export const suspectRecordSchema = z.object({
+  version: z.literal(1),
+  keyspace: z.string(),
+  table: z.string(),
+  /** The token range (start, end] as decimal texts; the whole ring when null. */
+  range: z.object({ start: z.string(), end: z.string() }).nullable(),
+  reason: z.string(),
+  by: z.string(),
+  at: isoTime,
+});
+export type SuspectRecord = z.output<typeof suspectRecordSchema>;
+
+/**
+ * Parses a stored record.
+ * @throws LedgerUnavailableError naming the key when the text is not such a record
+ */
+export function parseRecord<S extends z.ZodType>(schema: S, key: string, text: string): z.output<S> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new LedgerUnavailableError(`the ledger's record ${key} is not JSON`, { cause, context: { key } });
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const first = result.error.issues[0];
+  throw new LedgerUnavailableError(
+    `the ledger's record ${key} is not understood: ${first?.path.join('.')}: ${first?.message}; was it written by another release?`,
+    { context: { key } },
+  );
+}
