@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import type { types } from 'cassandra-driver';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
