@@ -1,0 +1,92 @@
+/** The configuration files of one local node, as text: nothing here touches the disk. */
+
+/** One node of a local cluster. Each cluster here has one node; its data lives in `folder`. */
+export interface NodeSettings {
+  /** Unique on this machine; names the cluster as well. */
+  readonly name: string;
+  /** `major.minor.patch`, one of those that `prepare` fetched. */
+  readonly version: string;
+  readonly address: string;
+  readonly port: number;
+  readonly storagePort: number;
+  /** Loopback only; must differ between nodes. */
+  readonly jmxPort: number;
+  readonly heapMB: number;
+  readonly folder: string;
+}
+
+/** JSON is YAML: a quoted string keeps paths with spaces and colons whole. */
+const quoted = (value: string): string => JSON.stringify(value);
+
+/**
+ * cassandra.yaml of a small single node with passwords and permissions on. Only what differs from Cassandra's own
+ * defaults, or what has none, is set.
+ */
+export function cassandraYaml(settings: NodeSettings): string {
+  const { folder, address } = settings;
+  return `cluster_name: ${quoted(settings.name)}
+num_tokens: 16
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters:
+      - seeds: ${quoted(`${address}:${settings.storagePort}`)}
+listen_address: ${address}
+rpc_address: ${address}
+storage_port: ${settings.storagePort}
+native_transport_port: ${settings.port}
+start_native_transport: true
+native_transport_max_frame_size: 16MiB
+endpoint_snitch: GossipingPropertyFileSnitch
+dynamic_snitch: false
+auto_bootstrap: false
+data_file_directories: [${quoted(`${folder}/data`)}]
+commitlog_directory: ${quoted(`${folder}/commitlog`)}
+hints_directory: ${quoted(`${folder}/hints`)}
+saved_caches_directory: ${quoted(`${folder}/saved_caches`)}
+cdc_raw_directory: ${quoted(`${folder}/cdc_raw`)}
+commitlog_sync: periodic
+commitlog_sync_period: 10000ms
+commitlog_segment_size: 8MiB
+commitlog_total_space: 128MiB
+memtable_heap_space: 64MiB
+memtable_offheap_space: 64MiB
+file_cache_size: 32MiB
+networking_cache_size: 32MiB
+concurrent_reads: 8
+concurrent_writes: 8
+concurrent_counter_writes: 8
+auto_snapshot: false
+authenticator: PasswordAuthenticator
+authorizer: CassandraAuthorizer
+role_manager: CassandraRoleManager
+`;
+}
+
+export function rackProperties(): string {
+  return 'dc=dc1\nrack=rack1\n';
+}
+
+export function logbackXml(logFile: string): string {
+  const escaped = logFile.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+  return `<configuration>
+  <appender name="FILE" class="ch.qos.logback.core.FileAppender">
+    <file>${escaped}</file>
+    <encoder><pattern>%-5level [%thread] %date{ISO8601} %F:%L - %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="FILE"/></root>
+</configuration>
+`;
+}
+
+/** The tools log to stderr, so that stdout holds their answer alone. */
+export function toolLogbackXml(): string {
+  return `<configuration>
+  <appender name="ERR" class="ch.qos.logback.core.ConsoleAppender">
+    <target>System.err</target>
+    <encoder><pattern>%-5level %msg%n</pattern></encoder>
+  </appender>
+  <root level="WARN"><appender-ref ref="ERR"/></root>
+</configuration>
+`;
+}
