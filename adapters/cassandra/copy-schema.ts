@@ -1,0 +1,89 @@
+/** Creates a keyspace of the origin on the target, from the origin's own CREATE statements. */
+import { SchemaMismatchError } from '#core/errors.ts';
+import { quoteIdentifier } from '#core/model/table-schema.ts';
+import type { DriverClient } from './driver-client.ts';
+
+/** One element of a keyspace, as DESCRIBE gives it. */
+export interface SchemaElement {
+  readonly type: 'keyspace' | 'type' | 'table' | 'index' | 'function' | 'aggregate' | 'materialized_view';
+  readonly name: string;
+  readonly statement: string;
+}
+
+// Types before tables that use them, tables before indexes and views; within a kind the order of DESCRIBE,
+// which sorts types by dependency.
+const ORDER: Readonly<Record<SchemaElement['type'], number>> = {
+  keyspace: 0,
+  type: 1,
+  function: 2,
+  aggregate: 3,
+  table: 4,
+  index: 5,
+  materialized_view: 6,
+};
+
+/**
+ * What `DESCRIBE KEYSPACE` answers (server-side: Cassandra ≥ 4.0, ScyllaDB ≥ 5.2), in the order of creation.
+ * @throws SchemaMismatchError when the cluster can't describe itself or has no such keyspace
+ */
+export async function describeKeyspace(client: DriverClient, keyspace: string): Promise<readonly SchemaElement[]> {
+  const rows = await client
+    .execute(`DESCRIBE KEYSPACE ${quoteIdentifier(keyspace)}`, [], { prepare: false })
+    .then((result) => result.rows)
+    .catch((cause: Error) => {
+      throw new SchemaMismatchError(
+        `the origin did not describe keyspace ${keyspace}: ${cause.message}; it needs Cassandra 4.0 or later, else create the schema by hand and run: ringshift schema diff`,
+        { cause, context: { keyspace } },
+      );
+    });
+  return rows
+    .map((row): SchemaElement => ({ type: row['type'], name: row['name'], statement: row['create_statement'] }))
+    .sort((a, b) => (ORDER[a.type] ?? 9) - (ORDER[b.type] ?? 9));
+}
+
+export interface CopyOptions {
+  /** CQL map literal; null keeps the origin's replication. */
+  readonly replication: string | null;
+  readonly skipIndexes: boolean;
+}
+
+/** The statements that create it on the target, safe to run twice. Pure. */
+export function toTargetStatements(elements: readonly SchemaElement[], options: CopyOptions): readonly SchemaElement[] {
+  return elements
+    .filter((element) => !(options.skipIndexes && element.type === 'index'))
+    .map((element) => ({ ...element, statement: toTargetStatement(element, options) }));
+}
+
+function toTargetStatement(element: SchemaElement, options: CopyOptions): string {
+  const once = element.statement
+    .trim()
+    .replace(/;$/, '')
+    .replace(
+      /^CREATE (KEYSPACE|TYPE|TABLE|CUSTOM INDEX|INDEX|MATERIALIZED VIEW|FUNCTION|AGGREGATE) (?!IF NOT EXISTS)/i,
+      'CREATE $1 IF NOT EXISTS ',
+    );
+  if (element.type !== 'keyspace' || options.replication === null) return once;
+  return once.replace(/replication\s*=\s*\{[^}]*\}/i, `replication = ${options.replication}`);
+}
+
+/**
+ * Runs them on the target one after another; the driver waits for schema agreement after each.
+ * @throws SchemaMismatchError naming the element that the target refused
+ */
+export async function applySchema(
+  target: DriverClient,
+  elements: readonly SchemaElement[],
+  onApplied: (element: SchemaElement) => void,
+): Promise<void> {
+  for (const element of elements) {
+    try {
+      await target.execute(element.statement, [], { prepare: false, isIdempotent: true, readTimeout: 60_000 });
+    } catch (cause) {
+      throw new SchemaMismatchError(`the target refused ${element.type} ${element.name}: ${(cause as Error).message}`, {
+        cause,
+        context: { element: element.name, statement: element.statement },
+      });
+    }
+    onApplied(element);
+  }
+}

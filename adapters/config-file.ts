@@ -1,0 +1,86 @@
+/** Reads configuration files and resolves the secrets they refer to. */
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { z } from 'zod';
+import { type Environment, parseMigrationConfig, parseYamlAs } from '#core/config/parse.ts';
+import type { ClusterConfig, MigrationConfig, ResolvedCluster } from '#core/config/schema.ts';
+import { ConfigError, UsageError } from '#core/errors.ts';
+import { createSecretsManagerClient } from './aws-clients.ts';
+import { createSecretReader, type SecretReader } from './secrets.ts';
+
+async function readText(path: string, what: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new UsageError(
+      `${what} ${path} ${missing ? 'does not exist' : `can't be read: ${(cause as Error).message}`}`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/**
+ * Reads `migration.yaml`. Paths inside it are relative to it and come out absolute.
+ * @throws UsageError when there is no such file, ConfigError with every fault
+ */
+export async function readMigrationConfig(path: string, env: Environment = process.env): Promise<MigrationConfig> {
+  const config = parseMigrationConfig(await readText(path, 'the config file'), path, env);
+  const base = dirname(resolve(path));
+  const filterRules = config.proxy.filterRules === null ? null : resolve(base, config.proxy.filterRules);
+  return { ...config, proxy: { ...config.proxy, filterRules } };
+}
+
+/** Reads any other YAML file by its schema. */
+export async function readYamlFile<S extends z.ZodType>(
+  schema: S,
+  path: string,
+  what: string,
+  env: Environment = process.env,
+): Promise<z.output<S>> {
+  return parseYamlAs(schema, await readText(path, what), path, env);
+}
+
+/**
+ * Resolves `file:` and `secretsmanager:` references.
+ * @param name `origin` or `target`, for messages
+ * @param openSecrets called only when there is a `secretsmanager:` reference
+ * @throws ConfigError, PrerequisiteError naming the reference, never its value
+ */
+export async function resolveCluster(
+  name: string,
+  cluster: ClusterConfig,
+  openSecrets: () => SecretReader = () => createSecretReader(createSecretsManagerClient()),
+): Promise<ResolvedCluster> {
+  const { auth, ...rest } = cluster;
+  return { ...rest, name, credentials: await resolveCredentials(`${name}.auth`, auth, openSecrets) };
+}
+
+const SECRETS_MANAGER = 'secretsmanager:';
+
+async function resolveCredentials(
+  path: string,
+  auth: ClusterConfig['auth'],
+  openSecrets: () => SecretReader,
+): Promise<{ username: string; password: string } | null> {
+  if (auth === null) return null;
+  if ('secret' in auth) return openSecrets().credentials(auth.secret.slice(SECRETS_MANAGER.length));
+  if (auth.password.startsWith(SECRETS_MANAGER)) {
+    const secret = await openSecrets().credentials(auth.password.slice(SECRETS_MANAGER.length));
+    return { username: auth.username, password: secret.password };
+  }
+  if (auth.password.startsWith('file:')) {
+    const file = auth.password.slice('file:'.length);
+    try {
+      return { username: auth.username, password: (await readFile(file, 'utf8')).trimEnd() };
+    } catch (cause) {
+      const code = (cause as NodeJS.ErrnoException).code;
+      throw new ConfigError('the configuration', [
+        { path: `${path}.password`, message: `the secret file ${file} can't be read: ${code}` },
+      ]);
+    }
+  }
+  return auth;
+}

@@ -1,0 +1,80 @@
+/** The ledger in a bucket, changed by conditional writes (`If-Match`, `If-None-Match`). */
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3';
+import { LedgerConflictError, LedgerUnavailableError } from '#core/errors.ts';
+import type { LedgerStore } from '#core/ports.ts';
+
+/** The version of a record is the object's ETag. */
+export function createS3LedgerStore(client: S3Client, bucket: string, prefix: string): LedgerStore {
+  const unavailable = (key: string, cause: unknown) =>
+    new LedgerUnavailableError(
+      `the ledger s3://${bucket}/${prefix}${key} can't be reached: ${(cause as Error).message || (cause as Error).name}`,
+      { cause, context: { bucket, key } },
+    );
+
+  return {
+    async get(key) {
+      try {
+        const found = await client.send(new GetObjectCommand({ Bucket: bucket, Key: prefix + key }));
+        const value = await found.Body?.transformToString('utf8');
+        if (value === undefined || found.ETag === undefined) throw new Error('an answer without body or ETag');
+        return { value, version: found.ETag };
+      } catch (cause) {
+        if (statusOf(cause) === 404 && (cause as Error).name !== 'NoSuchBucket') return undefined;
+        throw unavailable(key, cause);
+      }
+    },
+    async put(key, value, expectedVersion) {
+      try {
+        const put = await client.send(
+          new PutObjectCommand({
+            Bucket: bucket,
+            Key: prefix + key,
+            Body: value,
+            ContentType: 'application/json',
+            ...(expectedVersion === null ? { IfNoneMatch: '*' } : {}),
+            ...(typeof expectedVersion === 'string' ? { IfMatch: expectedVersion } : {}),
+          }),
+        );
+        if (put.ETag === undefined) throw new Error('an answer without ETag');
+        return put.ETag;
+      } catch (cause) {
+        const status = statusOf(cause);
+        // 412: the condition failed; 409: another conditional write was under way; 404: If-Match on a deleted key.
+        if (status === 412 || status === 409 || (status === 404 && typeof expectedVersion === 'string')) {
+          throw new LedgerConflictError(`the ledger's record ${key} was changed by another`, {
+            cause,
+            context: { key },
+          });
+        }
+        throw unavailable(key, cause);
+      }
+    },
+    async *list(keyPrefix) {
+      let token: string | undefined;
+      do {
+        const page = await client
+          .send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix + keyPrefix, ContinuationToken: token }))
+          .catch((cause) => {
+            throw unavailable(keyPrefix, cause);
+          });
+        for (const object of page.Contents ?? []) if (object.Key) yield object.Key.slice(prefix.length);
+        token = page.NextContinuationToken;
+      } while (token !== undefined);
+    },
+    async remove(key) {
+      await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: prefix + key })).catch((cause) => {
+        throw unavailable(key, cause);
+      });
+    },
+  };
+}
+
+function statusOf(cause: unknown): number | undefined {
+  return (cause as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode;
+}

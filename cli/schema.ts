@@ -1,0 +1,95 @@
+import type { Command } from 'commander';
+import { applySchema, describeKeyspace, toTargetStatements } from '#adapters/cassandra/copy-schema.ts';
+import { readSchema } from '#adapters/cassandra/read-schema.ts';
+import { SchemaMismatchError } from '#core/errors.ts';
+import { compareSchemas, type SchemaDifference } from '#core/model/compare-schema.ts';
+import { withBothClusters, withCommonOptions } from './clusters.ts';
+import { type CommonOptions, ExitCode, printResult } from './output.ts';
+
+interface CopyArguments extends CommonOptions {
+  readonly replication?: string;
+  readonly skipIndexes?: boolean;
+  readonly dryRun?: boolean;
+}
+
+export function register(program: Command): void {
+  const schema = program.command('schema').description("create the target's schema, or compare the two");
+  withCommonOptions(
+    schema
+      .command('copy')
+      .description('create keyspaces of the origin on the target; safe to run again')
+      .argument('<keyspace...>', 'keyspaces')
+      .option('--replication <map>', "the target's replication, a CQL map (default: as on the origin)")
+      .option('--skip-indexes', 'leave secondary indexes out')
+      .option('--dry-run', 'print the statements only'),
+  ).action(copy);
+  withCommonOptions(
+    schema
+      .command('diff')
+      .description('compare keyspaces; exit code 1 when they differ')
+      .argument('<keyspace...>', 'keyspaces'),
+  ).action(diff);
+}
+
+async function copy(keyspaces: string[], options: CopyArguments): Promise<void> {
+  await withBothClusters(options.config, async ({ origin, target }) => {
+    const applied: { keyspace: string; type: string; name: string; statement: string }[] = [];
+    for (const keyspace of keyspaces) {
+      const elements = toTargetStatements(await describeKeyspace(origin, keyspace), {
+        replication: options.replication ?? null,
+        skipIndexes: options.skipIndexes ?? false,
+      });
+      if (options.dryRun) applied.push(...elements.map((element) => ({ keyspace, ...element })));
+      else await applySchema(target, elements, (element) => applied.push({ keyspace, ...element }));
+    }
+    printResult(
+      options,
+      { applied: !options.dryRun, elements: applied },
+      options.dryRun
+        ? applied.map((element) => `${element.statement};`)
+        : applied.map((element) => `${element.type} ${element.keyspace}.${element.name} is on the target`),
+    );
+    if (options.dryRun) return;
+    const faults = (await differences(keyspaces, origin, target)).filter(({ severity }) => severity === 'error');
+    if (faults.length > 0) {
+      throw new SchemaMismatchError(
+        `the target has tables that do not fit:\n${faults.map((fault) => `  ${fault.table}: ${fault.message}`).join('\n')}`,
+      );
+    }
+  });
+}
+
+async function diff(keyspaces: string[], options: CommonOptions): Promise<void> {
+  await withBothClusters(options.config, async ({ origin, target }) => {
+    const found = await differences(keyspaces, origin, target);
+    printResult(
+      options,
+      { differences: found },
+      found.length === 0
+        ? ['the schemas are equal']
+        : found.map(({ severity, table, message }) => `${severity}: ${table}: ${message}`),
+    );
+    if (found.length > 0) process.exitCode = ExitCode.found;
+  });
+}
+
+async function differences(
+  keyspaces: readonly string[],
+  origin: Parameters<typeof readSchema>[0],
+  target: Parameters<typeof readSchema>[0],
+): Promise<readonly SchemaDifference[]> {
+  const all: SchemaDifference[] = [];
+  for (const keyspace of keyspaces) {
+    const [mine, theirs] = await Promise.all([
+      readSchema(origin, keyspace),
+      readSchema(target, keyspace).catch((error: unknown) => {
+        if (error instanceof SchemaMismatchError) return [];
+        throw error;
+      }),
+    ]);
+    for (const difference of compareSchemas(mine, theirs)) {
+      all.push({ ...difference, table: `${keyspace}.${difference.table}` });
+    }
+  }
+  return all;
+}

@@ -1,0 +1,134 @@
+/** Changes the phase together with every registered proxy: propose, wait for the drains, activate, wait for the acts. */
+import type { Phase } from '../config/schema.ts';
+import { GateClosedError } from '../errors.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import {
+  activateProposal,
+  changesPrimary,
+  missingActs,
+  missingDrains,
+  proposePhase,
+  withdrawProposal,
+} from '../ledger/phase-change.ts';
+import type { PhaseRecord, ProxyRecord } from '../ledger/records.ts';
+
+export interface ChangePhaseInput {
+  readonly phase: Phase;
+  readonly by: string;
+  readonly why: string;
+  /** Skip the rule of one step at a time. */
+  readonly force: boolean;
+  /** Instances to take out of the ledger first: they are declared dead by the caller. */
+  readonly fence: readonly string[];
+  readonly withoutProxies: boolean;
+  /** How long the proxies may take to drain before the proposal is withdrawn. */
+  readonly drainTimeoutMs: number;
+}
+
+export interface ChangePhasePorts {
+  readonly ledger: Ledger;
+  readonly now: () => Date;
+  readonly sleep: (ms: number) => Promise<void>;
+  /** Called when the set of instances that are waited for changes. */
+  readonly onWait: (step: 'drain' | 'act', instances: readonly string[]) => void;
+}
+
+const POLL_MS = 100;
+
+/**
+ * Resolves to the record in force, with every registered proxy acting on it.
+ * @throws GateClosedError with the reasons; then the old phase is in force and no proxy holds requests
+ */
+export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePorts): Promise<PhaseRecord> {
+  const { ledger, now } = ports;
+  for (const instance of input.fence) await ledger.removeProxy(instance);
+  const proxies = await ledger.listProxies();
+  const current = await ledger.readPhase();
+  const reasons = readiness(input, proxies, current, now());
+  if (reasons.length > 0) throw new GateClosedError(`phase → ${input.phase}`, reasons);
+
+  const proposed = await ledger.changePhase((record) =>
+    proposePhase(record, input.phase, { by: input.by, why: input.why, now: now(), force: input.force }),
+  );
+  const epoch = proposed.proposal?.epoch ?? 0;
+  await waitForDrains(proposed, input, ports);
+  const active = await ledger.changePhase((record) => {
+    if (record.proposal?.epoch !== epoch) {
+      throw new GateClosedError(`phase → ${input.phase}`, ['the proposal was withdrawn meanwhile; try again']);
+    }
+    return activateProposal(record, now());
+  });
+  return waitForActs(active, ports);
+}
+
+function readiness(
+  input: ChangePhaseInput,
+  proxies: readonly ProxyRecord[],
+  current: PhaseRecord | undefined,
+  now: Date,
+): string[] {
+  if (!current) return ['no phase was ever set; start a proxy first'];
+  const reasons: string[] = [];
+  if (proxies.length === 0 && !input.withoutProxies) {
+    reasons.push('no proxy is registered; start one, or say that there is none with --without-proxies');
+  }
+  for (const proxy of proxies) {
+    if (Date.parse(proxy.leaseUntil) < now.getTime()) {
+      reasons.push(
+        `proxy ${proxy.instance} has not been heard of since ${proxy.leaseUntil}; it may still serve: restart it, or declare it dead with --fence ${proxy.instance}`,
+      );
+    }
+  }
+  return reasons;
+}
+
+async function waitForDrains(proposed: PhaseRecord, input: ChangePhaseInput, ports: ChangePhasePorts): Promise<void> {
+  const deadline = ports.now().getTime() + input.drainTimeoutMs;
+  let told = '';
+  for (;;) {
+    const missing = missingDrains(proposed, await ports.ledger.listProxies());
+    if (missing.length === 0) return;
+    if (told !== missing.join()) ports.onWait('drain', missing);
+    told = missing.join();
+    if (ports.now().getTime() >= deadline) {
+      await ports.ledger.changePhase((record) =>
+        record.proposal?.epoch === proposed.proposal?.epoch ? withdrawProposal(record) : record,
+      );
+      throw new GateClosedError(`phase → ${input.phase}`, [
+        `not drained after ${input.drainTimeoutMs} ms: ${missing.join(', ')}; the proposal is withdrawn and ${proposed.active.phase} goes on. See their /status`,
+      ]);
+    }
+    await ports.sleep(POLL_MS);
+  }
+}
+
+/** The change is in force already; a proxy that does not act is a fault to show, not to undo. */
+async function waitForActs(active: PhaseRecord, ports: ChangePhasePorts): Promise<PhaseRecord> {
+  let told = '';
+  for (;;) {
+    const proxies = await ports.ledger.listProxies();
+    const missing = missingActs(active, proxies);
+    const alive = missing.filter((instance) =>
+      proxies.some((proxy) => proxy.instance === instance && Date.parse(proxy.leaseUntil) >= ports.now().getTime()),
+    );
+    if (missing.length === 0) break;
+    if (alive.length === 0) {
+      throw new GateClosedError(`settling of ${active.active.phase}`, [
+        `the phase is in force, but ${missing.join(', ')} did not say that it acts on it and its lease has run out`,
+      ]);
+    }
+    if (told !== missing.join()) ports.onWait('act', missing);
+    told = missing.join();
+    await ports.sleep(POLL_MS);
+  }
+  if (active.dualWritesSince === null || active.dualWritesSettledAt !== null) return active;
+  const settledAt = ports.now().toISOString();
+  return ports.ledger.changePhase((record) =>
+    record.active.epoch === active.active.epoch ? { ...record, dualWritesSettledAt: settledAt } : record,
+  );
+}
+
+/** What a person should know before a change: whether requests will be held while the proxies drain. */
+export function holdsRequests(record: PhaseRecord, phase: Phase): boolean {
+  return changesPrimary(record.active.phase, phase);
+}

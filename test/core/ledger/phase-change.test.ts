@@ -1,0 +1,88 @@
+import { expect, test } from 'vitest';
+import { phases } from '#core/config/schema.ts';
+import { GateClosedError } from '#core/errors.ts';
+import {
+  activateProposal,
+  firstPhaseRecord,
+  missingActs,
+  missingDrains,
+  primaryOf,
+  proposePhase,
+  shadowOf,
+  withdrawProposal,
+} from '#core/ledger/phase-change.ts';
+import { parsePhase } from '#core/ledger/phase-names.ts';
+import type { ProxyRecord } from '#core/ledger/records.ts';
+
+const now = new Date('2026-01-01T00:00:00.000Z');
+const later = new Date('2026-01-01T00:00:05.000Z');
+const who = { by: 'me', why: '', now };
+const start = firstPhaseRecord('origin-only', 'p1', now);
+const proxy = (instance: string, drainedForEpoch: number, actingEpoch: number): ProxyRecord => ({
+  version: 1,
+  instance,
+  startedAt: now.toISOString(),
+  leaseUntil: later.toISOString(),
+  drainedForEpoch,
+  actingEpoch,
+  counters: {},
+});
+
+test('a proposal does not change the phase in force', () => {
+  const proposed = proposePhase(start, 'dual-async', who);
+  expect(proposed.active).toEqual(start.active);
+  expect(proposed.proposal).toMatchObject({ epoch: 2, phase: 'dual-async' });
+});
+
+test('dual writes are dated from their activation and forgotten when they end', () => {
+  const active = activateProposal(proposePhase(start, 'dual-async', who), later);
+  expect(active.active).toMatchObject({ epoch: 2, phase: 'dual-async', since: later.toISOString() });
+  expect(active.dualWritesSince).toBe(later.toISOString());
+  expect(active.dualWritesSettledAt).toBeNull();
+  const sync = activateProposal(proposePhase(active, 'dual-sync', who), now);
+  expect(sync.dualWritesSince).toBe(later.toISOString());
+  const back = activateProposal(proposePhase(active, 'origin-only', who), now);
+  expect(back.dualWritesSince).toBeNull();
+});
+
+test('a phase may not be skipped, repeated or proposed twice', () => {
+  expect(() => proposePhase(start, 'dual-sync', who)).toThrow(GateClosedError);
+  expect(() => proposePhase(start, 'origin-only', who)).toThrow(/already/);
+  const proposed = proposePhase(start, 'dual-async', who);
+  expect(() => proposePhase(proposed, 'dual-async', who)).toThrow(/under way/);
+  expect(withdrawProposal(proposed)).toEqual(start);
+  expect(proposePhase(start, 'dual-sync', { ...who, force: true }).proposal?.phase).toBe('dual-sync');
+});
+
+test('there is no way back from target-only without force', () => {
+  const end = { ...start, active: { ...start.active, phase: 'target-only' as const } };
+  expect(() => proposePhase(end, 'target-primary', who)).toThrow(/no way back/);
+});
+
+test('every instance that has not drained, or not acted, is named', () => {
+  const proposed = proposePhase(start, 'dual-async', who);
+  expect(missingDrains(proposed, [proxy('a', 2, 1), proxy('b', 1, 1)])).toEqual(['b']);
+  const active = activateProposal(proposed, later);
+  expect(missingActs(active, [proxy('a', 2, 2), proxy('b', 2, 1)])).toEqual(['b']);
+});
+
+test('each phase has one primary, and a shadow exactly where both clusters are written', () => {
+  expect(phases.map((phase) => [primaryOf(phase), shadowOf(phase)])).toEqual([
+    ['origin', undefined],
+    ['origin', 'target'],
+    ['origin', 'target'],
+    ['target', 'origin'],
+    ['target', undefined],
+  ]);
+});
+
+test('phase names of other tools are understood', () => {
+  expect(['DualWriteAsync', 'dual_async', 'ShadowPrimary', 'TargetOnly', 'SourceOnly'].map(parsePhase)).toEqual([
+    'dual-async',
+    'dual-async',
+    'target-primary',
+    'target-only',
+    'origin-only',
+  ]);
+  expect(() => parsePhase('turbo')).toThrow(/there is no phase turbo/);
+});
