@@ -147,32 +147,6 @@ export function decodeFailedWrite(body: string): FailedWrite {
   };
 }
 
-const overflowPointer = z.strictObject({
-  version: z.literal(1),
-  id: z.string().min(1).max(200),
-  overflowKey: z.string().min(1).max(1024),
-});
-
-/** The body that stands in the queue for a message that is too big for it and lies in the object store. */
-export function encodeOverflowPointer(id: string, overflowKey: string): string {
-  return JSON.stringify({ version: 1, id, overflowKey });
-}
-
-/** The object's key when the body is such a pointer, undefined when it is anything else. */
-export function decodeOverflowPointer(body: string): string | undefined {
-  if (body.length > 2048) return undefined;
-  try {
-    return overflowPointer.safeParse(JSON.parse(body)).data?.overflowKey;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Where an overflowing message lies in the bucket. */
-export function overflowKeyOf(id: string): string {
-  return `failed-writes/overflow/${id}`;
-}
-
 function parseJson(body: string): unknown {
   if (body.length > MAX_FAILED_WRITE_BYTES) {
     throw new MessageInvalidError('failed write is longer than is ever written', { context: { length: body.length } });

@@ -1,13 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MessageInvalidError } from '#core/errors.ts';
-import {
-  decodeFailedWrite,
-  decodeOverflowPointer,
-  encodeFailedWrite,
-  encodeOverflowPointer,
-  type FailedWrite,
-} from '#core/model/failed-write.ts';
+import { decodeFailedWrite, encodeFailedWrite, type FailedWrite } from '#core/model/failed-write.ts';
 
 const write: FailedWrite = {
   version: 1,
@@ -70,12 +64,4 @@ test('a message without a timestamp, of another version, or with an unknown key 
   } catch (error) {
     expect(String(error)).not.toContain('hunter2');
   }
-});
-
-test('a pointer to an overflow object is told from a message', () => {
-  expect(decodeOverflowPointer(encodeOverflowPointer('a', 'failed-writes/overflow/a'))).toBe(
-    'failed-writes/overflow/a',
-  );
-  expect(decodeOverflowPointer(encodeFailedWrite(write))).toBeUndefined();
-  expect(decodeOverflowPointer('no json')).toBeUndefined();
 });
