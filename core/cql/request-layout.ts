@@ -1,0 +1,201 @@
+import { ProtocolError } from '#core/errors.ts';
+import type { Consistency } from '#core/model/cql-request.ts';
+import { BodyReader } from './body-reader.ts';
+import { FrameFlag, Opcode, QueryFlag } from './protocol.ts';
+
+/**
+ * Where the fields of a request lie, so that one of them can be changed by splicing and the rest is never re-encoded.
+ *
+ *   QUERY    <query [long string]><parameters>
+ *   EXECUTE  <id [short bytes]><result_metadata_id [short bytes], v5><parameters>
+ *   parameters: <consistency [short]><flags [byte], [int] in v5>[<n [short]>([name_i [string]]<value_i>)…]
+ *               [<page_size [int]>][<paging_state [bytes]>][<serial_consistency [short]>][<timestamp [long]>]
+ *               [<keyspace [string]>][<now_in_seconds [int]>]
+ *   BATCH    <type [byte]><n [short]>(<kind [byte]><query [long string] or id [short bytes]><n [short]><value>…)…
+ *            <consistency [short]><flags [byte], [int] in v5>[<serial_consistency>][<timestamp>][<keyspace>][<now_in_seconds>]
+ */
+export interface RequestLayout {
+  /** The statement of QUERY and EXECUTE; the children of BATCH. */
+  readonly statements: readonly StatementLayout[];
+  readonly consistency: Consistency;
+  readonly consistencyOffset: number;
+  readonly flags: number;
+  readonly flagsOffset: number;
+  readonly pageSize?: number;
+  readonly pagingState?: Buffer;
+  /** Where <paging_state> with its length field lies, when there is one. */
+  readonly pagingStateOffset?: number;
+  readonly serialConsistency?: Consistency;
+  /** Where the default timestamp is, or would have to be inserted. */
+  readonly timestampOffset: number;
+  /** The default timestamp that the client has set. */
+  readonly timestampMicros?: bigint;
+  readonly keyspace?: string;
+  readonly nowInSeconds?: number;
+}
+
+/** One statement of a request and its values. */
+export interface StatementLayout {
+  /** Offsets of the text or id, its length field included: [start, end). */
+  readonly start: number;
+  readonly end: number;
+  /** The text of a QUERY; undefined for a prepared statement. */
+  readonly text?: string;
+  /** The id of a prepared statement; undefined for a text. */
+  readonly id?: Buffer;
+  /** v5 EXECUTE: the result metadata that the client holds. */
+  readonly resultMetadataId?: Buffer;
+  /** Where <n> of the values is, or would have to be inserted. */
+  readonly valuesOffset: number;
+  /** undefined: there is no <n> either. */
+  readonly valueCount?: number;
+  /** Behind the last value. */
+  readonly valuesEnd: number;
+  readonly hasNames: boolean;
+}
+
+/** Where the message begins in a request body: behind the custom payload, if there is one. */
+export function requestOffset(frameFlags: number, body: Buffer): number {
+  if ((frameFlags & FrameFlag.CUSTOM_PAYLOAD) === 0) return 0;
+  const reader = new BodyReader(body);
+  for (let count = reader.short(); count > 0; count--) {
+    reader.skip(reader.short());
+    reader.skipValue();
+  }
+  return reader.offset;
+}
+
+/**
+ * Reads the layout of a QUERY, EXECUTE or BATCH body that is not compressed.
+ * @param offset where the message begins, see `requestOffset`
+ * @throws ProtocolError
+ */
+export function readRequestLayout(opcode: number, body: Buffer, version: number, offset = 0): RequestLayout {
+  const reader = new BodyReader(body, offset);
+  switch (opcode) {
+    case Opcode.QUERY: {
+      const start = reader.offset;
+      const text = reader.longString();
+      return readSingle(reader, version, { start, end: reader.offset, text });
+    }
+    case Opcode.EXECUTE: {
+      const start = reader.offset;
+      const id = reader.shortBytes();
+      const end = reader.offset;
+      return readSingle(reader, version, {
+        start,
+        end,
+        id,
+        ...(version >= 5 ? { resultMetadataId: reader.shortBytes() } : {}),
+      });
+    }
+    case Opcode.BATCH:
+      return readBatch(reader, version);
+    default:
+      throw new ProtocolError(`a request with opcode ${opcode} has no query parameters`);
+  }
+}
+
+/** The query parameters of a QUERY or EXECUTE body; the same as `readRequestLayout`, by its name in the specification. */
+export function readQueryParameters(opcode: number, body: Buffer, version: number, offset = 0): RequestLayout {
+  return readRequestLayout(opcode, body, version, offset);
+}
+
+type StatementHead = Pick<StatementLayout, 'start' | 'end' | 'text' | 'id' | 'resultMetadataId'>;
+
+function readSingle(reader: BodyReader, version: number, head: StatementHead): RequestLayout {
+  const consistencyOffset = reader.offset;
+  const consistency = reader.short() as Consistency;
+  const flagsOffset = reader.offset;
+  const flags = version >= 5 ? reader.int() : reader.byte();
+  const hasNames = (flags & QueryFlag.NAMES_FOR_VALUES) !== 0;
+  const valuesOffset = reader.offset;
+  const valueCount = (flags & QueryFlag.VALUES) !== 0 ? skipValues(reader, hasNames) : undefined;
+  const statement: StatementLayout = {
+    ...head,
+    valuesOffset,
+    ...(valueCount === undefined ? {} : { valueCount }),
+    valuesEnd: reader.offset,
+    hasNames,
+  };
+  const pageSize = (flags & QueryFlag.PAGE_SIZE) !== 0 ? reader.int() : undefined;
+  const pagingStateOffset = (flags & QueryFlag.PAGING_STATE) !== 0 ? reader.offset : undefined;
+  const pagingState = pagingStateOffset === undefined ? undefined : (reader.bytes() ?? undefined);
+  return {
+    statements: [statement],
+    consistency,
+    consistencyOffset,
+    flags,
+    flagsOffset,
+    ...(pageSize === undefined ? {} : { pageSize }),
+    ...(pagingState === undefined ? {} : { pagingState }),
+    ...(pagingStateOffset === undefined ? {} : { pagingStateOffset }),
+    ...readTail(reader, flags, version),
+  };
+}
+
+function readBatch(reader: BodyReader, version: number): RequestLayout {
+  reader.byte();
+  const statements: StatementLayout[] = [];
+  for (let count = reader.short(); count > 0; count--) {
+    const kind = reader.byte();
+    if (kind > 1) throw new ProtocolError(`a batch holds a statement of the unknown kind ${kind}`);
+    const start = reader.offset;
+    const head = kind === 0 ? { text: reader.longString() } : { id: reader.shortBytes() };
+    const end = reader.offset;
+    // Names are announced behind the values they would be part of, so servers read none (CASSANDRA-10246).
+    const valueCount = skipValues(reader, false);
+    statements.push({ ...head, start, end, valuesOffset: end, valueCount, valuesEnd: reader.offset, hasNames: false });
+  }
+  const consistencyOffset = reader.offset;
+  const consistency = reader.short() as Consistency;
+  const flagsOffset = reader.offset;
+  const flags = version >= 5 ? reader.int() : reader.byte();
+  return { statements, consistency, consistencyOffset, flags, flagsOffset, ...readTail(reader, flags, version) };
+}
+
+type Tail = Pick<
+  RequestLayout,
+  'serialConsistency' | 'timestampOffset' | 'timestampMicros' | 'keyspace' | 'nowInSeconds'
+>;
+
+function readTail(reader: BodyReader, flags: number, version: number): Tail {
+  const serialConsistency = (flags & QueryFlag.SERIAL_CONSISTENCY) !== 0 ? (reader.short() as Consistency) : undefined;
+  const timestampOffset = reader.offset;
+  const timestampMicros = (flags & QueryFlag.DEFAULT_TIMESTAMP) !== 0 ? reader.long() : undefined;
+  const keyspace = version >= 5 && (flags & QueryFlag.KEYSPACE) !== 0 ? reader.string() : undefined;
+  const nowInSeconds = version >= 5 && (flags & QueryFlag.NOW_IN_SECONDS) !== 0 ? reader.int() : undefined;
+  return {
+    timestampOffset,
+    ...(serialConsistency === undefined ? {} : { serialConsistency }),
+    ...(timestampMicros === undefined ? {} : { timestampMicros }),
+    ...(keyspace === undefined ? {} : { keyspace }),
+    ...(nowInSeconds === undefined ? {} : { nowInSeconds }),
+  };
+}
+
+function skipValues(reader: BodyReader, hasNames: boolean): number {
+  const count = reader.short();
+  for (let index = 0; index < count; index++) {
+    if (hasNames) reader.skip(reader.short());
+    reader.skipValue();
+  }
+  return count;
+}
+
+/** A value of a request: its name when values are named, and its bytes, null, or undefined for unset. */
+export interface RequestValue {
+  readonly name?: string;
+  readonly value: Buffer | null | undefined;
+}
+
+/** The values of one statement, sharing memory with the body. */
+export function readValues(body: Buffer, statement: StatementLayout): RequestValue[] {
+  if (!statement.valueCount) return [];
+  const reader = new BodyReader(body, statement.valuesOffset + 2);
+  const values: RequestValue[] = [];
+  for (let index = 0; index < statement.valueCount; index++) {
+    values.push(statement.hasNames ? { name: reader.string(), value: reader.value() } : { value: reader.value() });
+  }
+  return values;
+}
