@@ -1,0 +1,350 @@
+/**
+ * Merged rows → the fewest writes that leave the target as the origin is: one INSERT or UPDATE for each (timestamp,
+ * expiry) of a row. INSERT stands only where the origin has a row marker, so that a row made by UPDATE still vanishes
+ * with its last cell.
+ */
+
+import { type CqlType, isMultiCell } from '../model/cql-type.ts';
+import {
+  BoundKind,
+  type Cell,
+  type ColumnData,
+  NO_DELETION_TIME,
+  type PartitionEvent,
+  type RangeTombstoneMarker,
+  type Row,
+} from '../model/row.ts';
+import type { TableSchema } from '../model/table-schema.ts';
+import { encodeCollection, encodeFields } from './collection-bytes.ts';
+import { type RangeEnd, rangeDeletes } from './range-deletes.ts';
+import { isExpiredMarker } from './reconcile.ts';
+import type { Assignment, Stamp, Write } from './writes.ts';
+
+export interface GroupingOptions {
+  /** Whether a deletion of this write time must reach the target. Microseconds. */
+  readonly keepsTombstone: (timestampMicros: bigint) => boolean;
+  /** List cells of this write time and later are the shadow's and are left out. Microseconds; undefined: none. */
+  readonly dualWritesSinceMicros?: bigint;
+  /** The target takes `now_in_seconds`: what has expired can be written as expired. */
+  readonly exactTimes: boolean;
+  readonly nowSeconds: () => number;
+  /** Told of what CQL can't carry over as it is. */
+  readonly onLoss?: (loss: GroupingLoss) => void;
+}
+
+/** `shadowedListCell`: left to the shadow. `mixedList`: its cells had several write times or expiries, now they have one. */
+export type GroupingLoss = 'shadowedListCell' | 'mixedList';
+
+/** Takes the events of merged partitions one by one and gives the writes of each. */
+export function createGrouping(schema: TableSchema, options: GroupingOptions): (event: PartitionEvent) => Write[] {
+  let start: RangeEnd | undefined;
+  return (event) => {
+    switch (event.kind) {
+      case 'partition': {
+        start = undefined;
+        const { deletion } = event;
+        if (deletion === undefined || !options.keepsTombstone(deletion.timestampMicros)) return [];
+        return [{ kind: 'deletePartition', ...deletion }];
+      }
+      case 'row':
+        return groupRow(event, schema, options);
+      case 'marker': {
+        const opened = start;
+        start =
+          event.opens === undefined ? undefined : { clustering: event.clustering, inclusive: startsInside(event) };
+        const { closes } = event;
+        if (closes === undefined || opened === undefined || !options.keepsTombstone(closes.timestampMicros)) return [];
+        return rangeDeletes(schema, opened, { clustering: event.clustering, inclusive: endsInside(event) }, closes);
+      }
+      case 'end':
+        return [];
+    }
+  };
+}
+
+// At one position either the range that starts there or the one that ends there holds the rows of the prefix.
+function startsInside(marker: RangeTombstoneMarker): boolean {
+  return marker.bound === BoundKind.InclusiveStart || marker.bound === BoundKind.ExclusiveEndInclusiveStartBoundary;
+}
+
+function endsInside(marker: RangeTombstoneMarker): boolean {
+  return marker.bound === BoundKind.InclusiveEnd || marker.bound === BoundKind.InclusiveEndExclusiveStartBoundary;
+}
+
+interface Group {
+  timestampMicros: bigint;
+  ttlSeconds: number;
+  expiresAtSeconds: number;
+  writtenAtSeconds: number | undefined;
+  isInsert: boolean;
+  readonly assignments: Assignment[];
+}
+
+/** The writes of one row or static row. */
+function groupRow(row: Row, schema: TableSchema, options: GroupingOptions): Write[] {
+  const writes: Write[] = [];
+  const groups = new RowGroups(options);
+  if (row.deletion !== undefined && options.keepsTombstone(row.deletion.timestampMicros)) {
+    writes.push({ kind: 'deleteSlice', equal: row.clustering.map((value) => value ?? EMPTY), ...row.deletion });
+  }
+  if (row.liveness !== undefined && !isExpiredMarker(row.liveness)) groups.addLiveness(row.liveness);
+  const columns = row.isStatic ? schema.staticColumns : schema.regularColumns;
+  for (const data of row.columns) {
+    const { type } = columns[data.column]!;
+    if (!isMultiCell(type)) for (const cell of data.cells) groups.addCell(cell, data.column);
+    else if (type.kind === 'list') addList(row, data, options, writes);
+    else addElements(row, data, type, groups, options, writes);
+  }
+  for (const group of groups.all) {
+    writes.push({
+      kind: group.isInsert ? 'insert' : 'update',
+      isStatic: row.isStatic,
+      clustering: row.clustering,
+      timestampMicros: group.timestampMicros,
+      ttlSeconds: group.ttlSeconds,
+      expiresAtSeconds: group.expiresAtSeconds,
+      writtenAtSeconds: group.writtenAtSeconds,
+      assignments: group.assignments,
+    });
+  }
+  return writes;
+}
+
+const EMPTY = new Uint8Array(0);
+
+function writtenAt(stamp: { readonly ttlSeconds: number }, expiresAtSeconds: number): number | undefined {
+  return stamp.ttlSeconds === 0 ? undefined : expiresAtSeconds - stamp.ttlSeconds;
+}
+
+/** What a cell has become by now. */
+type CellState = 'live' | 'tombstone' | 'drop';
+
+class RowGroups {
+  readonly all: Group[] = [];
+  readonly #options: GroupingOptions;
+  readonly #nowSeconds: number;
+
+  constructor(options: GroupingOptions) {
+    this.#options = options;
+    this.#nowSeconds = options.nowSeconds();
+  }
+
+  /** An expired cell is written as expired where that can be said, else as a tombstone, and not at all if none is due. */
+  stateOf(cell: Cell): CellState {
+    const isExpired = cell.ttlSeconds !== 0 && cell.localDeletionTimeSeconds <= this.#nowSeconds;
+    if (!cell.isTombstone && !isExpired) return 'live';
+    if (!this.#options.keepsTombstone(cell.timestampMicros)) return 'drop';
+    return !cell.isTombstone && this.#options.exactTimes ? 'live' : 'tombstone';
+  }
+
+  addLiveness(liveness: { timestampMicros: bigint; ttlSeconds: number; expiresAtSeconds: number }): void {
+    const isExpired = liveness.ttlSeconds !== 0 && liveness.expiresAtSeconds <= this.#nowSeconds;
+    if (isExpired && !(this.#options.exactTimes && this.#options.keepsTombstone(liveness.timestampMicros))) return;
+    this.live(liveness.timestampMicros, liveness.ttlSeconds, liveness.expiresAtSeconds).isInsert = true;
+  }
+
+  addCell(cell: Cell, column: number): void {
+    const state = this.stateOf(cell);
+    if (state === 'live') this.liveOf(cell).assignments.push({ op: 'set', column, value: cell.value });
+    else if (state === 'tombstone') this.deadOf(cell).assignments.push({ op: 'set', column, value: null });
+  }
+
+  liveOf(cell: Cell): Group {
+    return this.live(cell.timestampMicros, cell.ttlSeconds, cell.localDeletionTimeSeconds);
+  }
+
+  deadOf(cell: Cell): Group {
+    return this.dead(cell.timestampMicros, cell.localDeletionTimeSeconds);
+  }
+
+  /** The group of live cells of this time; it adopts one of tombstones that has the same time. */
+  live(timestampMicros: bigint, ttlSeconds: number, expiresAtSeconds: number): Group {
+    const base = writtenAt({ ttlSeconds }, expiresAtSeconds);
+    for (const group of this.all) {
+      if (
+        group.timestampMicros === timestampMicros &&
+        group.ttlSeconds === ttlSeconds &&
+        group.expiresAtSeconds === expiresAtSeconds
+      )
+        return group;
+    }
+    return this.#create(timestampMicros, ttlSeconds, expiresAtSeconds, base);
+  }
+
+  /** A group that can carry a tombstone made at this second: same write time, and the same or no wall clock of its own. */
+  dead(timestampMicros: bigint, madeAtSeconds: number): Group {
+    for (const group of this.all) {
+      if (group.timestampMicros !== timestampMicros) continue;
+      if (group.writtenAtSeconds === madeAtSeconds || !this.#options.exactTimes) return group;
+      if (group.writtenAtSeconds === undefined) {
+        group.writtenAtSeconds = madeAtSeconds;
+        return group;
+      }
+    }
+    return this.#create(timestampMicros, 0, NO_DELETION_TIME, madeAtSeconds);
+  }
+
+  find(timestampMicros: bigint): Group | undefined {
+    return this.all.find((group) => group.timestampMicros === timestampMicros);
+  }
+
+  #create(
+    timestampMicros: bigint,
+    ttlSeconds: number,
+    expiresAtSeconds: number,
+    writtenAtSeconds: number | undefined,
+  ): Group {
+    const group = { timestampMicros, ttlSeconds, expiresAtSeconds, writtenAtSeconds, isInsert: false, assignments: [] };
+    this.all.push(group);
+    return group;
+  }
+}
+
+/** A set, map or UDT: overwritten whole where one statement of the application must have done so, else by elements. */
+function addElements(
+  row: Row,
+  data: ColumnData,
+  type: CqlType,
+  groups: RowGroups,
+  options: GroupingOptions,
+  writes: Write[],
+): void {
+  const { column, deletion } = data;
+  const byGroup = new Map<Group, { live: Cell[]; dead: Cell[] }>();
+  for (const cell of data.cells) {
+    const state = groups.stateOf(cell);
+    if (state === 'drop') continue;
+    const group = state === 'live' ? groups.liveOf(cell) : groups.deadOf(cell);
+    const known = byGroup.get(group) ?? { live: [], dead: [] };
+    known[state === 'live' ? 'live' : 'dead'].push(cell);
+    byGroup.set(group, known);
+  }
+  const [only] = byGroup;
+  if (
+    deletion !== undefined &&
+    byGroup.size === 1 &&
+    only !== undefined &&
+    only[1].dead.length === 0 &&
+    only[0].timestampMicros === deletion.timestampMicros + 1n
+  ) {
+    // `m = ?` deletes what is older than its own write, at timestamp − 1 (Operation, setComplexDeletionTimeForOverwrite).
+    only[0].assignments.push({ op: 'set', column, value: encodeWhole(type, only[1].live) });
+    return;
+  }
+  if (deletion !== undefined && options.keepsTombstone(deletion.timestampMicros)) {
+    const group = byGroup.size === 0 ? groups.find(deletion.timestampMicros + 1n) : undefined;
+    const fits =
+      group !== undefined &&
+      (!options.exactTimes ||
+        group.writtenAtSeconds === undefined ||
+        group.writtenAtSeconds === deletion.localDeletionTimeSeconds);
+    if (fits) {
+      group.writtenAtSeconds ??= deletion.localDeletionTimeSeconds;
+      group.assignments.push({ op: 'set', column, value: null });
+    } else {
+      writes.push({ kind: 'deleteColumn', isStatic: row.isStatic, clustering: row.clustering, column, ...deletion });
+    }
+  }
+  for (const [group, { live, dead }] of byGroup) {
+    if (type.kind === 'udt') {
+      for (const cell of live) group.assignments.push({ op: 'field', column, field: fieldOf(cell), value: cell.value });
+      for (const cell of dead) group.assignments.push({ op: 'field', column, field: fieldOf(cell), value: null });
+      continue;
+    }
+    if (live.length > 0) group.assignments.push({ op: 'add', column, value: encodeWhole(type, live) });
+    if (dead.length > 0) {
+      const keys = dead.map((cell) => cell.path ?? EMPTY);
+      group.assignments.push({ op: 'remove', column, value: encodeCollection(keys.length, keys) });
+    }
+  }
+}
+
+function fieldOf(cell: Cell): number {
+  const path = cell.path ?? EMPTY;
+  return path.length === 2 ? (path[0]! << 8) | path[1]! : 0;
+}
+
+function encodeWhole(type: CqlType, cells: readonly Cell[]): Uint8Array {
+  switch (type.kind) {
+    case 'map':
+      return encodeCollection(
+        cells.length,
+        cells.flatMap((cell) => [cell.path ?? EMPTY, cell.value]),
+      );
+    case 'udt': {
+      const fields: (Uint8Array | null)[] = type.fields.map(() => null);
+      for (const cell of cells) fields[fieldOf(cell)] = cell.value;
+      return encodeFields(fields);
+    }
+    case 'set':
+      return encodeCollection(
+        cells.length,
+        cells.map((cell) => cell.path ?? EMPTY),
+      );
+    default:
+      return encodeCollection(
+        cells.length,
+        cells.map((cell) => cell.value),
+      );
+  }
+}
+
+/**
+ * A list as a whole, at its latest write time. Cells of the time of the dual writes are the shadow's: they would get a
+ * second id here and stand twice.
+ */
+function addList(row: Row, data: ColumnData, options: GroupingOptions, writes: Write[]): void {
+  const since = options.dualWritesSinceMicros;
+  const isShadows = (timestampMicros: bigint) => since !== undefined && timestampMicros >= since;
+  const nowSeconds = options.nowSeconds();
+  const live: Cell[] = [];
+  for (const cell of data.cells) {
+    if (isShadows(cell.timestampMicros)) options.onLoss?.('shadowedListCell');
+    else if (!cell.isTombstone && (cell.ttlSeconds === 0 || cell.localDeletionTimeSeconds > nowSeconds))
+      live.push(cell);
+  }
+  const place = { isStatic: row.isStatic, clustering: row.clustering, column: data.column };
+  const newest = live.reduce<Cell | undefined>(
+    (best, cell) => (best === undefined || cell.timestampMicros > best.timestampMicros ? cell : best),
+    undefined,
+  );
+  if (newest === undefined) {
+    const { deletion } = data;
+    if (deletion === undefined || isShadows(deletion.timestampMicros)) return;
+    if (options.keepsTombstone(deletion.timestampMicros)) writes.push({ kind: 'deleteColumn', ...place, ...deletion });
+    return;
+  }
+  const isMixed = live.some(
+    (cell) =>
+      cell.timestampMicros !== newest.timestampMicros ||
+      cell.localDeletionTimeSeconds !== newest.localDeletionTimeSeconds,
+  );
+  if (isMixed) options.onLoss?.('mixedList');
+  const stamp: Stamp = {
+    timestampMicros: newest.timestampMicros,
+    ttlSeconds: newest.ttlSeconds,
+    expiresAtSeconds: newest.localDeletionTimeSeconds,
+    writtenAtSeconds: writtenAt(newest, newest.localDeletionTimeSeconds),
+  };
+  const value = encodeCollection(
+    live.length,
+    live.map((cell) => cell.value),
+  );
+  writes.push({ kind: 'list', ...place, ...stamp, value });
+}
+
+/**
+ * Which deletions go to the target. After a merge of all replicas a tombstone shadows nothing in an empty target;
+ * `recent` keeps those that a late shadow write of an older time might meet.
+ * @param dualWritesSinceMicros undefined when there are no dual writes: `recent` then keeps all
+ */
+export function tombstonePolicy(
+  option: 'none' | 'recent' | 'all',
+  dualWritesSinceMicros: bigint | undefined,
+  marginMicros = 3_600_000_000n,
+): (timestampMicros: bigint) => boolean {
+  if (option === 'none') return () => false;
+  if (option === 'all' || dualWritesSinceMicros === undefined) return () => true;
+  const oldest = dualWritesSinceMicros - marginMicros;
+  return (timestampMicros) => timestampMicros >= oldest;
+}

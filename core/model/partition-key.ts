@@ -1,0 +1,23 @@
+import { SchemaMismatchError } from '../errors.ts';
+
+/**
+ * The values of a stored partition key: a single column's bytes as they are; of several columns, for each a u16 length,
+ * the bytes and a zero byte (CompositeType).
+ * @throws SchemaMismatchError when the bytes do not hold exactly that many values
+ */
+export function splitPartitionKey(key: Uint8Array, columnCount: number): Uint8Array[] {
+  if (columnCount === 1) return [key];
+  const values: Uint8Array[] = [];
+  let at = 0;
+  while (at + 2 <= key.length && values.length < columnCount) {
+    const end = at + 2 + ((key[at]! << 8) | key[at + 1]!);
+    values.push(key.subarray(at + 2, end));
+    at = end + 1;
+  }
+  if (values.length !== columnCount || at !== key.length) {
+    throw new SchemaMismatchError(`a partition key does not hold ${columnCount} values`, {
+      context: { columnCount, keyBytes: key.length },
+    });
+  }
+  return values;
+}
