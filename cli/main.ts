@@ -19,6 +19,7 @@ const verbs: Readonly<Record<string, () => Promise<Verb>>> = {
   replay: () => import('./replay.ts'),
   sstable: () => import('./sstable.ts'),
   state: () => import('./state.ts'),
+  deploy: () => import('./deploy.ts'),
 };
 
 async function main(argv: readonly string[]): Promise<void> {
