@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest';
+import { type SchemaElement, toTargetStatements } from '#adapters/cassandra/copy-schema.ts';
+
+const elements: SchemaElement[] = [
+  {
+    type: 'keyspace',
+    name: 'ks',
+    statement:
+      "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': '2'}  AND durable_writes = true;",
+  },
+  {
+    type: 'table',
+    name: 't',
+    statement: "CREATE TABLE ks.t (\n    a int PRIMARY KEY\n) WITH comment = 'CREATE TABLE x';",
+  },
+  { type: 'index', name: 'i', statement: 'CREATE INDEX i ON ks.t (b);' },
+];
+const texts = (options: Parameters<typeof toTargetStatements>[1]) =>
+  toTargetStatements(elements, options).map(({ statement }) => statement);
+
+test('every statement may run twice, and only its head is changed', () => {
+  const [keyspace, table, index] = texts({ replication: null, skipIndexes: false });
+  expect(keyspace).toMatch(/^CREATE KEYSPACE IF NOT EXISTS ks WITH replication = \{'class': 'SimpleStrategy'/);
+  expect(table).toBe("CREATE TABLE IF NOT EXISTS ks.t (\n    a int PRIMARY KEY\n) WITH comment = 'CREATE TABLE x'");
+  expect(index).toBe('CREATE INDEX IF NOT EXISTS i ON ks.t (b)');
+});
+
+test('the replication is overridden in the keyspace alone', () => {
+  const [keyspace, table] = texts({ replication: "{'class': 'NetworkTopologyStrategy', 'dc1': 3}", skipIndexes: true });
+  expect(keyspace).toContain("replication = {'class': 'NetworkTopologyStrategy', 'dc1': 3}  AND durable_writes = true");
+  expect(table).not.toContain('NetworkTopologyStrategy');
+});
+
+test('indexes can be left for after the load', () => {
+  expect(texts({ replication: null, skipIndexes: true })).toHaveLength(2);
+});

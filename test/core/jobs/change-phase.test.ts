@@ -1,0 +1,77 @@
+import { expect, test } from 'vitest';
+import type { Phase } from '#core/config/schema.ts';
+import { GateClosedError } from '#core/errors.ts';
+import { type ChangePhaseInput, changePhase } from '#core/jobs/change-phase.ts';
+import { createLedger } from '#core/ledger/ledger.ts';
+import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
+
+const input = (phase: Phase, more: Partial<ChangePhaseInput> = {}): ChangePhaseInput => ({
+  phase,
+  by: 'test',
+  why: '',
+  force: false,
+  fence: [],
+  withoutProxies: false,
+  drainTimeoutMs: 1000,
+  ...more,
+});
+
+/** A ledger with proxies that do as they are told each time the waiting side sleeps. */
+async function world(proxies: readonly string[], behave: (instance: string) => 'obeys' | 'never drains' | 'gone') {
+  const ledger = createLedger(createMemoryLedgerStore());
+  let millis = Date.parse('2026-01-01T00:00:00Z');
+  const now = () => new Date(millis);
+  await ledger.initPhase('origin-only', 'test', now());
+  const put = async (instance: string, drainedForEpoch: number, actingEpoch: number) =>
+    ledger.putProxy({
+      version: 1,
+      instance,
+      startedAt: now().toISOString(),
+      leaseUntil: new Date(behave(instance) === 'gone' ? millis - 1 : millis + 60_000).toISOString(),
+      drainedForEpoch,
+      actingEpoch,
+      counters: {},
+    });
+  for (const instance of proxies) await put(instance, 1, 1);
+  const ports = {
+    ledger,
+    now,
+    onWait: () => undefined,
+    sleep: async (ms: number) => {
+      millis += ms;
+      const record = await ledger.readPhase();
+      for (const instance of proxies) {
+        if (!record || behave(instance) !== 'obeys') continue;
+        if (record.proposal) await put(instance, record.proposal.epoch, record.active.epoch);
+        else await put(instance, record.active.epoch, record.active.epoch);
+      }
+    },
+  };
+  return { ledger, ports };
+}
+
+test('a phase is in force only after every proxy has drained and acts on it', async () => {
+  const { ports } = await world(['a', 'b'], () => 'obeys');
+  const record = await changePhase(input('dual-async'), ports);
+  expect(record.active).toMatchObject({ epoch: 2, phase: 'dual-async' });
+  expect(Date.parse(record.dualWritesSettledAt ?? '')).toBeGreaterThan(Date.parse(record.dualWritesSince ?? ''));
+});
+
+test('a proxy that does not drain stops the change, which is withdrawn', async () => {
+  const { ledger, ports } = await world(['a', 'stuck'], (name) => (name === 'stuck' ? 'never drains' : 'obeys'));
+  await expect(changePhase(input('dual-async'), ports)).rejects.toThrow(/not drained.*stuck/);
+  expect(await ledger.readPhase()).toMatchObject({ proposal: null, active: { phase: 'origin-only', epoch: 1 } });
+});
+
+test('an expired lease is not an absence: the change is refused until the instance is fenced', async () => {
+  const { ports } = await world(['a', 'lost'], (name) => (name === 'lost' ? 'gone' : 'obeys'));
+  await expect(changePhase(input('dual-async'), ports)).rejects.toThrow(/--fence lost/);
+  const record = await changePhase(input('dual-async', { fence: ['lost'] }), ports);
+  expect(record.active.phase).toBe('dual-async');
+});
+
+test('without any proxy the change needs the word of the caller', async () => {
+  const { ports } = await world([], () => 'obeys');
+  await expect(changePhase(input('dual-async'), ports)).rejects.toBeInstanceOf(GateClosedError);
+  expect((await changePhase(input('dual-async', { withoutProxies: true }), ports)).active.phase).toBe('dual-async');
+});
