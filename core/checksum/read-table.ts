@@ -65,7 +65,7 @@ async function* readPages(
   };
   let next: Promise<PageRead> | undefined = request();
   while (next) {
-    const { page, readAtSeconds } = await next;
+    const { page, readAtSeconds }: PageRead = await next;
     next = page.pagingState && page.pagingState.length > 0 ? request(page.pagingState) : undefined;
     // A page that nobody waits for any more (the reader stopped early) may fail unheard.
     next?.catch(() => undefined);
