@@ -1,0 +1,76 @@
+/** The statements that functions and state machines are given, each as narrow as the service allows. */
+
+import { ArnFormat, Stack } from 'aws-cdk-lib';
+import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import type { IBucket } from 'aws-cdk-lib/aws-s3';
+import type { Construct } from 'constructs';
+
+/** Prefixes of the migration's bucket. */
+export const Prefix = { Ledger: 'ledger/', Runs: 'runs/', Overflow: 'failed-writes/overflow/' } as const;
+
+/** Read, conditionally write and remove the ledger's records; list them. */
+export function useLedger(bucket: IBucket, prefix: string): PolicyStatement[] {
+  return [
+    new PolicyStatement({
+      sid: 'UseLedger',
+      actions: ['s3:GetObject', 's3:PutObject', 's3:DeleteObject'],
+      resources: [bucket.arnForObjects(`${prefix}*`)],
+    }),
+    // Without s3:ListBucket S3 answers 403 instead of 404 for a record that does not exist.
+    listBucket(bucket),
+  ];
+}
+
+/** Read and write plans, manifests and reports. */
+export function useRuns(bucket: IBucket): PolicyStatement {
+  return new PolicyStatement({
+    sid: 'UseRuns',
+    actions: ['s3:GetObject', 's3:PutObject', 's3:DeleteObject'],
+    resources: [bucket.arnForObjects(`${Prefix.Runs}*`)],
+  });
+}
+
+/** Read snapshots, wherever in these buckets they lie. */
+export function readSnapshots(bucket: IBucket, others: readonly string[]): PolicyStatement[] {
+  const stack = Stack.of(bucket);
+  const arn = (name: string) => stack.formatArn({ service: 's3', region: '', account: '', resource: name });
+  return [
+    new PolicyStatement({
+      sid: 'ReadSnapshots',
+      actions: ['s3:GetObject'],
+      resources: [bucket.arnForObjects('*'), ...others.map((name) => `${arn(name)}/*`)],
+    }),
+    ...(others.length === 0
+      ? []
+      : [new PolicyStatement({ sid: 'ListSnapshots', actions: ['s3:ListBucket'], resources: others.map(arn) })]),
+  ];
+}
+
+/** Read the bodies of failed writes that were too large for the queue. */
+export function readOverflow(bucket: IBucket): PolicyStatement {
+  return new PolicyStatement({
+    sid: 'ReadOverflow',
+    actions: ['s3:GetObject', 's3:DeleteObject'],
+    resources: [bucket.arnForObjects(`${Prefix.Overflow}*`)],
+  });
+}
+
+/** Read the clusters' credentials. A secret's ARN ends in six characters that are not known from its name. */
+export function readSecrets(scope: Construct, names: readonly string[]): PolicyStatement[] {
+  if (names.length === 0) return [];
+  const resources = names.map((name) =>
+    name.startsWith('arn:')
+      ? name
+      : Stack.of(scope).formatArn({
+          service: 'secretsmanager',
+          resource: 'secret',
+          resourceName: `${name}-??????`,
+          arnFormat: ArnFormat.COLON_RESOURCE_NAME,
+        }),
+  );
+  return [new PolicyStatement({ sid: 'ReadCredentials', actions: ['secretsmanager:GetSecretValue'], resources })];
+}
+
+function listBucket(bucket: IBucket): PolicyStatement {
+  return new PolicyStatement({ sid: 'ListBucket', actions: ['s3:ListBucket'], resources: [bucket.bucketArn] });
+}

@@ -1,0 +1,51 @@
+import { Duration, Stack, type StackProps } from 'aws-cdk-lib';
+import type { IBucket } from 'aws-cdk-lib/aws-s3';
+import type { Construct } from 'constructs';
+import { jobEnvironment } from '../constructs/job-environment.ts';
+import { JobFunction } from '../constructs/job-function.ts';
+import { readSecrets, readSnapshots, useLedger, useRuns } from '../constructs/permissions.ts';
+import type { Deployment } from '../deployment.ts';
+
+/** The two functions that every kind of run starts and ends with. */
+export class PlanningStack extends Stack {
+  readonly planRanges: JobFunction;
+  readonly summarizeRun: JobFunction;
+
+  constructor(scope: Construct, id: string, deployment: Deployment, bucket: IBucket, props: StackProps) {
+    super(scope, id, props);
+    const { environment, ledgerPrefix, rulesStatements } = jobEnvironment(this, deployment, bucket);
+    this.planRanges = new JobFunction(this, 'PlanRanges', {
+      deployment,
+      jobName: 'plan-ranges',
+      description: 'Cuts the ring into token ranges and writes the plan of a run to S3',
+      memoryMB: 1769,
+      timeout: Duration.minutes(15),
+      environment,
+      reachesClusters: true,
+      bundledFiles: deployment.bundledFiles,
+      statements: [
+        ...useLedger(bucket, ledgerPrefix),
+        useRuns(bucket),
+        ...readSnapshots(bucket, deployment.options.snapshotBuckets),
+        ...readSecrets(this, deployment.secretNames),
+        ...rulesStatements,
+      ],
+    });
+    this.summarizeRun = new JobFunction(this, 'SummarizeRun', {
+      deployment,
+      jobName: 'summarize-run',
+      description: 'Adds up the results of a run, writes its summary to S3 and marks the tables in the ledger',
+      memoryMB: 1024,
+      timeout: Duration.minutes(15),
+      environment,
+      reachesClusters: true,
+      bundledFiles: deployment.bundledFiles,
+      statements: [
+        ...useLedger(bucket, ledgerPrefix),
+        useRuns(bucket),
+        ...readSecrets(this, deployment.secretNames),
+        ...rulesStatements,
+      ],
+    });
+  }
+}

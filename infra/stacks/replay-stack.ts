@@ -1,0 +1,62 @@
+import { CfnOutput, Duration, Stack, type StackProps } from 'aws-cdk-lib';
+import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { EventSourceMapping } from 'aws-cdk-lib/aws-lambda';
+import type { Construct } from 'constructs';
+import { Alarms } from '../constructs/alarms.ts';
+import { jobEnvironment } from '../constructs/job-environment.ts';
+import { JobFunction } from '../constructs/job-function.ts';
+import { readOverflow, readSecrets, useLedger } from '../constructs/permissions.ts';
+import type { Deployment } from '../deployment.ts';
+import { REPLAY_TIMEOUT, type StorageStack } from './storage-stack.ts';
+
+/** SQS allows no fewer; enough to drain an outage without pressing a cluster that just came back. */
+const MAX_CONCURRENT_BATCHES = 4;
+
+/** Applies failed shadow writes from the queue to the cluster that missed them. */
+export class ReplayStack extends Stack {
+  constructor(scope: Construct, id: string, deployment: Deployment, storage: StorageStack, props: StackProps) {
+    super(scope, id, props);
+    const { bucket, failedWrites } = storage;
+    const { environment, ledgerPrefix, rulesStatements } = jobEnvironment(
+      this,
+      deployment,
+      bucket,
+      failedWrites.queueUrl,
+    );
+    const replay = new JobFunction(this, 'Replay', {
+      deployment,
+      jobName: 'replay-failed-writes',
+      description: 'Applies failed shadow writes with their original timestamps',
+      memoryMB: 1024,
+      timeout: REPLAY_TIMEOUT,
+      environment,
+      reachesClusters: true,
+      bundledFiles: deployment.bundledFiles,
+      statements: [
+        ...useLedger(bucket, ledgerPrefix),
+        readOverflow(bucket),
+        ...readSecrets(this, deployment.secretNames),
+        ...rulesStatements,
+        new PolicyStatement({
+          sid: 'ConsumeFailedWrites',
+          actions: ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes'],
+          resources: [failedWrites.queueArn],
+        }),
+      ],
+    });
+    new EventSourceMapping(this, 'FailedWrites', {
+      target: replay.function,
+      eventSourceArn: failedWrites.queueArn,
+      // Beyond ten a batch window is needed, and the payload of a batch may not pass 6 MiB.
+      batchSize: Math.min(deployment.config.failedWrites.batchSize, 20),
+      maxBatchingWindow: Duration.seconds(1),
+      maxConcurrency: MAX_CONCURRENT_BATCHES,
+      reportBatchItemFailures: true,
+    });
+    new Alarms(this, 'Alarms', deployment).above('ReplayErrors', replay.function.metricErrors(), 0, {
+      description: 'The replay function itself fails. Read its log; no message is lost meanwhile.',
+      periods: 5,
+    });
+    new CfnOutput(this, 'ReplayFunctionName', { value: replay.functionName });
+  }
+}
