@@ -8,11 +8,8 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { ObjectStoreError } from '#core/errors.ts';
-import { encodeOverflowPointer, overflowKeyOf } from '#core/model/failed-write.ts';
 import type { FailedWriteQueue, ObjectStore, QueuedMessage } from '#core/ports.ts';
-
-/** Largest body that goes into a message; 6 KiB below the limit of SQS, for attributes. Bytes. */
-const MAX_BODY_BYTES = 250 * 1024;
+import { encodeOverflowPointer, MAX_BODY_BYTES, overflowKey } from './sqs-overflow.ts';
 
 /** Limits of SendMessageBatch: entries, and bytes of all bodies together (the older, smaller limit of 256 KiB). */
 const MAX_BATCH_ENTRIES = 10;
@@ -85,9 +82,9 @@ export function createSqsFailedWriteQueue(options: SqsQueueOptions): SqsFailedWr
 async function toEntry(message: QueuedMessage, overflow: ObjectStore, signal?: AbortSignal): Promise<Entry> {
   const bodyBytes = Buffer.byteLength(message.body);
   if (bodyBytes <= MAX_BODY_BYTES) return { message, body: message.body, bodyBytes };
-  const key = overflowKeyOf(message.id);
+  const key = overflowKey(message.id);
   await overflow.put(key, message.body, signal);
-  const pointer = encodeOverflowPointer(message.id, key);
+  const pointer = encodeOverflowPointer({ key, byteLength: bodyBytes });
   return { message, body: pointer, bodyBytes: Buffer.byteLength(pointer) };
 }
 
