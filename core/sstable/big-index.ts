@@ -1,0 +1,161 @@
+import { ByteReader, EndOfBytesError } from '#core/bytes/byte-reader.ts';
+import type { ByteSource } from '#core/ports.ts';
+import { MAX_TOKEN, MIN_TOKEN, tokenOf } from '#core/token/token.ts';
+import type { DataSpan, PartitionIndex } from './partition-index.ts';
+import { corrupt, decodeOf, openOptional, readWhole, type SSTableFiles } from './sstable-files.ts';
+import { Component } from './sstable-name.ts';
+import { lastSampleUpTo, parseSummary, type Summary } from './summary.ts';
+
+const SCAN_BYTES = 16 * 1024;
+const MAX_SUMMARY_BYTES = 512 * 1024 * 1024;
+
+interface IndexEntry {
+  readonly key: Uint8Array;
+  readonly token: bigint;
+  readonly dataPosition: number;
+}
+
+/**
+ * The BIG format's index: Summary.db leads to a place in Index.db, from where at most one sampling interval is scanned.
+ * Neither file has checksums, so what they say is checked against each other and against the order of tokens.
+ *
+ * @param dataBytes plain bytes of Data.db
+ */
+export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex {
+  let summary: Promise<Summary | undefined> | undefined;
+  let index: Promise<ByteSource> | undefined;
+  const keep = <T>(promise: Promise<T>, forget: () => void): Promise<T> => {
+    promise.catch(forget); // a failed read is asked for again, not remembered
+    return promise;
+  };
+  const openSummary = (signal?: AbortSignal) => {
+    summary ??= keep(loadSummary(files, signal), () => {
+      summary = undefined;
+    });
+    return summary;
+  };
+  const openIndex = () => {
+    index ??= keep(files.open(Component.Index), () => {
+      index = undefined;
+    });
+    return index;
+  };
+
+  /** The first entry with a token above `token`, or undefined when there is none. */
+  async function firstAbove(token: bigint, signal?: AbortSignal): Promise<IndexEntry | undefined> {
+    const [samples, source] = [await openSummary(signal), await openIndex()];
+    const sample = samples ? Math.max(lastSampleUpTo(samples, token), 0) : -1;
+    const start = samples ? samples.positionAt(sample) : 0;
+    let found: IndexEntry | undefined;
+    let isFirst = true;
+    await scanIndex(source, start, signal, (entry, offset) => {
+      if (isFirst && samples && Buffer.compare(entry.key, samples.keyAt(sample)) !== 0) {
+        throw corrupt(source.name, offset, 'Summary.db names another partition for this position');
+      }
+      isFirst = false;
+      if (entry.token > token) found = entry;
+      return found === undefined;
+    });
+    if (found && found.dataPosition >= dataBytes) {
+      throw corrupt(source.name, start, `a partition at ${found.dataPosition} is behind the end of Data.db`);
+    }
+    return found;
+  }
+
+  return {
+    async tokenBounds(signal) {
+      const samples = await openSummary(signal);
+      if (samples) return { first: tokenOf(samples.firstKey), last: tokenOf(samples.lastKey) };
+      let first: bigint | undefined;
+      let last: bigint | undefined;
+      const source = await openIndex();
+      await scanIndex(source, 0, signal, ({ token }) => {
+        first ??= token;
+        last = token;
+        return true;
+      });
+      if (first === undefined || last === undefined) throw corrupt(source.name, 0, 'there is no partition');
+      return { first, last };
+    },
+
+    async locate(range, signal): Promise<DataSpan> {
+      const isFromStart = range.start === MIN_TOKEN;
+      const first = isFromStart ? undefined : await firstAbove(range.start, signal);
+      if (!isFromStart && (first === undefined || first.token > range.end)) return { start: dataBytes, end: dataBytes };
+      const behind = range.end === MAX_TOKEN ? undefined : await firstAbove(range.end, signal);
+      return { start: first?.dataPosition ?? 0, end: behind?.dataPosition ?? dataBytes, firstKey: first?.key };
+    },
+
+    async fractionOf(range, signal) {
+      const samples = await openSummary(signal);
+      const { byteLength } = await openIndex();
+      if (!samples) return 1;
+      if (tokenOf(samples.lastKey) <= range.start || tokenOf(samples.firstKey) > range.end) return 0;
+      const positionOf = (token: bigint) => {
+        const sample = lastSampleUpTo(samples, token);
+        return sample < 0 ? 0 : samples.positionAt(sample);
+      };
+      const start = positionOf(range.start);
+      const end = range.end >= tokenOf(samples.lastKey) ? byteLength : positionOf(range.end);
+      // Between two samples nothing is known: half a sample at least, for what is not nothing.
+      const least = 0.5 / samples.sampleCount;
+      return Math.min(1, Math.max(least, (end - start) / byteLength));
+    },
+  };
+}
+
+async function loadSummary(files: SSTableFiles, signal?: AbortSignal): Promise<Summary | undefined> {
+  const source = await openOptional(files, Component.Summary);
+  if (!source) return undefined;
+  return parseSummary(await readWhole(source, MAX_SUMMARY_BYTES, signal), source.name);
+}
+
+/**
+ * Index.db from an entry on: { bytes16 key; vint data position; vint promoted size; promoted bytes }. Promoted indexes
+ * are jumped over without being read.
+ *
+ * @param visit returns whether to go on
+ * @throws SSTableCorruptError when tokens do not ascend
+ */
+async function scanIndex(
+  source: ByteSource,
+  start: number,
+  signal: AbortSignal | undefined,
+  visit: (entry: IndexEntry, offset: number) => boolean,
+): Promise<void> {
+  let position = start;
+  let bytesWanted = SCAN_BYTES;
+  let lastToken = MIN_TOKEN;
+  if (start > source.byteLength) throw corrupt(source.name, start, 'Summary.db points behind the end of the index');
+  while (position < source.byteLength) {
+    const windowStart = position;
+    const end = Math.min(windowStart + bytesWanted, source.byteLength);
+    const reader = new ByteReader(await source.read(windowStart, end, signal));
+    while (reader.remaining > 0) {
+      const entryStart = reader.offset;
+      let entry: IndexEntry;
+      let promotedBytes: number;
+      try {
+        const key = reader.readBytes16();
+        const dataPosition = reader.readVint();
+        promotedBytes = reader.readVint();
+        entry = { key, token: tokenOf(key), dataPosition };
+      } catch (error) {
+        if (error instanceof EndOfBytesError && end < source.byteLength) break;
+        throw decodeOf(source.name, windowStart, () => {
+          throw error;
+        });
+      }
+      const offset = windowStart + entryStart;
+      if (entry.token < lastToken) throw corrupt(source.name, offset, 'partitions are out of order');
+      lastToken = entry.token;
+      if (!visit(entry, offset)) return;
+      position = windowStart + reader.offset + promotedBytes;
+      if (position > source.byteLength) throw corrupt(source.name, offset, 'an entry goes beyond the end of the index');
+      if (position >= end) break;
+      reader.offset = position - windowStart;
+    }
+    // A key of 64 KiB does not fit into one window.
+    bytesWanted = position === windowStart ? bytesWanted * 8 : SCAN_BYTES;
+  }
+}

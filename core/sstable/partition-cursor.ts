@@ -1,0 +1,200 @@
+import { ByteReader, EndOfBytesError, MalformedBytesError } from '#core/bytes/byte-reader.ts';
+import { SSTableUnsupportedError } from '#core/errors.ts';
+import type { PartitionCursor, PartitionEvent, PartitionStart } from '#core/model/row.ts';
+import { tokenOf } from '#core/token/token.ts';
+import { type TokenRange, unwrap } from '#core/token/token-range.ts';
+import type { DataFile, StoredWindow } from './data-file.ts';
+import type { DeltaReader } from './delta-reader.ts';
+import type { DataSpan, PartitionIndex } from './partition-index.ts';
+import type { RowDecoder } from './row-decoder.ts';
+import { corrupt } from './sstable-files.ts';
+
+/** Plain bytes of one window, before it is rounded up to whole chunks. */
+export const WINDOW_BYTES = { min: 64 * 1024, default: 1024 * 1024, max: 8 * 1024 * 1024 } as const;
+/** A single row above this can't be held in memory beside its siblings. */
+const MAX_ROW_BYTES = 512 * 1024 * 1024;
+
+const END_OF_PARTITION: PartitionEvent = { kind: 'end' };
+
+interface CursorParts {
+  readonly data: DataFile;
+  readonly index: PartitionIndex;
+  readonly deltas: DeltaReader;
+  readonly rows: RowDecoder;
+  readonly hasStaticColumns: boolean;
+  readonly range: TokenRange;
+  readonly windowBytes: number;
+}
+
+type State = 'partition' | 'static' | 'rows' | 'closed';
+
+/**
+ * Streams partitions of a token range out of Data.db: one window at a time, decoded synchronously, the next one being
+ * fetched meanwhile. A wrapping range comes out ascending: first its low tokens, then its high ones.
+ */
+export class SSTablePartitionCursor implements PartitionCursor {
+  readonly #parts: CursorParts;
+  readonly #pieces: TokenRange[];
+  readonly #abort = new AbortController();
+  #span: (DataSpan & { readonly range: TokenRange }) | undefined;
+  #reader = new ByteReader(new Uint8Array(0));
+  /** Plain position in Data.db of the first byte of the window. */
+  #windowStart = 0;
+  #readAhead: { readonly start: number; readonly window: Promise<StoredWindow> } | undefined;
+  #state: State = 'partition';
+  #isSkipping = false;
+  #lastToken: bigint | undefined;
+
+  constructor(parts: CursorParts) {
+    this.#parts = parts;
+    this.#pieces = unwrap(parts.range);
+  }
+
+  next(): PartitionEvent | undefined {
+    const reader = this.#reader;
+    for (;;) {
+      const start = reader.offset;
+      if (this.#state === 'closed' || this.#span === undefined) return undefined;
+      if (start === reader.limit) {
+        if (this.#isAtSpanEnd() && this.#state !== 'partition')
+          throw this.#fault(start, 'the data ends inside a partition');
+        return undefined;
+      }
+      try {
+        const event = this.#decode(reader);
+        if (event !== undefined) return event;
+      } catch (error) {
+        if (error instanceof EndOfBytesError) {
+          if (this.#isAtSpanEnd()) throw this.#fault(start, `the data ends inside a partition (${error.message})`);
+          reader.offset = start;
+          return undefined;
+        }
+        if (error instanceof MalformedBytesError) throw this.#fault(error.offset, error.message, error);
+        throw error;
+      }
+    }
+  }
+
+  async fill(signal?: AbortSignal): Promise<boolean> {
+    if (this.#state === 'closed') return false;
+    while (this.#span === undefined || (this.#isAtSpanEnd() && this.#reader.remaining === 0)) {
+      if (!(await this.#openNextPiece(signal))) return false;
+    }
+    if (this.#isAtSpanEnd()) return true;
+    await this.#readWindow(signal);
+    return true;
+  }
+
+  close(): void {
+    this.#state = 'closed';
+    this.#reader = new ByteReader(new Uint8Array(0));
+    this.#readAhead = undefined;
+    this.#abort.abort();
+  }
+
+  /** One event; undefined: something was passed over. Advances the state only after all of its bytes were read. */
+  #decode(reader: ByteReader): PartitionEvent | undefined {
+    if (this.#state === 'partition') return this.#decodeStart(reader);
+    const isStatic = this.#state === 'static';
+    const unfiltered = this.#parts.rows.read(reader, isStatic, this.#isSkipping);
+    if (isStatic) this.#state = 'rows';
+    if (unfiltered === 'nothing') return undefined;
+    if (unfiltered !== 'end') return unfiltered;
+    this.#state = 'partition';
+    return this.#isSkipping ? undefined : END_OF_PARTITION;
+  }
+
+  /** bytes16 key; deletion. */
+  #decodeStart(reader: ByteReader): PartitionStart | undefined {
+    const start = reader.offset;
+    const key = reader.readBytes16();
+    const deletion = this.#parts.deltas.readPartitionDeletion(reader);
+    const token = tokenOf(key);
+    const span = this.#span!;
+    if (this.#lastToken !== undefined && token < this.#lastToken) {
+      throw new MalformedBytesError(
+        start,
+        `the token ${token} follows ${this.#lastToken}: partitions are out of order`,
+      );
+    }
+    if (this.#windowStart + start === span.start && span.firstKey && Buffer.compare(key, span.firstKey) !== 0) {
+      throw new MalformedBytesError(start, 'the index names another partition for this position');
+    }
+    this.#lastToken = token;
+    this.#state = this.#parts.hasStaticColumns ? 'static' : 'rows';
+    this.#isSkipping = token <= span.range.start || token > span.range.end;
+    if (token > span.range.end) {
+      // Tokens ascend: nothing behind this one is wanted.
+      this.#state = 'partition';
+      reader.offset = reader.limit;
+      this.#span = { ...span, end: this.#windowStart + reader.limit };
+      return undefined;
+    }
+    return this.#isSkipping ? undefined : { kind: 'partition', key, token, deletion };
+  }
+
+  async #openNextPiece(signal?: AbortSignal): Promise<boolean> {
+    const range = this.#pieces.shift();
+    if (range === undefined) {
+      this.close();
+      return false;
+    }
+    const span = await this.#parts.index.locate(range, signal);
+    this.#span = { ...span, range };
+    this.#readAhead = undefined;
+    this.#lastToken = undefined;
+    this.#windowStart = span.start;
+    this.#reader = new ByteReader(new Uint8Array(0));
+    return true;
+  }
+
+  async #readWindow(signal?: AbortSignal): Promise<void> {
+    const { data, windowBytes } = this.#parts;
+    const span = this.#span!;
+    const reader = this.#reader;
+    const leftover = reader.bytes.subarray(reader.offset, reader.limit);
+    if (leftover.length > MAX_ROW_BYTES) {
+      throw new SSTableUnsupportedError(
+        `${data.name}, offset ${this.#windowStart + reader.offset}: a row of more than ${MAX_ROW_BYTES} bytes can not be held`,
+        { context: { file: data.name, offset: this.#windowStart + reader.offset } },
+      );
+    }
+    const start = this.#windowStart + reader.limit;
+    // What did not fit into a window (a row larger than it) is read with doubled windows.
+    const wanted = Math.max(windowBytes, leftover.length);
+    const stored = await this.#take(start, wanted, signal);
+    const headroom = leftover.length;
+    const bytes = Buffer.allocUnsafeSlow(headroom + stored.plainBytes);
+    bytes.set(leftover, 0);
+    stored.unpack(bytes, headroom);
+    this.#windowStart = stored.start - headroom;
+    // A span starts anywhere in a chunk: what is unpacked before it is passed over. Later windows continue exactly.
+    const lead = start - stored.start;
+    const limit = Math.min(stored.end, span.end) - this.#windowStart;
+    this.#reader = new ByteReader(bytes, lead, limit);
+    if (stored.end < span.end) this.#fetchAhead(stored.end);
+  }
+
+  async #take(start: number, bytes: number, signal?: AbortSignal): Promise<StoredWindow> {
+    const ahead = this.#readAhead;
+    this.#readAhead = undefined;
+    if (ahead?.start === start) return ahead.window;
+    return this.#parts.data.fetch(start, Math.min(start + bytes, this.#span!.end), signal ?? this.#abort.signal);
+  }
+
+  #fetchAhead(start: number): void {
+    const { data, windowBytes } = this.#parts;
+    const window = data.fetch(start, Math.min(start + windowBytes, this.#span!.end), this.#abort.signal);
+    // Whoever takes the window sees the failure; nobody may, when the cursor is closed before.
+    window.catch(() => undefined);
+    this.#readAhead = { start, window };
+  }
+
+  #isAtSpanEnd(): boolean {
+    return this.#span !== undefined && this.#windowStart + this.#reader.limit >= this.#span.end;
+  }
+
+  #fault(offset: number, what: string, cause?: unknown): Error {
+    return corrupt(this.#parts.data.name, this.#windowStart + offset, `${what} (offset of the plain data)`, cause);
+  }
+}

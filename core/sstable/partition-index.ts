@@ -1,0 +1,19 @@
+import type { TokenRange } from '#core/token/token-range.ts';
+
+/** Plain positions in Data.db, end exclusive. */
+export interface DataSpan {
+  readonly start: number;
+  readonly end: number;
+  /** The key that the index names for `start`; what Data.db has there must be the same. */
+  readonly firstKey?: Uint8Array;
+}
+
+/** Finds partitions of one SSTable by token. */
+export interface PartitionIndex {
+  /** Tokens of the first and the last partition. */
+  tokenBounds(signal?: AbortSignal): Promise<{ readonly first: bigint; readonly last: bigint }>;
+  /** A span that holds all partitions of the range (start < end), and perhaps some around it. */
+  locate(range: TokenRange, signal?: AbortSignal): Promise<DataSpan>;
+  /** About which part of the data lies in the range (start < end), 0 to 1; without reading more than a summary. */
+  fractionOf(range: TokenRange, signal?: AbortSignal): Promise<number>;
+}
