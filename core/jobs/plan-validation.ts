@@ -63,6 +63,7 @@ export async function planValidation(
   const { keyspace } = input;
   const tables = await comparableTables(keyspace, input.tables, ports, options.filter);
   const [originVersion, targetVersion] = await Promise.all([majorVersion(ports.origin), majorVersion(ports.target)]);
+  const samplePercent = input.samplePercent ?? options.samplePercent;
   const startedAt = new Date(ports.clock.nowMillis()).toISOString();
   await ports.ledger.startRun({
     version: 1,
@@ -75,7 +76,7 @@ export async function planValidation(
     endedAt: null,
     rangeCount: 0,
     totalBytes: 0,
-    input: { ...input },
+    input: { ...input, sampled: samplePercent < 100 },
   });
   try {
     const items: ValidationItem[] = [];
@@ -87,7 +88,7 @@ export async function planValidation(
           schema,
           elementWriteTimes: originVersion >= 5 && targetVersion >= 5,
           compareWriteTime: input.compareWriteTime ?? options.compareWriteTime,
-          samplePercent: input.samplePercent ?? options.samplePercent,
+          samplePercent,
         }),
       );
       const bytes = await estimateBytes(ports.target, keyspace, schema.table);

@@ -1,0 +1,171 @@
+import pLimit from 'p-limit';
+import { comparePartition, type PartitionComparison } from '../checksum/compare-partition.ts';
+import { type ComparedTable, compareTable } from '../checksum/compared-table.ts';
+import { type DifferenceLine, parseDifferenceLines, partitionOfLine } from '../checksum/difference-line.ts';
+import { readPartition, type TableReader } from '../checksum/read-table.ts';
+import { type Authority, planRepairs, type Repair } from '../checksum/repair.ts';
+import { serializeKey } from '../checksum/selected-row.ts';
+import type { Phase } from '../config/schema.ts';
+import { GateClosedError, ObjectStoreError } from '../errors.ts';
+import type { Consistency } from '../model/cql-request.ts';
+import { openReaders, type ValidationOptions, type ValidationPorts } from './validate-range.ts';
+import { readValidationTable, runKeys, type ValidationItem, type ValidationTable } from './validation-plan.ts';
+
+export interface ReconcileOptions extends ValidationOptions {
+  readonly originWriteConsistency: Consistency;
+  readonly targetWriteConsistency: Consistency;
+  /** Whose state is right; `authorityOf` the phase in force. */
+  readonly authority: Authority;
+}
+
+/** How the repair of a range ended. */
+export type ReconcileOutcome =
+  | { readonly kind: 'done'; readonly counts: ReconcileCounts }
+  /** `next`: how many of the range's listed partitions are finished, decimal. */
+  | { readonly kind: 'checkpoint'; readonly next: string; readonly counts: ReconcileCounts };
+
+export interface ReconcileCounts extends Record<string, number> {
+  /** Listed partitions that are the same now. */
+  repaired: number;
+  /** Those that still differ after the last round. */
+  unrepaired: number;
+  statements: number;
+}
+
+/** First with own times, then what did not yield, then markers that only now stand alone, then the youngest. */
+const ROUNDS = 5;
+const PARTITION_CONCURRENCY = 8;
+const CHUNK_PARTITIONS = 100;
+/** Row differences repaired in one round; the next round finds the rest. */
+const MAX_ROWS = 5000;
+
+/**
+ * The cluster that the application reads from decides what is right.
+ * @throws GateClosedError at `target-only`, where the origin is no longer written
+ */
+export function authorityOf(phase: Phase | undefined): Authority {
+  if (phase === 'target-only') {
+    throw new GateClosedError('reconcile', ['the phase is target-only: the origin is not kept up any more']);
+  }
+  return phase === 'target-primary' ? 'target' : 'origin';
+}
+
+/**
+ * Repairs the partitions that a range's validation listed: reads both clusters again, writes what is missing, reads
+ * again, until they are the same. The counts go to the ledger's record of the range.
+ */
+export async function reconcileRange(
+  item: ValidationItem,
+  checkpoint: string | null,
+  ports: ValidationPorts,
+  options: ReconcileOptions,
+  signal?: AbortSignal,
+): Promise<ReconcileOutcome> {
+  const record = await ports.ledger.readRange(item.runId, item.index);
+  const lines = await readRangeDifferences(ports.objects, item.runId, item.index, record?.counts['parts'] ?? 0);
+  const manifest = await readValidationTable(ports.objects, item.tableKey);
+  const table = compareTable(manifest.schema, manifest);
+  if (manifest.schema.isCounter && lines.length > 0) {
+    throw new GateClosedError(`reconcile of ${item.keyspace}.${item.table}`, [
+      'counters can only be brought together while nothing writes them',
+    ]);
+  }
+  const counts: ReconcileCounts = {
+    repaired: checkpoint === null ? 0 : (record?.counts['repaired'] ?? 0),
+    unrepaired: checkpoint === null ? 0 : (record?.counts['unrepaired'] ?? 0),
+    statements: checkpoint === null ? 0 : (record?.counts['statements'] ?? 0),
+  };
+  const limit = pLimit(PARTITION_CONCURRENCY);
+  let at = Number(checkpoint ?? 0);
+  let isLate = false;
+  while (at < lines.length && !isLate) {
+    const chunk = lines.slice(at, at + CHUNK_PARTITIONS);
+    const results = await limit.map(chunk, (line) => reconcilePartition(table, manifest, line, ports, options, signal));
+    for (const { isSame, statements } of results) {
+      if (isSame) counts.repaired++;
+      else counts.unrepaired++;
+      counts.statements += statements;
+    }
+    at += chunk.length;
+    isLate = options.deadlineMillis !== undefined && ports.clock.nowMillis() >= options.deadlineMillis;
+  }
+  if (record) {
+    const updatedAt = new Date(ports.clock.nowMillis()).toISOString();
+    await ports.ledger.putRange({ ...record, counts: { ...record.counts, ...counts }, updatedAt });
+  }
+  return at < lines.length ? { kind: 'checkpoint', next: String(at), counts } : { kind: 'done', counts };
+}
+
+/** The differing partitions that a range's validation listed, from all its files. */
+export async function readRangeDifferences(
+  objects: ValidationPorts['objects'],
+  runId: string,
+  index: number,
+  parts: number,
+): Promise<DifferenceLine[]> {
+  const lines: DifferenceLine[] = [];
+  for (let part = 0; part < parts; part++) {
+    const key = runKeys.differences(runId, index, part);
+    const body = await objects.get(key);
+    if (!body) throw new ObjectStoreError(`${objects.name}/${key} does not exist`, { context: { key } });
+    lines.push(...parseDifferenceLines(body, `${objects.name}/${key}`));
+  }
+  return lines;
+}
+
+async function reconcilePartition(
+  table: ComparedTable,
+  manifest: ValidationTable,
+  line: DifferenceLine,
+  ports: ValidationPorts,
+  options: ReconcileOptions,
+  signal: AbortSignal | undefined,
+): Promise<{ isSame: boolean; statements: number }> {
+  const { keyValues } = partitionOfLine(line);
+  const readers = openReaders(table, ports, options);
+  let statements = 0;
+  for (let round = 0; ; round++) {
+    const readAtMillis = ports.clock.nowMillis();
+    const pages = (reader: TableReader) => readPartition(reader, table, keyValues, signal);
+    const comparison: PartitionComparison = await comparePartition(
+      table,
+      pages(readers.origin),
+      pages(readers.target),
+      {
+        compareWriteTime: manifest.compareWriteTime,
+        maxRows: MAX_ROWS,
+      },
+    );
+    if (!comparison.kind) return { isSame: true, statements };
+    if (round === ROUNDS) return { isSame: false, statements };
+    const plan = planRepairs(table, keyValues, comparison, {
+      authority: options.authority,
+      round: round === 0 ? 'own' : 'again',
+      settledMicros: BigInt(readAtMillis - options.settleMs) * 1000n,
+      nowSeconds: Math.floor(readAtMillis / 1000),
+    });
+    for (const repair of plan.repairs) {
+      await applyRepair(repair, keyValues, Math.floor(readAtMillis / 1000), ports, options, signal);
+    }
+    statements += plan.repairs.length;
+    if (plan.tooYoung > 0) await ports.sleep(options.settleMs, signal);
+  }
+}
+
+async function applyRepair(
+  repair: Repair,
+  keyValues: readonly Uint8Array[],
+  nowInSeconds: number,
+  ports: ValidationPorts,
+  options: ReconcileOptions,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const session = ports[repair.cluster];
+  const statement = await session.prepare(repair.text);
+  await session.execute(statement, repair.values, {
+    consistency: repair.cluster === 'origin' ? options.originWriteConsistency : options.targetWriteConsistency,
+    routingKey: serializeKey(keyValues),
+    ...(session.protocolVersion >= 5 ? { nowInSeconds } : {}),
+    ...(signal ? { signal } : {}),
+  });
+}

@@ -1,0 +1,161 @@
+import { GateClosedError } from '../errors.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { RangeRecord, RunRecord, TableState } from '../ledger/records.ts';
+import type { Clock, ObjectStore } from '../ports.ts';
+import { runKeys } from './validation-plan.ts';
+
+export interface SummarizePorts {
+  readonly objects: ObjectStore;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+}
+
+/** A range that did not come to its end. */
+export interface FailedRange {
+  readonly index: number;
+  readonly table: string;
+  readonly error: { readonly name: string; readonly message: string };
+}
+
+export interface TableSummary {
+  readonly table: string;
+  /** What the ledger says of it from now on. */
+  readonly state: TableState | undefined;
+  readonly ranges: number;
+  readonly failedRanges: number;
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+/** What a run came to; `runs/<id>/summary.json`. */
+export interface RunSummary {
+  readonly version: 1;
+  readonly runId: string;
+  readonly kind: RunRecord['kind'];
+  readonly keyspace: string;
+  readonly status: 'done' | 'failed' | 'differences';
+  readonly startedAt: string;
+  readonly endedAt: string;
+  readonly seconds: number;
+  readonly rangeCount: number;
+  readonly doneRanges: number;
+  readonly totals: Readonly<Record<string, number>>;
+  readonly tables: readonly TableSummary[];
+  /** The first 100. */
+  readonly failed: readonly FailedRange[];
+}
+
+const MAX_FAILED_LISTED = 100;
+
+/** Partitions that differ after everything the run did; of a load: none. */
+export function remainingDifferences(counts: Readonly<Record<string, number>>): number {
+  return Math.max(0, (counts['differing'] ?? 0) - (counts['repaired'] ?? 0)) + (counts['unlisted'] ?? 0);
+}
+
+/**
+ * Adds up a load's or a validation's ranges, sets the state of its tables, ends the run and writes its summary. A range
+ * without a result is a failed one: its worker died.
+ * @throws GateClosedError when the ledger knows no such run
+ */
+export async function summarizeRun(runId: string, ports: SummarizePorts): Promise<RunSummary> {
+  const run = await ports.ledger.readRun(runId);
+  if (!run) throw new GateClosedError('summary', [`the ledger knows no run ${runId}`]);
+  const ranges = await ports.ledger.listRanges(runId);
+  const failed = [
+    ...ranges.filter((range) => range.state !== 'done').map(toFailedRange),
+    ...missingRanges(run, ranges),
+  ];
+  const now = new Date(ports.clock.nowMillis());
+  const tables: TableSummary[] = [];
+  for (const table of run.tables) {
+    const own = ranges.filter((range) => range.table === table);
+    const failedRanges = failed.filter((range) => range.table === table).length;
+    const counts = addCounts(own);
+    // A range without a record may be any table's: then no table of the run is known to be whole.
+    const isWhole = failedRanges === 0 && !failed.some((range) => range.table === UNKNOWN_TABLE);
+    const state = await settleTable(run, table, isWhole, counts, now, ports.ledger);
+    tables.push({ table, state, ranges: own.length, failedRanges, counts });
+  }
+  const totals = addCounts(ranges);
+  const status = failed.length > 0 ? 'failed' : remainingDifferences(totals) > 0 ? 'differences' : 'done';
+  const summary: RunSummary = {
+    version: 1,
+    runId,
+    kind: run.kind,
+    keyspace: run.keyspace,
+    status,
+    startedAt: run.startedAt,
+    endedAt: now.toISOString(),
+    seconds: Math.max(0, (now.getTime() - Date.parse(run.startedAt)) / 1000),
+    rangeCount: run.rangeCount,
+    doneRanges: ranges.filter((range) => range.state === 'done').length,
+    totals,
+    tables,
+    failed: failed.slice(0, MAX_FAILED_LISTED),
+  };
+  await ports.objects.put(runKeys.summary(runId), JSON.stringify(summary, null, 2));
+  await ports.ledger.endRun(runId, status, now);
+  return summary;
+}
+
+const UNKNOWN_TABLE = '?';
+
+function toFailedRange({ index, table, error }: RangeRecord): FailedRange {
+  return { index, table, error: error ?? { name: 'States.TaskFailed', message: 'the range did not come to its end' } };
+}
+
+function missingRanges(run: RunRecord, ranges: readonly RangeRecord[]): FailedRange[] {
+  const known = new Set(ranges.map((range) => range.index));
+  const missing: FailedRange[] = [];
+  for (let index = 0; index < run.rangeCount; index++) {
+    if (known.has(index)) continue;
+    const error = { name: 'States.TaskFailed', message: 'the range was never begun or left no result' };
+    missing.push({ index, table: UNKNOWN_TABLE, error });
+  }
+  return missing;
+}
+
+async function settleTable(
+  run: RunRecord,
+  table: string,
+  isWhole: boolean,
+  counts: Readonly<Record<string, number>>,
+  now: Date,
+  ledger: Ledger,
+): Promise<TableState | undefined> {
+  const change = (state: TableState, reason: string) =>
+    ledger.setTable(run.keyspace, table, state, { now, by: run.kind, runId: run.runId, reason });
+  const what = run.kind === 'load' ? 'load' : 'validation';
+  if (!isWhole) {
+    // A validation that could not look everywhere says nothing new about a table.
+    if (run.kind === 'validation') return (await ledger.readTable(run.keyspace, table))?.state;
+    return (await change('suspect', `ranges of ${what} ${run.runId} failed`)).state;
+  }
+  const differing = remainingDifferences(counts);
+  if (differing > 0) return (await change('suspect', `${differing} partitions differ in ${run.runId}`)).state;
+  if (run.kind === 'load') return (await change('loaded', `${what} ${run.runId}`)).state;
+  if (isSample(run)) return (await ledger.readTable(run.keyspace, table))?.state;
+  const { state } = await change('validated', `${what} ${run.runId}`);
+  await clearSuspects(run, table, ledger);
+  return state;
+}
+
+/** A sample that agrees proves nothing about the rest. */
+function isSample(run: RunRecord): boolean {
+  return run.input['sampled'] === true;
+}
+
+/** Places that were noted before the run began have been looked at; later ones have not. */
+async function clearSuspects(run: RunRecord, table: string, ledger: Ledger): Promise<void> {
+  for (const suspect of await ledger.listSuspects()) {
+    if (suspect.keyspace !== run.keyspace || suspect.table !== table) continue;
+    if (Date.parse(suspect.at) < Date.parse(run.startedAt)) await ledger.removeSuspect(run.keyspace, table, suspect.id);
+  }
+}
+
+function addCounts(ranges: readonly RangeRecord[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const { counts } of ranges) {
+    for (const [name, count] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + count;
+  }
+  return sums;
+}
