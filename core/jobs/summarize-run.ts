@@ -1,6 +1,6 @@
 import { GateClosedError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { RangeRecord, RunRecord, TableState } from '../ledger/records.ts';
+import type { RangeRecord, RunRecord, TableRecord, TableState } from '../ledger/records.ts';
 import type { Clock, ObjectStore } from '../ports.ts';
 import { runKeys } from './validation-plan.ts';
 
@@ -133,10 +133,19 @@ async function settleTable(
   const differing = remainingDifferences(counts);
   if (differing > 0) return (await change('suspect', `${differing} partitions differ in ${run.runId}`)).state;
   if (run.kind === 'load') return (await change('loaded', `${what} ${run.runId}`)).state;
-  if (isSample(run)) return (await ledger.readTable(run.keyspace, table))?.state;
+  const before = await ledger.readTable(run.keyspace, table);
+  if (isSample(run) || (before && becameSuspectDuring(run, before))) return before?.state;
   const { state } = await change('validated', `${what} ${run.runId}`);
   await clearSuspects(run, table, ledger);
   return state;
+}
+
+/** What was noted after the run began may lie where it had already looked. */
+function becameSuspectDuring(run: RunRecord, table: TableRecord): boolean {
+  const startedAt = Date.parse(run.startedAt);
+  return (
+    table.state === 'suspect' && table.reasons.some(({ at, by }) => by !== run.kind && Date.parse(at) >= startedAt)
+  );
 }
 
 /** A sample that agrees proves nothing about the rest. */

@@ -1,0 +1,187 @@
+import pLimit from 'p-limit';
+import { describeError, MessageInvalidError, MigrationError } from '../errors.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { BoundValue } from '../model/cql-request.ts';
+import { decodeFailedWrite, type FailedStatement, type FailedWrite } from '../model/failed-write.ts';
+import type { BatchEntry, Clock, CqlSession, Logger, RequestOptions } from '../ports.ts';
+import { classify } from '../statement/classify.ts';
+import { shortenTtl } from '../statement/shorten-ttl.ts';
+
+/** A message as the queue delivered it. */
+export interface ReplayMessage {
+  /** The queue's id, which the result carries. */
+  readonly id: string;
+  /** Resolves to the failed write's JSON, also when it lies outside the message. @throws MessageInvalidError */
+  readonly body: () => Promise<string>;
+}
+
+/**
+ * `applied`: the cluster has it, delete the message. `retry`: leave it in the queue. `dead`: no later try can help; its
+ * tables are suspect in the ledger, and the message belongs to the dead letters.
+ */
+export type ReplayResult =
+  | { readonly kind: 'applied'; readonly id: string }
+  | { readonly kind: 'retry'; readonly id: string; readonly reason: string }
+  | { readonly kind: 'dead'; readonly id: string; readonly reason: string };
+
+export interface ReplayPorts {
+  /** A session whose unqualified table names mean this keyspace; kept by whoever opens it. */
+  readonly openSession: (cluster: 'origin' | 'target', keyspace: string | null) => Promise<CqlSession>;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
+}
+
+export interface ReplayOptions {
+  /** Messages that are applied at once. */
+  readonly concurrency?: number;
+  /** The most messages in a second; unlimited when left out. */
+  readonly messagesPerSecond?: number;
+  /**
+   * Older messages may meet a cluster that has forgotten the tombstones which would stop them; the smallest
+   * gc_grace_seconds less a margin.
+   */
+  readonly maxAgeSeconds?: number;
+}
+
+/** Nine days: a day less than the default gc_grace_seconds. */
+const DEFAULT_MAX_AGE_SECONDS = 9 * 86_400;
+const DEFAULT_CONCURRENCY = 16;
+
+/**
+ * Applies failed shadow writes with the timestamps that they had, in any order and as often as they are delivered.
+ * Never rejects for a single message; one result for each, in order.
+ */
+export async function replayMessages(
+  messages: readonly ReplayMessage[],
+  ports: ReplayPorts,
+  options: ReplayOptions = {},
+  signal?: AbortSignal,
+): Promise<ReplayResult[]> {
+  const startedAt = ports.clock.nowMillis();
+  const perSecond = options.messagesPerSecond;
+  let begun = 0;
+  const limit = pLimit(options.concurrency ?? DEFAULT_CONCURRENCY);
+  return limit.map(messages, async (message) => {
+    if (perSecond !== undefined) {
+      const dueAt = startedAt + (begun++ * 1000) / perSecond;
+      const waitMs = dueAt - ports.clock.nowMillis();
+      if (waitMs > 0) await ports.sleep(waitMs, signal);
+    }
+    return replayMessage(message, ports, options, signal);
+  });
+}
+
+async function replayMessage(
+  message: ReplayMessage,
+  ports: ReplayPorts,
+  options: ReplayOptions,
+  signal: AbortSignal | undefined,
+): Promise<ReplayResult> {
+  const { id } = message;
+  let write: FailedWrite;
+  try {
+    write = decodeFailedWrite(await message.body());
+  } catch (error) {
+    const isDead = error instanceof MessageInvalidError;
+    ports.logger.warn('failed write not readable', { id, error: describeError(error) });
+    return { kind: isDead ? 'dead' : 'retry', id, reason: describeError(error) };
+  }
+  const refusal = refusalOf(write, ports.clock.nowMillis(), options.maxAgeSeconds ?? DEFAULT_MAX_AGE_SECONDS);
+  if (refusal) return bury(write, id, refusal, ports);
+  try {
+    const session = await ports.openSession(write.destination, write.keyspace);
+    await applyWrite(write, session, ports.clock, signal);
+    return { kind: 'applied', id };
+  } catch (error) {
+    const isRetryable = !(error instanceof MigrationError) || error.retryable;
+    if (!isRetryable) return bury(write, id, describeError(error), ports);
+    ports.logger.warn('failed write not replayed yet', { id, write: write.id, error: describeError(error) });
+    return { kind: 'retry', id, reason: describeError(error) };
+  }
+}
+
+function refusalOf(write: FailedWrite, nowMillis: number, maxAgeSeconds: number): string | undefined {
+  if (!write.idempotent || write.batchKind === 'counter') {
+    return 'applying it again could count or append twice; its partitions must be compared instead';
+  }
+  const ageSeconds = Math.floor(nowMillis / 1000) - write.writtenAtSeconds;
+  if (ageSeconds > maxAgeSeconds) return `it is ${ageSeconds} s old, so tombstones newer than it may be gone`;
+  return undefined;
+}
+
+/** Marks what the write would have changed, so that validation looks there; a ledger that is away means: try later. */
+async function bury(write: FailedWrite, id: string, reason: string, ports: ReplayPorts): Promise<ReplayResult> {
+  const now = new Date(ports.clock.nowMillis());
+  try {
+    for (const { keyspace, table } of write.tables) {
+      await ports.ledger.addSuspect(`replay-${write.id}`, {
+        version: 1,
+        keyspace,
+        table,
+        range: null,
+        reason: `a failed write can't be replayed: ${reason}`,
+        by: 'replay',
+        at: now.toISOString(),
+      });
+      await ports.ledger.setTable(keyspace, table, 'suspect', {
+        now,
+        by: 'replay',
+        reason: `failed write ${write.id}: ${reason}`,
+      });
+    }
+  } catch (error) {
+    return { kind: 'retry', id, reason: describeError(error) };
+  }
+  ports.logger.error('failed write given up', { id, write: write.id, reason });
+  return { kind: 'dead', id, reason };
+}
+
+async function applyWrite(
+  write: FailedWrite,
+  session: CqlSession,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const canSetNow = session.protocolVersion >= 5;
+  const elapsedSeconds = Math.max(0, Math.floor(clock.nowMillis() / 1000) - write.writtenAtSeconds);
+  const statements = write.statements.map((statement) => {
+    const positional = { text: statement.text, values: positionalValues(statement) };
+    return canSetNow ? positional : shortenTtl(positional, elapsedSeconds);
+  });
+  const options: RequestOptions = {
+    consistency: write.consistency,
+    timestampMicros: write.timestampMicros,
+    ...(canSetNow ? { nowInSeconds: write.writtenAtSeconds } : {}),
+    ...(write.partitionKey ? { routingKey: write.partitionKey } : {}),
+    ...(signal ? { signal } : {}),
+  };
+  const prepared = await Promise.all(
+    statements.map(
+      async ({ text, values }): Promise<BatchEntry> => ({
+        // A text without values is nearly always a one-off: preparing it would only fill the servers' caches.
+        statement: values.length === 0 ? text : await session.prepare(text),
+        values,
+      }),
+    ),
+  );
+  if (write.kind === 'batch') {
+    await session.batch(write.batchKind ?? 'logged', prepared, options);
+    return;
+  }
+  const { statement, values } = prepared[0]!;
+  if (typeof statement === 'string') await session.query(statement, [], options);
+  else await session.execute(statement, values, options);
+}
+
+/** @throws MessageInvalidError when a named marker has no value */
+function positionalValues({ text, values }: FailedStatement): readonly BoundValue[] {
+  if (!(values instanceof Map)) return values as readonly BoundValue[];
+  return classify(text).markerNames.map((name) => {
+    if (name === undefined || !values.has(name)) {
+      throw new MessageInvalidError('a failed write bound by name lacks the value of a marker');
+    }
+    return values.get(name);
+  });
+}
