@@ -39,3 +39,9 @@ export async function readSchema(
     .filter((row) => tables === undefined || tables.includes(row.table_name))
     .map((row) => toTableSchema(keyspace, row, columns, types, dropped));
 }
+
+/** Names of the keyspace's materialized views. */
+export async function readViewNames(client: DriverClient, keyspace: string): Promise<readonly string[]> {
+  const result = await client.execute('SELECT view_name FROM system_schema.views WHERE keyspace_name = ?', [keyspace]);
+  return result.rows.map((row) => row['view_name'] as string);
+}
