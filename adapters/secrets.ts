@@ -2,7 +2,6 @@ import { GetSecretValueCommand, type SecretsManagerClient } from '@aws-sdk/clien
 import { z } from 'zod';
 import { AuthenticationFailedError, PrerequisiteError } from '#core/errors.ts';
 import type { Clock } from '#core/ports.ts';
-import { createSecretsManagerClient } from './aws-clients.ts';
 
 /** How long a secret is used before it is read again, so that a rotation is noticed. */
 const DEFAULT_TTL_MS = 5 * 60_000;
@@ -53,17 +52,6 @@ export function createSecretReader(
     },
     forget: (name) => cache.delete(name),
   };
-}
-
-/**
- * One secret's credentials, read now: for a command that needs them once.
- * @throws PrerequisiteError, AuthenticationFailedError
- */
-export function readCredentialsSecret(
-  name: string,
-  client: SecretsManagerClient = createSecretsManagerClient(),
-): Promise<Credentials> {
-  return createSecretReader(client).credentials(name);
 }
 
 async function readSecret(client: SecretsManagerClient, name: string): Promise<string> {

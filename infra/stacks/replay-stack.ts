@@ -16,7 +16,7 @@ const MAX_CONCURRENT_BATCHES = 4;
 export class ReplayStack extends Stack {
   constructor(scope: Construct, id: string, deployment: Deployment, storage: StorageStack, props: StackProps) {
     super(scope, id, props);
-    const { bucket, failedWrites } = storage;
+    const { bucket, failedWrites, deadLetters } = storage;
     const { environment, ledgerPrefix, rulesStatements } = jobEnvironment(
       this,
       deployment,
@@ -29,7 +29,7 @@ export class ReplayStack extends Stack {
       description: 'Applies failed shadow writes with their original timestamps',
       memoryMB: 1024,
       timeout: REPLAY_TIMEOUT,
-      environment,
+      environment: { ...environment, RINGSHIFT_DEAD_LETTER_QUEUE_URL: deadLetters.queueUrl },
       reachesClusters: true,
       bundledFiles: deployment.bundledFiles,
       statements: [
@@ -41,6 +41,11 @@ export class ReplayStack extends Stack {
           sid: 'ConsumeFailedWrites',
           actions: ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes'],
           resources: [failedWrites.queueArn],
+        }),
+        new PolicyStatement({
+          sid: 'BuryFailedWrites',
+          actions: ['sqs:SendMessage'],
+          resources: [deadLetters.queueArn],
         }),
       ],
     });

@@ -12,17 +12,21 @@ const RETENTION = Duration.days(14);
 /** Time-out of the replay function; the queue hides a message six times as long, as AWS advises. */
 export const REPLAY_TIMEOUT = Duration.minutes(2);
 
-/** How often a failed write may be received before it is a dead letter; outages are waited for with growing delays. */
-const MIN_RECEIVES = 3;
+/**
+ * How often a failed write may be received before it is a dead letter. The function itself buries what can never be
+ * applied; what counts here are outages of the cluster, and the delays grow to 15 minutes: two days.
+ */
+const MAX_RECEIVES = 200;
 
 /** What outlives everything else: the migration's bucket and the queue of failed writes. */
 export class StorageStack extends Stack {
   readonly bucket: IBucket;
   readonly failedWrites: IQueue;
+  readonly deadLetters: IQueue;
 
   constructor(scope: Construct, id: string, deployment: Deployment, props: StackProps) {
     super(scope, id, props);
-    const { options, config } = deployment;
+    const { options } = deployment;
     const bucket = new Bucket(this, 'Bucket', {
       bucketName: options.bucketName,
       encryption: BucketEncryption.S3_MANAGED,
@@ -57,11 +61,12 @@ export class StorageStack extends Stack {
       removalPolicy: RemovalPolicy.RETAIN,
       deadLetterQueue: {
         queue: deadLetters,
-        maxReceiveCount: Math.max(MIN_RECEIVES, config.failedWrites.maxAttempts),
+        maxReceiveCount: MAX_RECEIVES,
       },
     });
     this.bucket = bucket;
     this.failedWrites = failedWrites;
+    this.deadLetters = deadLetters;
 
     const alarms = new Alarms(this, 'Alarms', deployment);
     alarms.above('DeadLetters', deadLetters.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum' }), 0, {

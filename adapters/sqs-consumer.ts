@@ -1,0 +1,63 @@
+/** What a consumer does with a message that it could not use, beside leaving it in the queue. */
+
+import { ChangeMessageVisibilityCommand, SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
+
+/** A message as a consumer has it. */
+export interface ReceivedMessage {
+  readonly id: string;
+  readonly receiptHandle: string;
+  readonly body: string;
+  /** 1 for the first delivery. */
+  readonly receiveCount: number;
+}
+
+/** A cluster that restarts is back in seconds, one that is repaired in hours: the delay doubles between these. */
+const FIRST_DELAY_SECONDS = 5;
+const MAX_DELAY_SECONDS = 900;
+
+/** How long a message that was received so often stays hidden. Seconds. */
+export function retryDelaySeconds(receiveCount: number, random: number): number {
+  const full = Math.min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** Math.min(20, Math.max(0, receiveCount - 1)));
+  // Half fixed, half by chance, so that the backlog of an outage does not come back in one wave.
+  return Math.round(full / 2 + (full / 2) * random);
+}
+
+/** Hides a message until its next try, instead of for the queue's whole visibility time-out. */
+export async function delayMessage(
+  client: SQSClient,
+  queueUrl: string,
+  message: ReceivedMessage,
+  random: number = Math.random(),
+): Promise<void> {
+  await client.send(
+    new ChangeMessageVisibilityCommand({
+      QueueUrl: queueUrl,
+      ReceiptHandle: message.receiptHandle,
+      VisibilityTimeout: retryDelaySeconds(message.receiveCount, random),
+    }),
+  );
+}
+
+/** Puts a message that no later try can help among the dead letters, with the reason beside it. */
+export async function buryMessage(
+  client: SQSClient,
+  deadLetterQueueUrl: string,
+  message: ReceivedMessage,
+  reason: string,
+): Promise<void> {
+  await client.send(
+    new SendMessageCommand({
+      QueueUrl: deadLetterQueueUrl,
+      MessageBody: message.body,
+      MessageAttributes: {
+        reason: { DataType: 'String', StringValue: printable(reason).slice(0, 1000) || 'unknown' },
+        messageId: { DataType: 'String', StringValue: message.id },
+      },
+    }),
+  );
+}
+
+/** SQS refuses attributes with other control characters than these. */
+function printable(text: string): string {
+  return text.replaceAll(/[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD]/gu, '?');
+}

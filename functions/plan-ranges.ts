@@ -1,0 +1,96 @@
+import { z } from 'zod';
+import { connectDriver, type DriverClient } from '#adapters/cassandra/driver-client.ts';
+import { readSchema } from '#adapters/cassandra/read-schema.ts';
+import { planLoad } from '#core/jobs/plan-load.ts';
+import { planValidation } from '#core/jobs/plan-validation.ts';
+import type { Side } from './support/environment.ts';
+import { type Job, jobHandler } from './support/job-handler.ts';
+import { openSnapshot } from './support/snapshot-place.ts';
+
+const eventSchema = z.object({
+  kind: z.enum(['load', 'validation']),
+  runId: z.string().min(1).max(80),
+  input: z.unknown(),
+});
+
+/** Plans a run: its ranges to S3, a record of it to the ledger. */
+export const handler = jobHandler('plan-ranges', async (event: unknown, job) => {
+  const { kind, runId, input } = eventSchema.parse(event);
+  const place = { bucket: job.environment.bucket, resultPrefix: `runs/${runId}` };
+  if (kind === 'validation') {
+    const { planKey, rangeCount, maxConcurrency, ...details } = await planValidationRun(runId, input, job);
+    return { runId, planKey, rangeCount, maxConcurrency, dryRun: false, details, ...place };
+  }
+  const { planKey, rangeCount, maxConcurrency, dryRun, ...details } = await planLoadRun(runId, input, job);
+  return { runId, planKey, rangeCount, maxConcurrency, dryRun, details, ...place };
+});
+
+function planLoadRun(runId: string, input: unknown, job: Job) {
+  const { environment, logger } = job;
+  const { objects, ledger, clock, filterRules } = environment;
+  const { targetWriteMBps, tombstones, consistency, memoryBudgetMB, rangeMB, maxConcurrency } =
+    environment.config.bulkLoad;
+  return planLoad(
+    runId,
+    input,
+    {
+      objects,
+      ledger,
+      clock,
+      logger,
+      openSnapshot: (uri) => openSnapshot(environment, uri),
+      readTarget: (keyspace) =>
+        withDriver(job, 'target', async (client) => ({
+          tables: await readSchema(client, keyspace),
+          views: await readViewNames(client, keyspace),
+        })),
+    },
+    {
+      targetWriteMBps,
+      tombstones,
+      consistency,
+      memoryBudgetMB,
+      rangeMB,
+      maxConcurrency,
+      filterRules,
+      by: 'plan-ranges',
+    },
+  );
+}
+
+async function planValidationRun(runId: string, input: unknown, job: Job) {
+  const { environment, logger } = job;
+  const { objects, ledger, clock, filter } = environment;
+  const { samplePercent, compareWriteTime, rangesPerTable, maxConcurrency } = environment.config.validation;
+  const [origin, target] = await Promise.all([environment.session('origin'), environment.session('target')]);
+  return planValidation(
+    runId,
+    input,
+    {
+      origin,
+      target,
+      objects,
+      ledger,
+      clock,
+      logger,
+      readSchema: (side, keyspace, tables) => withDriver(job, side, (client) => readSchema(client, keyspace, tables)),
+    },
+    { samplePercent, compareWriteTime, rangesPerTable, maxConcurrency, filter },
+  );
+}
+
+/** Schemas are read by the control plane's driver, on a connection that is closed again. */
+async function withDriver<T>(job: Job, side: Side, use: (client: DriverClient) => Promise<T>): Promise<T> {
+  const client = await connectDriver(await job.environment.cluster(side));
+  try {
+    return await use(client);
+  } finally {
+    await client.shutdown();
+  }
+}
+
+async function readViewNames(client: DriverClient, keyspace: string): Promise<string[]> {
+  const text = 'SELECT view_name FROM system_schema.views WHERE keyspace_name = ?';
+  const { rows } = await client.execute(text, [keyspace]);
+  return rows.map((row) => String(row['view_name']));
+}

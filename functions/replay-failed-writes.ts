@@ -1,0 +1,67 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
+import { createSqsClient } from '#adapters/aws-clients.ts';
+import { buryMessage, delayMessage, type ReceivedMessage } from '#adapters/sqs-consumer.ts';
+import { resolveMessageBody } from '#adapters/sqs-overflow.ts';
+import { type ReplayResult, replayMessages } from '#core/jobs/replay.ts';
+import { type Job, jobHandler } from './support/job-handler.ts';
+
+const sqs = createSqsClient();
+
+/** Applies a batch of failed writes; what could not be applied yet stays in the queue, what never can is buried. */
+export const handler = jobHandler('replay-failed-writes', async (event: SQSEvent, job): Promise<SQSBatchResponse> => {
+  const { environment, logger, signal } = job;
+  const { clock, ledger, objects } = environment;
+  const results = await replayMessages(
+    event.Records.map((record) => ({
+      id: record.messageId,
+      body: () => resolveMessageBody(record.body, objects, signal),
+    })),
+    {
+      openSession: (side, keyspace) => environment.session(side, keyspace),
+      ledger,
+      clock,
+      logger,
+      sleep: (ms, stop) => delay(ms, undefined, { signal: stop }),
+    },
+    {},
+    signal,
+  );
+  const records = new Map(event.Records.map((record) => [record.messageId, record]));
+  const staying = await Promise.all(results.map((result) => settle(result, records.get(result.id), job)));
+  const failed = staying.filter((id) => id !== undefined);
+  logger.info('failed writes replayed', {
+    messages: results.length,
+    applied: countApplied(results),
+    staying: failed.length,
+  });
+  return { batchItemFailures: failed.map((itemIdentifier) => ({ itemIdentifier })) };
+});
+
+/** Resolves to the id of a message that must stay in the queue. */
+async function settle(result: ReplayResult, record: SQSRecord | undefined, { environment, logger }: Job) {
+  const { queueUrl } = environment.config.failedWrites;
+  if (result.kind === 'applied' || record === undefined) return undefined;
+  if (queueUrl === null) return result.id;
+  const message: ReceivedMessage = {
+    id: record.messageId,
+    receiptHandle: record.receiptHandle,
+    body: record.body,
+    receiveCount: Number(record.attributes.ApproximateReceiveCount),
+  };
+  try {
+    if (result.kind === 'dead') {
+      await buryMessage(sqs, environment.deadLetterQueueUrl ?? queueUrl, message, result.reason);
+      return undefined;
+    }
+    await delayMessage(sqs, queueUrl, message);
+  } catch (error) {
+    // It comes back by itself when its visibility time-out ends, only later than it could.
+    logger.warn('message neither delayed nor buried', { id: result.id, error: String(error) });
+  }
+  return result.id;
+}
+
+function countApplied(results: readonly ReplayResult[]): number {
+  return results.filter((result) => result.kind === 'applied').length;
+}

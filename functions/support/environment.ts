@@ -1,0 +1,114 @@
+/** Composition root of all functions: what an execution environment makes once and keeps across invocations. */
+
+import { createS3Client, createSecretsManagerClient } from '#adapters/aws-clients.ts';
+import { resolveCluster } from '#adapters/config-file.ts';
+import { createCqlSession } from '#adapters/cql/session.ts';
+import { createS3LedgerStore } from '#adapters/ledger-s3.ts';
+import { createS3ObjectStore, parseS3Uri } from '#adapters/s3.ts';
+import { createSecretReader } from '#adapters/secrets.ts';
+import { parseMigrationConfig } from '#core/config/parse.ts';
+import type { MigrationConfig, ResolvedCluster } from '#core/config/schema.ts';
+import { AuthenticationFailedError, ConfigError, PrerequisiteError } from '#core/errors.ts';
+import { createFilter, type Filter } from '#core/filter/filter.ts';
+import { type FilterRules, NO_FILTER_RULES, parseFilterRules } from '#core/filter/filter-rules.ts';
+import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import type { Clock, CqlSession, ObjectStore } from '#core/ports.ts';
+
+export type Side = 'origin' | 'target';
+
+export interface JobEnvironment {
+  readonly config: MigrationConfig;
+  readonly filter: Filter;
+  /** What the filter was made from, for plans that keep it. */
+  readonly filterRules: FilterRules;
+  readonly bucket: string;
+  readonly objects: ObjectStore;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  /** Another bucket, such as one with snapshots. */
+  openBucket(bucket: string): ObjectStore;
+  /** Where messages go that can never be applied; undefined for functions without a queue. */
+  readonly deadLetterQueueUrl: string | undefined;
+  /** One session for each cluster (and keyspace that unqualified names mean), opened at the first call. */
+  session(side: Side, keyspace?: string | null): Promise<CqlSession>;
+  /** The cluster with its credentials, for what needs a connection of its own. */
+  cluster(side: Side): Promise<ResolvedCluster>;
+}
+
+type Variables = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Reads the variables that the deployment sets: RINGSHIFT_CONFIG (JSON without secrets) and, where there are filter
+ * rules, RINGSHIFT_FILTER_RULES (an s3:// URI).
+ * @throws ConfigError, ObjectStoreError
+ */
+export async function createJobEnvironment(variables: Variables = process.env): Promise<JobEnvironment> {
+  const text = variables['RINGSHIFT_CONFIG'];
+  if (text === undefined) {
+    throw new ConfigError('the environment', [{ path: 'RINGSHIFT_CONFIG', message: 'is not set; deploy with cdk' }]);
+  }
+  // JSON is YAML; an empty environment, since the deployment has put every variable in place.
+  const config = parseMigrationConfig(text, 'RINGSHIFT_CONFIG', {});
+  if (config.ledger.kind !== 's3') {
+    throw new ConfigError('RINGSHIFT_CONFIG', [{ path: 'ledger.kind', message: 'functions need s3' }]);
+  }
+  const s3 = createS3Client(variables);
+  const secrets = createSecretReader(createSecretsManagerClient());
+  const { bucket, prefix } = config.ledger;
+  const openBucket = (name: string) => createS3ObjectStore(s3, name);
+  const filterRules = await readFilterRules(variables['RINGSHIFT_FILTER_RULES'], openBucket);
+  const sessions = new Map<string, Promise<CqlSession>>();
+  const cluster = (side: Side) => resolveCluster(side, config[side], () => secrets);
+
+  async function openSession(side: Side, keyspace: string | null): Promise<CqlSession> {
+    try {
+      return await createCqlSession(await cluster(side), { keyspace: keyspace ?? undefined });
+    } catch (error) {
+      if (error instanceof AuthenticationFailedError) forgetSecret(config, side, (name) => secrets.forget(name));
+      throw error;
+    }
+  }
+
+  return {
+    config,
+    filter: createFilter(filterRules),
+    filterRules,
+    bucket,
+    objects: openBucket(bucket),
+    ledger: createLedger(createS3LedgerStore(s3, bucket, prefix)),
+    clock: { nowMillis: Date.now },
+    openBucket,
+    cluster,
+    deadLetterQueueUrl: variables['RINGSHIFT_DEAD_LETTER_QUEUE_URL'],
+    session(side, keyspace = null) {
+      const key = JSON.stringify([side, keyspace]);
+      let session = sessions.get(key);
+      if (session === undefined) {
+        session = openSession(side, keyspace);
+        sessions.set(key, session);
+        // A failure must not be remembered: the next invocation tries again.
+        session.catch(() => sessions.delete(key));
+      }
+      return session;
+    },
+  };
+}
+
+function forgetSecret(config: MigrationConfig, side: Side, forget: (name: string) => void): void {
+  const { auth } = config[side];
+  if (auth === null) return;
+  const reference = 'secret' in auth ? auth.secret : auth.password;
+  forget(reference.slice('secretsmanager:'.length));
+}
+
+async function readFilterRules(
+  uri: string | undefined,
+  openBucket: (bucket: string) => ObjectStore,
+): Promise<FilterRules> {
+  if (uri === undefined) return NO_FILTER_RULES;
+  const place = parseS3Uri(uri);
+  const bytes = place && (await openBucket(place.bucket).get(place.key));
+  // Going on without the rules would move what must stay.
+  if (bytes === undefined) throw new PrerequisiteError(`the filter rules ${uri} are not there: deploy again with cdk`);
+  return parseFilterRules(new TextDecoder().decode(bytes), uri);
+}
