@@ -2,13 +2,11 @@
 import { z } from 'zod';
 import { ObjectStoreError } from '../errors.ts';
 import type { CqlType } from '../model/cql-type.ts';
+import { renderValue } from '../model/render-value.ts';
 import type { ColumnDefinition } from '../model/table-schema.ts';
 import type { PartitionComparison, RowDifference } from './compare-partition.ts';
 import type { ComparedTable } from './compared-table.ts';
 import type { ComparedCell, PartitionId } from './selected-row.ts';
-
-/** How a value is shown to people. */
-export type RenderValue = (type: CqlType, bytes: Uint8Array) => string;
 
 /** Longer values are cut in the report; repairing reads them again. Characters. */
 const MAX_VALUE_LENGTH = 500;
@@ -58,9 +56,7 @@ export function toDifferenceLine(
   table: ComparedTable,
   partition: PartitionId,
   comparison: PartitionComparison,
-  render: RenderValue,
 ): DifferenceLine {
-  const show = (type: CqlType, bytes: Uint8Array) => cut(render(type, bytes));
   const named = (columns: readonly ColumnDefinition[], values: readonly Uint8Array[]) =>
     Object.fromEntries(
       columns.flatMap((column, i) => (values[i] ? [[column.name, show(column.type, values[i])]] : [])),
@@ -72,8 +68,8 @@ export function toDifferenceLine(
     columns: row.cells.map(({ column, kind: what, origin, target }) => ({
       column: column.name,
       what,
-      origin: showCell(column.type, origin, show),
-      target: showCell(column.type, target, show),
+      origin: showCell(column.type, origin),
+      target: showCell(column.type, target),
     })),
   });
   return {
@@ -107,11 +103,7 @@ export function partitionOfLine(line: DifferenceLine): PartitionId {
   };
 }
 
-function showCell(
-  type: CqlType,
-  cell: ComparedCell,
-  show: (type: CqlType, bytes: Uint8Array) => string,
-): z.output<typeof shownCell> {
+function showCell(type: CqlType, cell: ComparedCell): z.output<typeof shownCell> {
   const expiries = cell.expiresAtSeconds.filter((expiry) => expiry !== null);
   return {
     value: cell.value && show(type, cell.value),
@@ -120,7 +112,9 @@ function showCell(
   };
 }
 
-function cut(text: string): string {
+/** As a literal of CQL, so that a key can be pasted into a query. */
+function show(type: CqlType, bytes: Uint8Array): string {
+  const text = renderValue(type, bytes, 'cql');
   return text.length > MAX_VALUE_LENGTH ? `${text.slice(0, MAX_VALUE_LENGTH)}… (${text.length} characters)` : text;
 }
 

@@ -1,7 +1,7 @@
 import pLimit from 'p-limit';
 import { comparePartition, type PartitionComparison } from '../checksum/compare-partition.ts';
 import { type ComparedTable, compareTable } from '../checksum/compared-table.ts';
-import { type DifferenceLine, type RenderValue, toDifferenceLine } from '../checksum/difference-line.ts';
+import { type DifferenceLine, toDifferenceLine } from '../checksum/difference-line.ts';
 import { type DifferingPartition, emptyJoinTotals, type JoinTotals, joinDigests } from '../checksum/digest-join.ts';
 import { excludedRows } from '../checksum/excluded-rows.ts';
 import { readPartition, readRange, type TableReader } from '../checksum/read-table.ts';
@@ -34,7 +34,6 @@ export interface ValidationPorts {
   readonly logger: Logger;
   /** Resolves after so many milliseconds, or rejects when the signal fires. */
   readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
-  readonly render: RenderValue;
 }
 
 export interface ValidationOptions {
@@ -264,7 +263,7 @@ class RangeValidation {
     this.#counts.differing++;
     if (comparison.kind === 'onlyInOrigin') this.#counts.onlyInOrigin++;
     if (comparison.kind === 'onlyInTarget') this.#counts.onlyInTarget++;
-    const line: DifferenceLine = toDifferenceLine(table, partition, comparison, this.#ports.render);
+    const line: DifferenceLine = toDifferenceLine(table, partition, comparison);
     this.#lines.push(JSON.stringify(line));
   }
 
