@@ -1,0 +1,50 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { sstableFilesAt } from '#adapters/byte-source-file.ts';
+import type { SSTableFiles } from '#core/sstable/sstable-files.ts';
+
+const ROOT = fileURLToPath(new URL('sstables/', import.meta.url));
+
+export interface Fixture {
+  /** E.g. `4.1-nb-big/colls/nb-1-big`. */
+  readonly title: string;
+  readonly release: string;
+  readonly table: string;
+  readonly directory: string;
+  readonly dataPath: string;
+  readonly files: SSTableFiles;
+  /** Cassandra's own view of it, when there is one. */
+  readonly dumpPath?: string;
+}
+
+/** Every SSTable of the catalogue (see README.md there). */
+export function listFixtures(): Fixture[] {
+  const fixtures: Fixture[] = [];
+  for (const release of ['4.1-nb-big', '5.0-oa-big', '5.0-da-bti']) {
+    for (const table of readdirSync(join(ROOT, release)).sort()) {
+      const directory = join(ROOT, release, table);
+      const names = readdirSync(directory);
+      for (const name of names.filter((each) => each.endsWith('-Data.db')).sort()) {
+        const base = name.slice(0, -'-Data.db'.length);
+        const dump = `${base}-dump.json.gz`;
+        fixtures.push({
+          title: `${release}/${table}/${base}`,
+          release,
+          table,
+          directory,
+          dataPath: join(directory, name),
+          files: sstableFilesAt(join(directory, name)),
+          dumpPath: names.includes(dump) ? join(directory, dump) : undefined,
+        });
+      }
+    }
+  }
+  return fixtures;
+}
+
+export function fixture(title: string): Fixture {
+  const found = listFixtures().find((each) => each.title === title);
+  if (!found) throw new Error(`there is no fixture ${title}`);
+  return found;
+}
