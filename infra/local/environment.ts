@@ -5,6 +5,7 @@ import { requireNodePorts, runningPid, startNode, stopNode } from './cassandra-n
 import { roleStatements, runAsAdministrator } from './cluster-roles.ts';
 import { type LocalAwsSettings, requireAwsPort, runningAwsPid, startLocalAws, stopLocalAws } from './local-aws.ts';
 import { cacheRoot } from './paths.ts';
+import { stopProxy } from './proxy-pid.ts';
 import { CassandraVersion } from './versions.ts';
 
 export interface LocalEnvironment {
@@ -120,7 +121,8 @@ export async function startEnvironment(environment: LocalEnvironment, options: S
   throw firstError;
 }
 
-/** Stops all parts, in parallel; parts that do not run cost nothing. */
+/** Stops all parts, the proxy first; parts that do not run cost nothing. */
 export async function stopEnvironment(environment: LocalEnvironment): Promise<void> {
+  await stopProxy(environment.folder);
   await Promise.all([stopNode(environment.origin), stopNode(environment.target), stopLocalAws(environment.aws)]);
 }

@@ -3,9 +3,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { z } from 'zod';
 import { PrerequisiteError, RunFailedError } from '#core/errors.ts';
 import { projectEnvironment, projectRoot } from '../paths.ts';
 import { lastLines } from '../processes.ts';
+import { rememberProxy, stopProxy } from '../proxy-pid.ts';
 
 export interface ProductOptions {
   readonly configFile: string;
@@ -15,33 +17,40 @@ export interface ProductOptions {
   readonly say: (line: string) => void;
 }
 
-export interface CliResult {
+export interface CliResult<T> {
   readonly exitCode: number;
-  // biome-ignore lint/suspicious/noExplicitAny: each verb documents its own JSON; the chapters read single fields of it
-  readonly json: any;
+  readonly json: T;
 }
 
 /**
  * Runs `ringshift <args> --config … --json` to its end.
+ * @param shape of the fields that are read of what the verb prints; others are ignored
  * @param options.allowed exit codes that are results and not failures (1: differences were found)
  * @throws RunFailedError with the command and its last lines
  */
-export async function ringshift(
+export async function ringshift<S extends z.ZodType>(
   product: ProductOptions,
   args: readonly string[],
+  shape: S,
   options: { readonly allowed?: readonly number[] } = {},
-): Promise<CliResult> {
-  const command = [...args, '--config', product.configFile, '--json'];
-  const { code, stdout, stderr } = await runCli(command, product);
+): Promise<CliResult<z.output<S>>> {
+  const { code, stdout, stderr } = await runCli([...args, '--config', product.configFile, '--json'], product);
+  const name = `\`ringshift ${args.join(' ')}\``;
   if (!(options.allowed ?? [0]).includes(code)) {
-    throw new RunFailedError(
-      `\`ringshift ${args.join(' ')}\` ended with exit code ${code}:\n${lastLines(stderr || stdout, 12)}`,
-    );
+    throw new RunFailedError(`${name} ended with exit code ${code}:\n${lastLines(stderr || stdout, 12)}`);
   }
+  const parsed = shape.safeParse(parseJson(stdout));
+  if (!parsed.success) {
+    throw new RunFailedError(`${name} printed something else than expected:\n${lastLines(stdout, 5).slice(0, 1000)}`);
+  }
+  return { exitCode: code, json: parsed.data };
+}
+
+function parseJson(text: string): unknown {
   try {
-    return { exitCode: code, json: JSON.parse(stdout) };
+    return JSON.parse(text);
   } catch {
-    throw new RunFailedError(`\`ringshift ${args.join(' ')} --json\` did not print JSON:\n${lastLines(stdout, 5)}`);
+    return undefined;
   }
 }
 
@@ -76,13 +85,16 @@ function runCli(
 /** The proxy, started as its user would: `ringshift proxy --config …`, its log in a file. */
 export class ProxyProcess {
   readonly #child: ChildProcess;
+  readonly #folder: string;
   readonly #logFile: string;
   readonly #adminUrl: string;
   #ended: string | undefined;
   #stopping = false;
 
   /** @param onDeath called when it ends without having been told to */
-  constructor(product: ProductOptions, logFile: string, adminUrl: string, onDeath: (error: Error) => void) {
+  constructor(product: ProductOptions, folder: string, adminUrl: string, onDeath: (error: Error) => void) {
+    const logFile = join(folder, 'proxy.log');
+    this.#folder = folder;
     this.#logFile = logFile;
     this.#adminUrl = adminUrl;
     const log = openSync(logFile, 'w');
@@ -93,6 +105,7 @@ export class ProxyProcess {
       { cwd: projectRoot, env: projectEnvironment(product.env), stdio: ['ignore', log, log], detached: true },
     );
     closeSync(log);
+    if (this.#child.pid !== undefined) rememberProxy(folder, this.#child.pid);
     const died = (how: string): void => {
       this.#ended = how;
       if (!this.#stopping)
@@ -104,6 +117,10 @@ export class ProxyProcess {
 
   #tail(): string {
     return lastLines(readFileSync(this.#logFile, 'utf8'), 12);
+  }
+
+  get logFile(): string {
+    return this.#logFile;
   }
 
   /** Resolves when its health says that it serves. @throws PrerequisiteError with its last log lines */
@@ -131,20 +148,12 @@ export class ProxyProcess {
   /** SIGTERM: it drains, says so in the ledger, and ends. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    if (this.#ended !== undefined || this.#child.pid === undefined) return;
-    const ended = new Promise<void>((resolve) => this.#child.once('exit', () => resolve()));
-    this.#signalGroup('SIGTERM');
-    const timer = setTimeout(() => this.#signalGroup('SIGKILL'), 15_000);
-    await ended;
-    clearTimeout(timer);
+    await stopProxy(this.#folder);
   }
 
-  /** The command starts the server as its child, so both are told. */
-  #signalGroup(signal: NodeJS.Signals): void {
-    try {
-      process.kill(-(this.#child.pid as number), signal);
-    } catch {
-      // It has ended meanwhile, which is what was wanted.
-    }
+  /** From here on its life is its own: `ringshift local down` ends it. */
+  release(): void {
+    this.#stopping = true;
+    this.#child.unref();
   }
 }
