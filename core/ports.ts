@@ -67,6 +67,11 @@ export interface RequestOptions {
   readonly pagingState?: Uint8Array;
   /** Serialized partition key; lets the session choose a replica. */
   readonly routingKey?: Uint8Array;
+  /**
+   * Whether it may be sent again when its outcome is unknown. Default: reads, and mutations with an explicit timestamp
+   * that bind no list, increment nothing and have no IF (CORRECTNESS 9 to 11).
+   */
+  readonly idempotent?: boolean;
   readonly signal?: AbortSignal;
 }
 

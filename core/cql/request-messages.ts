@@ -78,7 +78,7 @@ export function encodeBatch(
     if (statement.id) writer.byte(1).shortBytes(statement.id);
     else writer.byte(0).longString(statement.text ?? '');
     writer.short(statement.values.length);
-    for (const value of statement.values) writer.value(value);
+    writeValues(writer, statement.values, undefined, version);
   }
   writer.short(parameters.consistency ?? Consistency.LOCAL_QUORUM);
   writeFlags(writer, tailFlags(parameters, version), version);
@@ -97,14 +97,25 @@ function writeParameters(writer: BodyWriter, parameters: QueryParameters, versio
   writeFlags(writer, flags, version);
   if (values && values.length > 0) {
     writer.short(values.length);
-    for (const [index, value] of values.entries()) {
-      if (names) writer.string(names[index]!);
-      writer.value(value);
-    }
+    writeValues(writer, values, names, version);
   }
   if (parameters.pageSize !== undefined) writer.int(parameters.pageSize);
   if (parameters.pagingState) writer.bytes(parameters.pagingState);
   writeTail(writer, parameters);
+}
+
+function writeValues(
+  writer: BodyWriter,
+  values: readonly BoundValue[],
+  names: readonly string[] | undefined,
+  version: number,
+): void {
+  for (const [index, value] of values.entries()) {
+    // A v3 server would take it for null and write a tombstone.
+    if (value === undefined && version < 4) throw new ProtocolError('protocol v3 has no unset values');
+    if (names) writer.string(names[index]!);
+    writer.value(value);
+  }
 }
 
 type TailParameters = Pick<QueryParameters, 'serialConsistency' | 'timestampMicros' | 'keyspace' | 'nowInSeconds'>;

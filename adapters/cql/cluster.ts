@@ -1,0 +1,170 @@
+import type { ResolvedCluster } from '#core/config/schema.ts';
+import { ClusterUnreachableError, describeError, PrerequisiteError } from '#core/errors.ts';
+import { tokenOf } from '#core/token/token.ts';
+import { plainAuthenticator } from './authenticator.ts';
+import { type Connection, type ConnectionOptions, openConnection } from './connection.ts';
+import { NodePool } from './node-pool.ts';
+import { readTlsOptions, type TlsOptions } from './tls.ts';
+import { discoverNodes, type NodeInfo } from './topology.ts';
+
+const REFRESH_MS = 60_000;
+
+interface KnownNode {
+  readonly info: NodeInfo;
+  readonly pool: NodePool;
+}
+
+/** The nodes of one data centre of a cluster, and which to ask first. */
+export class Cluster {
+  readonly protocolVersion: number;
+  readonly #config: ResolvedCluster;
+  readonly #tls: TlsOptions | undefined;
+  #nodes = new Map<string, KnownNode>();
+  /** Ascending tokens and the node that owns the range up to each. */
+  #ring: { readonly token: bigint; readonly node: KnownNode }[] = [];
+  #turn = 0;
+  #refreshAtMillis = performance.now() + REFRESH_MS;
+  #isClosed = false;
+
+  private constructor(config: ResolvedCluster, tls: TlsOptions | undefined, version: number) {
+    this.#config = config;
+    this.#tls = tls;
+    this.protocolVersion = version;
+  }
+
+  /**
+   * Connects to the first contact point that answers and finds the other nodes through it.
+   * @throws ClusterUnreachableError, AuthenticationFailedError, PrerequisiteError
+   */
+  static async open(config: ResolvedCluster, signal?: AbortSignal): Promise<Cluster> {
+    if (config.secureConnectBundle !== null) {
+      throw new PrerequisiteError(`${config.name}.secureConnectBundle is not supported here; use --source cql`);
+    }
+    const tls = await readTlsOptions(config.tls);
+    const failures: string[] = [];
+    for (const contactPoint of config.contactPoints) {
+      let connection: Connection;
+      try {
+        connection = await openConnection(connectionOptions(config, tls, contactPoint, config.port, 5, 3), signal);
+      } catch (error) {
+        if (!(error instanceof ClusterUnreachableError)) throw error;
+        signal?.throwIfAborted();
+        failures.push(describeError(error));
+        continue;
+      }
+      const cluster = new Cluster(config, tls, connection.protocolVersion);
+      try {
+        cluster.#accept(await discoverNodes(connection, config.addressMap), connection);
+        return cluster;
+      } catch (error) {
+        connection.close();
+        throw error;
+      }
+    }
+    throw new ClusterUnreachableError(failures.join('; '), { context: { cluster: config.name } });
+  }
+
+  /**
+   * Nodes in the order in which to try them: the owner of the key's token, then the others by turns; those that were
+   * just unreachable last.
+   */
+  candidates(routingKey?: Uint8Array): NodePool[] {
+    this.#refreshSometimes();
+    const all = [...this.#nodes.values()];
+    const start = this.#turn++ % Math.max(all.length, 1);
+    const ordered = [...all.slice(start), ...all.slice(0, start)];
+    const owner = routingKey && this.#ownerOf(tokenOf(routingKey));
+    if (owner) ordered.unshift(...ordered.splice(ordered.indexOf(owner), 1));
+    const pools = ordered.map(({ pool }) => pool);
+    return [...pools.filter((pool) => pool.isAvailable), ...pools.filter((pool) => !pool.isAvailable)];
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const { pool } of this.#nodes.values()) pool.close();
+  }
+
+  #ownerOf(token: bigint): KnownNode | undefined {
+    let low = 0;
+    let high = this.#ring.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#ring[middle]!.token < token) low = middle + 1;
+      else high = middle;
+    }
+    return (this.#ring[low] ?? this.#ring[0])?.node;
+  }
+
+  #accept(found: readonly NodeInfo[], first?: Connection): void {
+    const { localDatacenter, name } = this.#config;
+    const local = found.filter((info) => info.dataCenter === localDatacenter);
+    if (local.length === 0) {
+      const known = [...new Set(found.map((info) => info.dataCenter))].join(', ');
+      throw new PrerequisiteError(
+        `no node of ${name} is in the data centre '${localDatacenter}'; it has ${known}: set ${name}.localDatacenter`,
+      );
+    }
+    const nodes = new Map<string, KnownNode>();
+    for (const info of local) {
+      const old = this.#nodes.get(info.hostId);
+      const isSame = old && old.info.host === info.host && old.info.port === info.port;
+      nodes.set(info.hostId, { info, pool: isSame ? old.pool : this.#newPool(info, first) });
+    }
+    for (const [hostId, { pool }] of this.#nodes) if (nodes.get(hostId)?.pool !== pool) pool.close();
+    const isFirstUsed = !first || local.some(({ host, port }) => host === first.node.host && port === first.node.port);
+    if (!isFirstUsed) first.close();
+    this.#nodes = nodes;
+    this.#ring = [...nodes.values()]
+      .flatMap((node) => node.info.tokens.map((token) => ({ token, node })))
+      .sort((left, right) => (left.token < right.token ? -1 : 1));
+  }
+
+  #newPool({ host, port }: NodeInfo, first: Connection | undefined): NodePool {
+    const version = this.protocolVersion;
+    const isFirst = first?.node.host === host && first.node.port === port;
+    const options = connectionOptions(this.#config, this.#tls, host, port, version, version);
+    return new NodePool(options, this.#config.connectionsPerHost, isFirst ? first : undefined);
+  }
+
+  /** In the background: a session that is used learns of nodes that came and went. */
+  #refreshSometimes(): void {
+    if (performance.now() < this.#refreshAtMillis || this.#isClosed) return;
+    this.#refreshAtMillis = performance.now() + REFRESH_MS;
+    void this.#refresh().catch(() => undefined);
+  }
+
+  async #refresh(): Promise<void> {
+    const known = [...this.#nodes.values()].find(({ pool }) => pool.isAvailable);
+    if (!known) return;
+    const { host, port } = known.info;
+    const version = this.protocolVersion;
+    const connection = await openConnection(connectionOptions(this.#config, this.#tls, host, port, version, version));
+    try {
+      const found = await discoverNodes(connection, this.#config.addressMap);
+      if (!this.#isClosed) this.#accept(found);
+    } finally {
+      connection.close();
+    }
+  }
+}
+
+function connectionOptions(
+  config: ResolvedCluster,
+  tls: TlsOptions | undefined,
+  host: string,
+  port: number,
+  protocolVersion: number,
+  minProtocolVersion: number,
+): ConnectionOptions {
+  const { credentials } = config;
+  return {
+    node: { cluster: config.name, host, port },
+    connectTimeoutMs: config.connectTimeoutMs,
+    requestTimeoutMs: config.requestTimeoutMs,
+    protocolVersion,
+    minProtocolVersion,
+    startup: new Map([['DRIVER_NAME', 'ringshift']]),
+    ...(tls ? { tls } : {}),
+    ...(credentials ? { authenticator: plainAuthenticator(credentials.username, credentials.password) } : {}),
+  };
+}

@@ -1,0 +1,285 @@
+import { LRUCache } from 'lru-cache';
+import type { ResolvedCluster } from '#core/config/schema.ts';
+import { decodeError } from '#core/cql/error-message.ts';
+import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
+import { BatchKind, ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import {
+  type BatchStatement,
+  encodeBatch,
+  encodeExecute,
+  encodePrepare,
+  encodeQuery,
+  type QueryParameters,
+} from '#core/cql/request-messages.ts';
+import { decodeResult, type PreparedMessage, type ResultMessage, responseOffset } from '#core/cql/result-message.ts';
+import { ClusterUnreachableError, ServerError } from '#core/errors.ts';
+import { type BoundValue, Consistency, type ResultPage } from '#core/model/cql-request.ts';
+import type { BatchEntry, CqlSession, PreparedStatement, RequestOptions } from '#core/ports.ts';
+import { classify } from '#core/statement/classify.ts';
+import { isMutation, listOperationsOf, type Statement } from '#core/statement/statement.ts';
+import { Cluster } from './cluster.ts';
+import { serverError } from './connection-errors.ts';
+import type { NodePool } from './node-pool.ts';
+import { mayRetry, type Retryability, waitBeforeRetry } from './retry.ts';
+
+const PREPARED_STATEMENTS = 2000;
+const PAGE_SIZE = 5000;
+
+/** A prepared statement with what an EXECUTE and its retries need. */
+interface Prepared extends PreparedStatement {
+  readonly message: PreparedMessage;
+  readonly statement: Statement;
+}
+
+/** One request: how its body is made (ids may have to be made anew), and what may be done when it fails. */
+interface Request {
+  readonly opcode: number;
+  encode(): Buffer | Promise<Buffer>;
+  /** Texts to prepare again when a node has forgotten them. */
+  readonly texts: readonly string[];
+  readonly retryability: Retryability;
+  readonly options: RequestOptions;
+}
+
+/**
+ * Opens a session with the nodes of `localDatacenter`. Writes that may be repeated are repeated on another node as the
+ * cluster's `retry` section says; counters never are.
+ * @throws ClusterUnreachableError, AuthenticationFailedError, PrerequisiteError
+ */
+export async function createCqlSession(config: ResolvedCluster, signal?: AbortSignal): Promise<CqlSession> {
+  return new Session(config, await Cluster.open(config, signal));
+}
+
+class Session implements CqlSession {
+  readonly protocolVersion: number;
+  readonly #config: ResolvedCluster;
+  readonly #cluster: Cluster;
+  readonly #prepared = new LRUCache<string, Promise<Prepared>>({ max: PREPARED_STATEMENTS });
+
+  constructor(config: ResolvedCluster, cluster: Cluster) {
+    this.#config = config;
+    this.#cluster = cluster;
+    this.protocolVersion = cluster.protocolVersion;
+  }
+
+  async query(text: string, values: readonly BoundValue[] = [], options: RequestOptions = {}): Promise<ResultPage> {
+    const statement = classify(text);
+    const body = encodeQuery(text, this.#parameters(statement, values, options), this.protocolVersion);
+    const result = await this.#send({
+      opcode: Opcode.QUERY,
+      encode: () => body,
+      texts: [],
+      retryability: retryabilityOf([{ statement }], options),
+      options,
+    });
+    return pageOf(result);
+  }
+
+  async prepare(text: string): Promise<PreparedStatement> {
+    return this.#prepare(text);
+  }
+
+  async execute(
+    { text }: PreparedStatement,
+    values: readonly BoundValue[],
+    options: RequestOptions = {},
+  ): Promise<ResultPage> {
+    const { statement, message } = await this.#prepare(text);
+    const parameters = this.#parameters(statement, values, options);
+    const result = await this.#send({
+      opcode: Opcode.EXECUTE,
+      encode: async () => {
+        const { id, message: current } = await this.#prepare(text);
+        return encodeExecute(id, parameters, this.protocolVersion, current.resultMetadataId);
+      },
+      texts: [text],
+      retryability: retryabilityOf([{ statement, message }], options),
+      options,
+    });
+    return pageOf(result);
+  }
+
+  async batch(
+    kind: 'logged' | 'unlogged' | 'counter',
+    entries: readonly BatchEntry[],
+    options: RequestOptions = {},
+  ): Promise<void> {
+    const texts = entries.flatMap(({ statement }) => (typeof statement === 'string' ? [] : [statement.text]));
+    const prepared = await Promise.all([...new Set(texts)].map((text) => this.#prepare(text)));
+    const plain = entries.flatMap(({ statement }) =>
+      typeof statement === 'string' ? [{ statement: classify(statement) }] : [],
+    );
+    const parameters = this.#parameters(undefined, [], options);
+    await this.#send({
+      opcode: Opcode.BATCH,
+      encode: async () => {
+        const list = await Promise.all(entries.map((entry) => this.#batchStatement(entry)));
+        return encodeBatch(BATCH_KINDS[kind], list, parameters, this.protocolVersion);
+      },
+      texts: [...new Set(texts)],
+      retryability:
+        kind === 'counter'
+          ? { isIdempotent: false, isNeverRepeated: true }
+          : retryabilityOf([...plain, ...prepared], options),
+      options,
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#cluster.close();
+  }
+
+  async #batchStatement({ statement, values }: BatchEntry): Promise<BatchStatement> {
+    if (typeof statement === 'string') return { text: statement, values };
+    return { id: (await this.#prepare(statement.text)).id, values };
+  }
+
+  #parameters(
+    statement: Statement | undefined,
+    values: readonly BoundValue[],
+    options: RequestOptions,
+  ): QueryParameters {
+    const { consistency } = this.#config;
+    const isRead = statement?.isRead ?? false;
+    const serial = options.serialConsistency ?? (statement?.isLwt ? Consistency[consistency.serial] : undefined);
+    return {
+      consistency: options.consistency ?? Consistency[isRead ? consistency.read : consistency.write],
+      values,
+      ...(isRead ? { pageSize: options.pageSize ?? PAGE_SIZE } : {}),
+      ...(options.pagingState ? { pagingState: options.pagingState } : {}),
+      ...(serial === undefined ? {} : { serialConsistency: serial }),
+      ...(options.timestampMicros === undefined ? {} : { timestampMicros: options.timestampMicros }),
+      ...(options.nowInSeconds === undefined ? {} : { nowInSeconds: options.nowInSeconds }),
+    };
+  }
+
+  #prepare(text: string): Promise<Prepared> {
+    const known = this.#prepared.get(text);
+    if (known) return known;
+    const fresh = this.#send({
+      opcode: Opcode.PREPARE,
+      encode: () => encodePrepare(text, this.protocolVersion),
+      texts: [],
+      retryability: { isIdempotent: true, isNeverRepeated: false },
+      options: {},
+    }).then((result) => toPrepared(text, result));
+    this.#prepared.set(text, fresh);
+    // A failure is not kept: the next caller tries again.
+    fresh.catch(() => this.#prepared.delete(text));
+    return fresh;
+  }
+
+  async #send(request: Request): Promise<ResultMessage> {
+    const { options, retryability } = request;
+    const policy = this.#config.retry;
+    const candidates = this.#cluster.candidates(options.routingKey);
+    for (let attempt = 1; ; attempt++) {
+      options.signal?.throwIfAborted();
+      const pool = candidates[(attempt - 1) % candidates.length];
+      if (!pool) throw new ClusterUnreachableError(`the session with ${this.#config.name} is closed`);
+      let wasSent = false;
+      try {
+        return await this.#sendTo(pool, request, () => {
+          wasSent = true;
+        });
+      } catch (error) {
+        // Every node gets its chance before a cluster is called unreachable, whatever the number of attempts.
+        const isUnsent = !wasSent && attempt < candidates.length;
+        if (attempt >= policy.maxAttempts && !isUnsent) throw error;
+        if (!mayRetry(error, wasSent, retryability, policy)) throw error;
+        if (wasSent || attempt >= candidates.length) await waitBeforeRetry(attempt, policy, options.signal);
+      }
+    }
+  }
+
+  async #sendTo(pool: NodePool, request: Request, onSent: () => void): Promise<ResultMessage> {
+    try {
+      return await this.#exchange(pool, request.opcode, await request.encode(), onSent, request.options.signal);
+    } catch (error) {
+      const isForgotten = error instanceof ServerError && error.code === ErrorCode.UNPREPARED;
+      if (!isForgotten || request.texts.length === 0) throw error;
+    }
+    // UNPREPARED changes nothing, so even a counter may follow.
+    for (const text of request.texts) {
+      const body = encodePrepare(text, this.protocolVersion);
+      const result = await this.#exchange(pool, Opcode.PREPARE, body, () => undefined);
+      this.#prepared.set(text, Promise.resolve(toPrepared(text, result)));
+    }
+    return this.#exchange(pool, request.opcode, await request.encode(), onSent, request.options.signal);
+  }
+
+  async #exchange(
+    pool: NodePool,
+    opcode: number,
+    body: Buffer,
+    onSent: () => void,
+    signal?: AbortSignal,
+  ): Promise<ResultMessage> {
+    const { frame, node } = await abortable(pool.request(opcode, body, onSent), signal);
+    const reply = bodyOf(frame);
+    const offset = responseOffset(flagsOf(frame), reply);
+    if (opcodeOf(frame) === Opcode.ERROR) throw serverError(node, decodeError(reply, this.protocolVersion, offset));
+    return decodeResult(reply, this.protocolVersion, offset);
+  }
+}
+
+const BATCH_KINDS = { logged: BatchKind.LOGGED, unlogged: BatchKind.UNLOGGED, counter: BatchKind.COUNTER } as const;
+
+function toPrepared(text: string, result: ResultMessage): Prepared {
+  if (result.kind !== 'prepared') throw new TypeError('a PREPARE was answered with something else');
+  return { text, id: result.prepared.id, message: result.prepared, statement: classify(text) };
+}
+
+function pageOf(result: ResultMessage): ResultPage {
+  if (result.kind !== 'rows') return { columns: [], rows: [] };
+  const { columns = [], pagingState } = result.metadata;
+  return { columns, rows: result.rows, ...(pagingState ? { pagingState } : {}) };
+}
+
+/** A statement with the markers that the server knows, when it is prepared. */
+interface Known {
+  readonly statement: Statement;
+  readonly message?: PreparedMessage;
+}
+
+/** What a request may do after a failure; a caller that knows the columns' types may say more with `idempotent`. */
+function retryabilityOf(known: readonly Known[], options: RequestOptions): Retryability {
+  if (options.idempotent !== undefined) return { isIdempotent: options.idempotent, isNeverRepeated: false };
+  const isNeverRepeated = known.some(hasUnsafeOperation);
+  const isTimestamped = options.timestampMicros !== undefined;
+  return {
+    isIdempotent: !isNeverRepeated && known.every((one) => isIdempotent(one, isTimestamped)),
+    isNeverRepeated,
+  };
+}
+
+function isIdempotent({ statement, message }: Known, isTimestamped: boolean): boolean {
+  if (statement.isRead) return true;
+  if (!isMutation(statement) || statement.isLwt) return false;
+  if (statement.nonDeterministic.length > 0 || statement.unknownFunctions.length > 0) return false;
+  // The protocol does not tell frozen lists from others, so every bound list counts.
+  const bindsList = message?.markers.some(({ type }) => type.kind === 'list') ?? false;
+  return !bindsList && (isTimestamped || statement.usingTimestamp !== undefined);
+}
+
+/** Increments and list operations; additions to a set or map, known by the marker's type, are none. */
+function hasUnsafeOperation({ statement, message }: Known): boolean {
+  return listOperationsOf(statement).some(({ operation, term }) => {
+    const marker = term.kind === 'marker' ? message?.markers[term.index] : undefined;
+    const isSafeType = marker?.type.kind === 'set' || marker?.type.kind === 'map';
+    return !(isSafeType && (operation === 'add' || operation === 'subtract'));
+  });
+}
+
+/** Stops waiting when the signal fires; the request itself goes on. */
+async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
