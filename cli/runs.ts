@@ -126,6 +126,7 @@ export function describeValidation(summary: RunSummary): string[] {
   return lines;
 }
 
-function machineName(machine: string): string {
+/** The deployed state machine's name. */
+export function machineName(machine: string): string {
   return `${process.env['RINGSHIFT_NAME'] ?? DEFAULT_NAME}-${machine}`;
 }

@@ -224,6 +224,12 @@ export function checkCoverage(snapshot: Snapshot, trustCoverage: boolean): void 
       `nothing proves that the snapshot covers the ring: ${without.join(', ') || 'no node'} has no ${MANIFEST_NAME}; ship with ringshift snapshot upload, or load with trustCoverage`,
     );
   }
+  const blind = snapshot.manifests.filter((manifest) => manifest.ring.length === 0).map((manifest) => manifest.node);
+  if (blind.length > 0) {
+    throw new SnapshotIncompleteError(
+      `the manifest of ${blind.join(', ')} does not say which nodes the ring has; ship it again with --contact-point or --nodetool-status, or load with trustCoverage`,
+    );
+  }
   const present = new Set(snapshot.manifests.map((manifest) => manifest.hostId));
   const missing = new Set(snapshot.manifests.flatMap((manifest) => manifest.ring.filter((host) => !present.has(host))));
   if (missing.size > 0) {
@@ -264,4 +270,15 @@ export function checkAge(snapshot: Snapshot, phase: PhaseRecord | undefined, all
     );
   }
   return reasons;
+}
+
+/** The keyspaces that a snapshot holds, ascending. */
+export async function snapshotKeyspaces(objects: ObjectStore, prefix: string): Promise<readonly string[]> {
+  const base = prefix === '' ? '' : `${prefix}/`;
+  const keyspaces = new Set<string>();
+  for await (const { key } of objects.list(base)) {
+    const place = parseComponentPlace(key.slice(base.length));
+    if (place !== undefined) keyspaces.add(place.keyspace);
+  }
+  return [...keyspaces].sort();
 }
