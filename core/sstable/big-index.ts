@@ -7,6 +7,8 @@ import { Component } from './sstable-name.ts';
 import { lastSampleUpTo, parseSummary, type Summary } from './summary.ts';
 
 const SCAN_BYTES = 16 * 1024;
+/** A key of at most 64 KiB and its deletion. */
+const PARTITION_HEAD_BYTES = 2 + 0xffff + 12;
 const MAX_SUMMARY_BYTES = 512 * 1024 * 1024;
 
 interface IndexEntry {
@@ -47,15 +49,24 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
     const sample = samples ? Math.max(lastSampleUpTo(samples, token), 0) : -1;
     const start = samples ? samples.positionAt(sample) : 0;
     let found: IndexEntry | undefined;
+    let last: IndexEntry | undefined;
+    let hasMore = false;
     let isFirst = true;
     await scanIndex(source, start, signal, (entry, offset) => {
       if (isFirst && samples && Buffer.compare(entry.key, samples.keyAt(sample)) !== 0) {
         throw corrupt(source.name, offset, 'Summary.db names another partition for this position');
       }
       isFirst = false;
+      last = entry;
+      // One entry more, for its order: a damaged key that seems to be far behind would hide all that follows it.
+      hasMore = found !== undefined;
+      if (hasMore) return false;
       if (entry.token > token) found = entry;
-      return found === undefined;
+      return true;
     });
+    if (samples && last && !hasMore && Buffer.compare(last.key, samples.lastKey) !== 0) {
+      throw corrupt(source.name, start, 'the last partition is not the one that Summary.db names');
+    }
     if (found && found.dataPosition >= dataBytes) {
       throw corrupt(source.name, start, `a partition at ${found.dataPosition} is behind the end of Data.db`);
     }
@@ -81,9 +92,15 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
     async locate(range, signal): Promise<DataSpan> {
       const isFromStart = range.start === MIN_TOKEN;
       const first = isFromStart ? undefined : await firstAbove(range.start, signal);
-      if (!isFromStart && (first === undefined || first.token > range.end)) return { start: dataBytes, end: dataBytes };
+      const isFirst = first && ((key: Uint8Array) => Buffer.compare(key, first.key) === 0);
+      if (!isFromStart && first === undefined) return { start: dataBytes, end: dataBytes };
+      if (first && first.token > range.end) {
+        // Nothing is in the range, if the index is right: the cursor looks at the head of this partition, then stops.
+        const start = first.dataPosition;
+        return { start, end: Math.min(dataBytes, start + PARTITION_HEAD_BYTES), isFirst };
+      }
       const behind = range.end === MAX_TOKEN ? undefined : await firstAbove(range.end, signal);
-      return { start: first?.dataPosition ?? 0, end: behind?.dataPosition ?? dataBytes, firstKey: first?.key };
+      return { start: first?.dataPosition ?? 0, end: behind?.dataPosition ?? dataBytes, isFirst };
     },
 
     async fractionOf(range, signal) {
@@ -126,6 +143,7 @@ async function scanIndex(
   let position = start;
   let bytesWanted = SCAN_BYTES;
   let lastToken = MIN_TOKEN;
+  let lastDataPosition = -1;
   if (start > source.byteLength) throw corrupt(source.name, start, 'Summary.db points behind the end of the index');
   while (position < source.byteLength) {
     const windowStart = position;
@@ -147,8 +165,11 @@ async function scanIndex(
         });
       }
       const offset = windowStart + entryStart;
-      if (entry.token < lastToken) throw corrupt(source.name, offset, 'partitions are out of order');
+      if (entry.token < lastToken || entry.dataPosition <= lastDataPosition) {
+        throw corrupt(source.name, offset, 'partitions are out of order');
+      }
       lastToken = entry.token;
+      lastDataPosition = entry.dataPosition;
       if (!visit(entry, offset)) return;
       position = windowStart + reader.offset + promotedBytes;
       if (position > source.byteLength) throw corrupt(source.name, offset, 'an entry goes beyond the end of the index');

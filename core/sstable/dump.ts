@@ -20,7 +20,7 @@ import { counterTotal } from './counter-context.ts';
 import type { SerializationHeader } from './serialization-header.ts';
 
 export interface DumpOptions {
-  /** Write times as microseconds, like `sstabledump -t`; else ISO 8601. */
+  /** Times as numbers of microseconds or seconds, like `sstabledump -t`; else ISO 8601. */
   readonly rawTimestamps?: boolean;
   /** Decides what has expired. Seconds since the epoch. */
   readonly nowSeconds: number;
@@ -117,7 +117,7 @@ class DumpWriter {
     const fields = [name];
     if (cell.path) fields.push(`"path" : [ ${JSON.stringify(pathText(type, cell.path))} ]`);
     if (cell.isTombstone) {
-      fields.push(`"deletion_info" : { "local_delete_time" : ${seconds(cell.localDeletionTimeSeconds)} }`);
+      fields.push(`"deletion_info" : { "local_delete_time" : ${this.#seconds(cell.localDeletionTimeSeconds)} }`);
     } else {
       fields.push(`"value" : ${valueText(type, cell)}`);
     }
@@ -160,7 +160,7 @@ class DumpWriter {
   #deletion({ timestampMicros, localDeletionTimeSeconds }: Deletion): string {
     const info = object([
       `"marked_deleted" : ${this.#time(timestampMicros)}`,
-      `"local_delete_time" : ${seconds(localDeletionTimeSeconds)}`,
+      `"local_delete_time" : ${this.#seconds(localDeletionTimeSeconds)}`,
     ]);
     return `"deletion_info" : ${info}`;
   }
@@ -168,13 +168,18 @@ class DumpWriter {
   #expiry(ttlSeconds: number, expiresAtSeconds: number): string[] {
     return [
       `"ttl" : ${ttlSeconds}`,
-      `"expires_at" : ${seconds(expiresAtSeconds)}`,
+      `"expires_at" : ${this.#seconds(expiresAtSeconds)}`,
       `"expired" : ${expiresAtSeconds <= this.#options.nowSeconds}`,
     ];
   }
 
   #time(micros: bigint): string {
     return this.#options.rawTimestamps ? `"${micros}"` : `"${instantText(micros)}"`;
+  }
+
+  #seconds(value: number): string {
+    if (value === NO_DELETION_TIME) return 'null';
+    return this.#options.rawTimestamps ? `"${value}"` : `"${instantText(BigInt(value) * 1_000_000n)}"`;
   }
 }
 
@@ -214,10 +219,6 @@ function fieldIndex(path: Uint8Array): number {
 function keyText(type: CqlType, bytes: Uint8Array): string {
   const text = renderPlain(type, bytes);
   return type.kind === 'native' && type.name === 'blob' ? text.slice(2) : text;
-}
-
-function seconds(value: number): string {
-  return value === NO_DELETION_TIME ? 'null' : `"${instantText(BigInt(value) * 1_000_000n)}"`;
 }
 
 function object(fields: readonly string[]): string {

@@ -117,7 +117,7 @@ export class SSTablePartitionCursor implements PartitionCursor {
         `the token ${token} follows ${this.#lastToken}: partitions are out of order`,
       );
     }
-    if (this.#windowStart + start === span.start && span.firstKey && Buffer.compare(key, span.firstKey) !== 0) {
+    if (this.#windowStart + start === span.start && span.isFirst?.(key, token) === false) {
       throw new MalformedBytesError(start, 'the index names another partition for this position');
     }
     this.#lastToken = token;

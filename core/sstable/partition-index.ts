@@ -4,8 +4,8 @@ import type { TokenRange } from '#core/token/token-range.ts';
 export interface DataSpan {
   readonly start: number;
   readonly end: number;
-  /** The key that the index names for `start`; what Data.db has there must be the same. */
-  readonly firstKey?: Uint8Array;
+  /** Whether the partition at `start` can be the one that the index names for it: no index has checksums. */
+  readonly isFirst?: (key: Uint8Array, token: bigint) => boolean;
 }
 
 /** Finds partitions of one SSTable by token. */
