@@ -1,6 +1,12 @@
 /** What a consumer does with a message that it could not use, beside leaving it in the queue. */
 
-import { ChangeMessageVisibilityCommand, SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
+import {
+  ChangeMessageVisibilityCommand,
+  DeleteMessageCommand,
+  ReceiveMessageCommand,
+  SendMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs';
 
 /** A message as a consumer has it. */
 export interface ReceivedMessage {
@@ -60,4 +66,34 @@ export async function buryMessage(
 /** SQS refuses attributes with other control characters than these. */
 function printable(text: string): string {
   return text.replaceAll(/[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD]/gu, '?');
+}
+
+/** Up to ten messages, hidden from others for `visibilitySeconds`; none when the queue is empty for a second. */
+export async function receiveMessages(
+  client: SQSClient,
+  queueUrl: string,
+  visibilitySeconds: number,
+  signal?: AbortSignal,
+): Promise<ReceivedMessage[]> {
+  const answer = await client.send(
+    new ReceiveMessageCommand({
+      QueueUrl: queueUrl,
+      MaxNumberOfMessages: 10,
+      WaitTimeSeconds: 1,
+      VisibilityTimeout: visibilitySeconds,
+      MessageSystemAttributeNames: ['ApproximateReceiveCount'],
+    }),
+    { abortSignal: signal },
+  );
+  return (answer.Messages ?? []).map((message) => ({
+    id: message.MessageId ?? '',
+    receiptHandle: message.ReceiptHandle ?? '',
+    body: message.Body ?? '',
+    receiveCount: Number(message.Attributes?.ApproximateReceiveCount ?? 1),
+  }));
+}
+
+/** Ends a message that was applied. */
+export async function deleteMessage(client: SQSClient, queueUrl: string, message: ReceivedMessage): Promise<void> {
+  await client.send(new DeleteMessageCommand({ QueueUrl: queueUrl, ReceiptHandle: message.receiptHandle }));
 }

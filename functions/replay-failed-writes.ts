@@ -18,7 +18,7 @@ export const handler = jobHandler('replay-failed-writes', async (event: SQSEvent
       body: () => resolveMessageBody(record.body, objects, signal),
     })),
     {
-      openSession: (side, keyspace) => environment.session(side, keyspace),
+      openSession: (side) => environment.session(side),
       ledger,
       clock,
       logger,

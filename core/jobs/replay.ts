@@ -5,6 +5,7 @@ import type { BoundValue } from '../model/cql-request.ts';
 import { decodeFailedWrite, type FailedStatement, type FailedWrite } from '../model/failed-write.ts';
 import type { BatchEntry, Clock, CqlSession, Logger, RequestOptions } from '../ports.ts';
 import { classify } from '../statement/classify.ts';
+import { qualifyTables } from '../statement/qualify-tables.ts';
 import { shortenTtl } from '../statement/shorten-ttl.ts';
 
 /** A message as the queue delivered it. */
@@ -25,8 +26,8 @@ export type ReplayResult =
   | { readonly kind: 'dead'; readonly id: string; readonly reason: string };
 
 export interface ReplayPorts {
-  /** A session whose unqualified table names mean this keyspace; kept by whoever opens it. */
-  readonly openSession: (cluster: 'origin' | 'target', keyspace: string | null) => Promise<CqlSession>;
+  /** Kept by whoever opens it. */
+  readonly openSession: (cluster: 'origin' | 'target') => Promise<CqlSession>;
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -91,7 +92,7 @@ async function replayMessage(
   const refusal = refusalOf(write, ports.clock.nowMillis(), options.maxAgeSeconds ?? DEFAULT_MAX_AGE_SECONDS);
   if (refusal) return bury(write, id, refusal, ports);
   try {
-    const session = await ports.openSession(write.destination, write.keyspace);
+    const session = await ports.openSession(write.destination);
     await applyWrite(write, session, ports.clock, signal);
     return { kind: 'applied', id };
   } catch (error) {
@@ -147,7 +148,8 @@ async function applyWrite(
   const canSetNow = session.protocolVersion >= 5;
   const elapsedSeconds = Math.max(0, Math.floor(clock.nowMillis() / 1000) - write.writtenAtSeconds);
   const statements = write.statements.map((statement) => {
-    const positional = { text: statement.text, values: positionalValues(statement) };
+    const text = write.keyspace === null ? statement.text : qualifyTables(statement.text, write.keyspace);
+    const positional = { text, values: positionalValues(statement) };
     return canSetNow ? positional : shortenTtl(positional, elapsedSeconds);
   });
   const options: RequestOptions = {
