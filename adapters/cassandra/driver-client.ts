@@ -41,14 +41,13 @@ export async function connectDriver(cluster: ResolvedCluster): Promise<DriverCli
   }
 }
 
-function addressTranslator(
-  map: Readonly<Record<string, string>>,
-): cassandra.policies.addressResolution.AddressTranslator {
-  return {
+/** Advertised address → reachable address. The driver insists on an instance of its own class, so one is changed. */
+function addressTranslator(map: Readonly<Record<string, string>>) {
+  return Object.assign(cassandra.policies.defaultAddressTranslator(), {
     translate(address: string, port: number, callback: (endPoint: string) => void) {
       callback(`${map[address] ?? address}:${port}`);
     },
-  } as cassandra.policies.addressResolution.AddressTranslator;
+  });
 }
 
 async function tlsOptions(cluster: ResolvedCluster) {
