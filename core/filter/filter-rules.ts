@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type Environment, parseYamlAs } from '../config/load.ts';
+import { type Environment, parseYamlAs } from '../config/parse.ts';
 
 /** `keyspace.table`, `keyspace.*`, or a bare `table` of any keyspace. */
 const tablePattern = z

@@ -1,0 +1,12 @@
+import type { Command } from 'commander';
+import { runProgram } from './run-program.ts';
+
+export function register(program: Command): void {
+  program
+    .command('proxy')
+    .description('run the CQL proxy in the foreground')
+    .option('--config <file>', 'the migration config', 'config/migration.yaml')
+    .action((options: { readonly config: string }) =>
+      runProgram('proxy-container/src/main.ts', ['--config', options.config]),
+    );
+}

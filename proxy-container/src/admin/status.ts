@@ -1,0 +1,48 @@
+import type { Phase } from '#core/config/schema.ts';
+
+/** What `/status` shows. */
+export interface ProxyStatus {
+  readonly instance: string;
+  readonly startedAt: string;
+  readonly phase: Phase;
+  readonly epoch: number;
+  /** New requests wait for a change of phase. */
+  readonly isHolding: boolean;
+  readonly isListening: boolean;
+  readonly inFlight: number;
+  readonly clients: number;
+  readonly preparedStatements: number;
+  readonly protocolVersion: number;
+  readonly clusters: readonly {
+    readonly name: 'origin' | 'target';
+    readonly role: 'primary' | 'shadow' | 'unused';
+    readonly state: string;
+    readonly connections: number;
+    readonly hosts: readonly string[];
+    readonly error: string | null;
+  }[];
+  readonly failedWrites: {
+    readonly journalMessages: number;
+    readonly journalBytes: number;
+    readonly queued: number;
+    readonly queueError: string | null;
+    readonly suspectMarks: number;
+    readonly suspectMarksWaiting: number;
+  };
+  readonly ledger: { readonly awayMs: number; readonly error: string | null };
+  readonly clockSkewMs: Readonly<Record<string, number>>;
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+/** Whether the proxy should get traffic, and why not. */
+export function readinessOf(status: ProxyStatus, maxSkewMs: number): readonly string[] {
+  const reasons: string[] = [];
+  if (!status.isListening) reasons.push('the proxy does not listen');
+  for (const cluster of status.clusters) {
+    if (cluster.role === 'primary' && cluster.state !== 'up') reasons.push(`the ${cluster.name} is ${cluster.state}`);
+  }
+  for (const [cluster, skewMs] of Object.entries(status.clockSkewMs)) {
+    if (Math.abs(skewMs) > maxSkewMs) reasons.push(`the clock of the ${cluster} differs by ${Math.round(skewMs)} ms`);
+  }
+  return reasons;
+}

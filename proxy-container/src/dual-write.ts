@@ -1,0 +1,160 @@
+import type { ProxyConfig } from '#core/config/schema.ts';
+import { bodyOf, flagsOf } from '#core/cql/frame.ts';
+import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
+import type { ClientRequest } from './client-request.ts';
+import type { Counters } from './counters.ts';
+import type { FailedWrites } from './failed-writes.ts';
+import { effectOf } from './outcome.ts';
+import type { PhaseGate } from './phase-gate.ts';
+import type { Route } from './route.ts';
+import type { SessionUpstreams } from './session/session-upstreams.ts';
+import type { ShadowWriter } from './shadow-writer.ts';
+import type { ClusterName } from './upstream/cluster.ts';
+import { type Outcome, UpstreamCall } from './upstream/upstream-call.ts';
+
+export interface DualWriteOptions {
+  readonly dualSync: ProxyConfig['dualSync'];
+  readonly gate: PhaseGate;
+  readonly shadows: ShadowWriter;
+  readonly failedWrites: FailedWrites;
+  readonly counters: Counters;
+  readonly requestTimeoutMs: Readonly<Record<ClusterName, number>>;
+}
+
+/** Receives what the client is to be told. */
+export type Answer = (outcome: Outcome) => void;
+
+/** Applies writes by the rules of the phase: who is waited for, when the copy leaves, what becomes of differences. */
+export class DualWrite {
+  readonly #options: DualWriteOptions;
+
+  constructor(options: DualWriteOptions) {
+    this.#options = options;
+  }
+
+  apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): void {
+    const { shadow } = route;
+    if (request.requestClass === 'lwt') return this.#conditional(upstreams, request, route, answer);
+    if (shadow !== undefined && this.#differsByNature(request)) {
+      this.#options.failedWrites.mark(request, 'a write with an unknown function is not copied');
+      return this.#primaryAlone(upstreams, request, route.primary, answer);
+    }
+    if (shadow === undefined) return this.#primaryAlone(upstreams, request, route.primary, answer);
+    if (route.isSync) return this.#bothAtOnce(upstreams, request, route.primary, shadow, answer);
+    this.#thenShadow(upstreams, request, route.primary, shadow, answer);
+  }
+
+  #primaryAlone(upstreams: SessionUpstreams, request: ClientRequest, primary: ClusterName, answer: Answer): void {
+    this.#call(upstreams, primary, request, (outcome) => {
+      this.#countFailure(primary, outcome);
+      answer(outcome);
+    });
+  }
+
+  /** The copy leaves once the primary's outcome is known: what it refused is never copied. */
+  #thenShadow(
+    upstreams: SessionUpstreams,
+    request: ClientRequest,
+    primary: ClusterName,
+    shadow: ClusterName,
+    answer: Answer,
+  ): void {
+    this.#call(upstreams, primary, request, (outcome) => {
+      this.#countFailure(primary, outcome);
+      answer(outcome);
+      const effect = effectOf(outcome);
+      if (effect === 'notApplied') return;
+      if (effect === 'unknown')
+        this.#options.failedWrites.mark(request, `a write had no clear outcome on the ${primary}`);
+      this.#options.shadows.send(upstreams, shadow, request);
+    });
+  }
+
+  #bothAtOnce(
+    upstreams: SessionUpstreams,
+    request: ClientRequest,
+    primary: ClusterName,
+    shadow: ClusterName,
+    answer: Answer,
+  ): void {
+    const { gate, shadows, counters, dualSync } = this.#options;
+    const { epoch } = gate;
+    const outcomes: Partial<Record<ClusterName, Outcome>> = {};
+    const take = (cluster: ClusterName, outcome: Outcome): void => {
+      outcomes[cluster] = outcome;
+      const first = outcomes[primary];
+      const second = outcomes[shadow];
+      if (first && second) this.#settleBoth(request, primary, shadow, first, second, epoch, answer);
+    };
+    counters.shadowSent++;
+    const shadowTimeoutMs = dualSync === 'strict' ? this.#options.requestTimeoutMs[shadow] : shadows.timeoutMs;
+    this.#call(upstreams, primary, request, (outcome) => take(primary, outcome));
+    const options = { timeoutMs: shadowTimeoutMs, failFast: true };
+    new UpstreamCall(upstreams, shadow, request, options, (outcome) => take(shadow, outcome)).start();
+  }
+
+  #settleBoth(
+    request: ClientRequest,
+    primary: ClusterName,
+    shadow: ClusterName,
+    first: Outcome,
+    second: Outcome,
+    epoch: number,
+    answer: Answer,
+  ): void {
+    const { shadows, failedWrites, counters, dualSync } = this.#options;
+    const isOnPrimary = effectOf(first);
+    const isOnShadow = effectOf(second);
+    if (isOnPrimary === 'applied') {
+      if (isOnShadow === 'applied') counters.shadowSucceeded++;
+      else {
+        // The shadow catches up by replay also where the client is told of the failure: what it does then is a newer write.
+        shadows.settle(request, shadow, epoch, second);
+        this.#countFailure(shadow, second);
+      }
+      return answer(isOnShadow === 'applied' || dualSync === 'lenient' ? first : second);
+    }
+    if (isOnPrimary === 'notApplied' && isOnShadow === 'notApplied') counters.failedWritesBoth++;
+    else {
+      this.#countFailure(primary, first);
+      failedWrites.mark(request, `a write reached the ${shadow} and perhaps not the ${primary}`);
+    }
+    answer(first);
+  }
+
+  /** Decided by the primary; its effect can't be repeated elsewhere, so the table is to be copied again. */
+  #conditional(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): void {
+    this.#call(upstreams, route.primary, request, (outcome) => {
+      this.#countFailure(route.primary, outcome);
+      answer(outcome);
+      if (route.shadow === undefined) return;
+      const effect = effectOf(outcome);
+      const isApplied = effect === 'applied' && outcome.kind === 'reply' && wasApplied(outcome.frame, request.version);
+      if (isApplied) this.#options.failedWrites.mark(request, 'a conditional write (LWT) was applied');
+      if (effect === 'unknown')
+        this.#options.failedWrites.mark(request, 'a conditional write (LWT) had no clear outcome');
+    });
+  }
+
+  #call(upstreams: SessionUpstreams, cluster: ClusterName, request: ClientRequest, done: Answer): void {
+    const options = { timeoutMs: this.#options.requestTimeoutMs[cluster], failFast: false };
+    new UpstreamCall(upstreams, cluster, request, options, done).start();
+  }
+
+  #differsByNature(request: ClientRequest): boolean {
+    return request.statements.some(({ statement }) => statement.unknownFunctions.length > 0);
+  }
+
+  #countFailure(cluster: ClusterName, outcome: Outcome): void {
+    if (effectOf(outcome) === 'applied') return;
+    if (cluster === 'origin') this.#options.counters.failedWritesOrigin++;
+    else this.#options.counters.failedWritesTarget++;
+  }
+}
+
+/** The first column of a conditional write's answer is [applied], whatever else it shows. */
+function wasApplied(frame: Buffer, version: number): boolean {
+  const body = bodyOf(frame);
+  const result = decodeResult(body, version, responseOffset(flagsOf(frame), body));
+  return result.kind !== 'rows' || result.rows.some((row) => row[0]?.[0] === 1);
+}

@@ -1,0 +1,116 @@
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import { hideMarkers } from '#core/cql/hidden-markers.ts';
+import { decodeResult, encodePrepared } from '#core/cql/result-message.ts';
+import type { ResultColumn } from '#core/model/cql-request.ts';
+import { classify } from '#core/statement/classify.ts';
+import { type InsertedMarker, insertMarkers } from '#core/statement/functions.ts';
+import type { Statement } from '#core/statement/statement.ts';
+import { classOf, type RequestClass } from './route.ts';
+import { type TopologyTable, topologyTable } from './topology.ts';
+import type { ClusterName } from './upstream/cluster.ts';
+
+/** A statement that some client has prepared, and what each cluster calls it. */
+export interface PreparedEntry {
+  /** The proxy's own, the same on every instance and in every phase: md5(keyspace + text). */
+  readonly id: Buffer;
+  /** What is prepared upstream: the client's text, with markers in the place of non-deterministic functions. */
+  readonly text: string;
+  /** The keyspace in force when it was prepared. */
+  readonly keyspace: string | undefined;
+  readonly statement: Statement;
+  readonly requestClass: RequestClass;
+  readonly inserted: readonly InsertedMarker[];
+  readonly topology: TopologyTable | undefined;
+  readonly upstreamIds: Record<ClusterName, Buffer | undefined>;
+  /** Of all markers, the inserted ones included; known after the first PREPARED. */
+  markers: readonly ResultColumn[] | undefined;
+  /** Of a topology table's answer without metadata. */
+  resultColumns: readonly ResultColumn[] | undefined;
+}
+
+const MAX_BYTES = 64 * 1024 * 1024;
+const ENTRY_OVERHEAD_BYTES = 1024;
+
+/** All prepared statements of this instance, the least recently used forgotten first: clients prepare them again. */
+export class PreparedStatements {
+  readonly #entries: LRUCache<string, PreparedEntry>;
+
+  constructor(maxBytes: number = MAX_BYTES) {
+    this.#entries = new LRUCache({
+      maxSize: maxBytes,
+      sizeCalculation: (entry) => ENTRY_OVERHEAD_BYTES + entry.text.length * 4,
+    });
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  find(id: Buffer): PreparedEntry | undefined {
+    return this.#entries.get(id.toString('latin1'));
+  }
+
+  /** The entry of a text; made when there is none. */
+  entryOf(text: string, keyspace: string | undefined): PreparedEntry {
+    const id = createHash('md5')
+      .update((keyspace ?? '') + text)
+      .digest();
+    const key = id.toString('latin1');
+    const known = this.#entries.get(key);
+    if (known) return known;
+    const entry = newEntry(id, text, keyspace);
+    this.#entries.set(key, entry);
+    return entry;
+  }
+}
+
+function newEntry(id: Buffer, text: string, keyspace: string | undefined): PreparedEntry {
+  const statement = classify(text);
+  const isRewritten = !statement.isRead && statement.nonDeterministic.length > 0;
+  const rewritten = isRewritten ? insertMarkers(text) : { text, inserted: [] };
+  return {
+    id,
+    text: rewritten.text,
+    keyspace,
+    statement,
+    requestClass: classOf(statement),
+    inserted: rewritten.inserted,
+    topology: statement.isRead ? topologyTable(statement.keyspace ?? keyspace, statement.table) : undefined,
+    upstreamIds: { origin: undefined, target: undefined },
+    markers: undefined,
+    resultColumns: undefined,
+  };
+}
+
+/** Takes over what a cluster says of a prepared statement; the body is that of a RESULT of kind Prepared. */
+export function learnPrepared(
+  entry: PreparedEntry,
+  cluster: ClusterName,
+  body: Buffer,
+  version: number,
+  offset: number,
+): void {
+  const result = decodeResult(body, version, offset);
+  if (result.kind !== 'prepared') return;
+  entry.upstreamIds[cluster] = Buffer.from(result.prepared.id);
+  entry.markers = result.prepared.markers;
+  entry.resultColumns = entry.topology === undefined ? undefined : result.prepared.result.columns;
+}
+
+/** The PREPARED body for the client: the proxy's id, and only the markers that the client wrote. */
+export function preparedForClient(entry: PreparedEntry, body: Buffer, version: number, offset: number): Buffer {
+  if (entry.inserted.length > 0) {
+    const result = decodeResult(body, version, offset);
+    if (result.kind === 'prepared') {
+      const positions = entry.inserted.map((marker) => marker.position);
+      return encodePrepared({ ...hideMarkers(result.prepared, positions), id: entry.id }, version);
+    }
+  }
+  // <kind [int]><id [short bytes]>…: everything behind the id stays as the cluster wrote it.
+  const idEnd = offset + 6 + body.readUInt16BE(offset + 4);
+  const head = Buffer.alloc(6);
+  body.copy(head, 0, offset, offset + 4);
+  head.writeUInt16BE(entry.id.length, 4);
+  return Buffer.concat([head, entry.id, body.subarray(idEnd)]);
+}

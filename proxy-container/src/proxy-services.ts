@@ -1,0 +1,38 @@
+import type { Phase } from '#core/config/schema.ts';
+import type { Filter } from '#core/filter/filter.ts';
+import type { Logger } from '#core/ports.ts';
+import type { RequestContext } from './client-request.ts';
+import type { Counters } from './counters.ts';
+import type { Definitions } from './definitions.ts';
+import type { DualWrite } from './dual-write.ts';
+import type { Flusher } from './frame-writer.ts';
+import type { PhaseGate } from './phase-gate.ts';
+import type { PreparedStatements } from './prepared-statements.ts';
+import type { Clusters } from './session/session-upstreams.ts';
+import type { ClusterName } from './upstream/cluster.ts';
+
+/** What the proxy offers to drivers: no more than both clusters can do. */
+export interface Support {
+  readonly maxVersion: number;
+  /** The content of SUPPORTED. */
+  readonly options: ReadonlyMap<string, readonly string[]>;
+}
+
+/** What all client sessions share. */
+export interface ProxyServices {
+  readonly clusters: Clusters;
+  readonly gate: PhaseGate;
+  readonly prepared: PreparedStatements;
+  readonly requestContext: RequestContext;
+  readonly dualWrite: DualWrite;
+  readonly definitions: Definitions;
+  readonly counters: Counters;
+  readonly logger: Logger;
+  readonly flusher: Flusher;
+  readonly requestTimeoutMs: number;
+  support(): Support;
+  filter(): Filter;
+  primary(phase: Phase): ClusterName;
+  /** The ledger is lost and the configuration says to stop then. */
+  isFenced(): boolean;
+}

@@ -1,0 +1,87 @@
+import { createServer, type Server } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { SchemaChange } from '#core/cql/schema-change.ts';
+import { PrerequisiteError } from '#core/errors.ts';
+import type { ProxyServices } from './proxy-services.ts';
+import { ClientSession } from './session/client-session.ts';
+
+/** The listening socket and the clients behind it. */
+export class CqlServer {
+  readonly #services: ProxyServices;
+  readonly #maxClients: number;
+  readonly #sessions = new Set<ClientSession>();
+  readonly #server: Server;
+
+  constructor(services: ProxyServices, maxClients: number) {
+    this.#services = services;
+    this.#maxClients = maxClients;
+    this.#server = createServer({ noDelay: true }, (socket) => {
+      const { counters } = services;
+      if (this.#sessions.size >= this.#maxClients) {
+        counters.overloaded++;
+        socket.destroy();
+        return;
+      }
+      const session = new ClientSession(socket, services);
+      this.#sessions.add(session);
+      counters.clientConnections++;
+      counters.clientConnectionsTotal++;
+      session.onClosed = () => {
+        if (this.#sessions.delete(session)) counters.clientConnections--;
+      };
+    });
+  }
+
+  /**
+   * Starts to accept clients.
+   * @throws PrerequisiteError when the address is taken or not this machine's
+   */
+  listen(host: string, port: number): Promise<void> {
+    return listenOn(this.#server, host, port, 'proxy.listen');
+  }
+
+  get isListening(): boolean {
+    return this.#server.listening;
+  }
+
+  pushSchemaChange(change: SchemaChange): void {
+    for (const session of this.#sessions) session.pushSchemaChange(change);
+  }
+
+  /** Accepts nobody any more, lets requests under way finish, then closes every client. */
+  async drain(withinMs: number): Promise<void> {
+    this.#server.close();
+    for (const session of this.#sessions) session.drain();
+    const deadline = performance.now() + withinMs;
+    while (this.#sessions.size > 0 && performance.now() < deadline) await sleep(10);
+    if (this.#sessions.size > 0) {
+      this.#services.logger.warn('clients are closed with requests in flight', { clients: this.#sessions.size });
+    }
+    for (const session of this.#sessions) session.close();
+  }
+}
+
+/** Listens, with an error that says what to do. @throws PrerequisiteError */
+export function listenOn(
+  server: { listen(port: number, host: string): unknown } & NodeJS.EventEmitter,
+  host: string,
+  port: number,
+  setting: string,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const remedies: Readonly<Record<string, string>> = {
+        EADDRINUSE: `the port is in use: stop what listens there, or set ${setting}.port`,
+        EADDRNOTAVAIL: `this machine has no such address: set ${setting}.host`,
+        EACCES: `this user may not listen there: set ${setting}.port to one above 1023`,
+      };
+      reject(
+        new PrerequisiteError(`can't listen on ${host}:${port}: ${remedies[error.code ?? ''] ?? error.message}`, {
+          cause: error,
+        }),
+      );
+    });
+    server.once('listening', () => resolve());
+    server.listen(port, host);
+  });
+}

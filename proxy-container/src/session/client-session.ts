@@ -1,0 +1,240 @@
+import type { Socket } from 'node:net';
+import { type BodyCompression, decompressBody } from '#core/cql/compression.ts';
+import { type ErrorMessage, encodeError } from '#core/cql/error-message.ts';
+import {
+  bodyOf,
+  encodeFrame,
+  FrameSplitter,
+  flagsOf,
+  HEADER_BYTES,
+  isResponse,
+  opcodeOf,
+  streamIdOf,
+  versionOf,
+} from '#core/cql/frame.ts';
+import { decodeRegister, decodeStartup, encodeSupported } from '#core/cql/handshake-messages.ts';
+import { ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
+import { encodeSchemaChangeEvent, type SchemaChange } from '#core/cql/schema-change.ts';
+import { SegmentSplitter } from '#core/cql/segment.ts';
+import { describeError, ProtocolError } from '#core/errors.ts';
+import { FrameWriter } from '../frame-writer.ts';
+import type { ProxyServices } from '../proxy-services.ts';
+import { faceOf, type ProxyFace } from '../topology.ts';
+import { Login, type LoginStep } from './login.ts';
+import { RequestHandler } from './request-handler.ts';
+import type { SessionUpstreams } from './session-upstreams.ts';
+
+const HANDSHAKE_MS = 30_000;
+const MAX_CLIENT_BODY_BYTES = 64 * 1024 * 1024;
+/** A client that does not read its answers is not read either, until it has. */
+const PAUSE_AT_BYTES = 4 * 1024 * 1024;
+const EVENT_STREAM_ID = -1;
+
+/** One client's connection: framing, handshake and what is said outside of requests. */
+export class ClientSession {
+  readonly face: ProxyFace;
+  readonly #socket: Socket;
+  readonly #services: ProxyServices;
+  readonly #writer: FrameWriter;
+  readonly #handshakeTimer: NodeJS.Timeout;
+  #splitter: FrameSplitter | SegmentSplitter = new FrameSplitter(MAX_CLIENT_BODY_BYTES);
+  #compression: BodyCompression | undefined;
+  #version = 0;
+  #login: Login | undefined;
+  #handler: RequestHandler | undefined;
+  #upstreams: SessionUpstreams | undefined;
+  #wantsSchemaChanges = false;
+  #isClosed = false;
+  onClosed: (() => void) | undefined;
+
+  constructor(socket: Socket, services: ProxyServices) {
+    this.#socket = socket;
+    this.#services = services;
+    this.#writer = new FrameWriter(socket, services.flusher);
+    this.face = faceOf(socket.localAddress, socket.localPort);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, 60_000);
+    socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    socket.on('drain', () => socket.resume());
+    socket.on('error', () => this.close());
+    socket.on('close', () => this.close());
+    this.#handshakeTimer = setTimeout(() => this.close(), HANDSHAKE_MS).unref();
+  }
+
+  /** Requests that the client has no answer to yet. */
+  get inFlightCount(): number {
+    return this.#handler?.inFlightCount ?? 0;
+  }
+
+  /** Sends a frame under a stream id of the client. */
+  send(frame: Buffer, streamId: number): void {
+    if (this.#isClosed) return;
+    this.#writer.write(frame, streamId);
+    if (this.#writer.bufferedBytes > PAUSE_AT_BYTES) this.#socket.pause();
+  }
+
+  sendMessage(opcode: number, body: Uint8Array, streamId: number, flags = 0): void {
+    const header = { version: this.#version, isResponse: true, flags, streamId, opcode };
+    this.send(encodeFrame(header, body), streamId);
+  }
+
+  sendError(error: ErrorMessage, streamId: number): void {
+    this.sendMessage(Opcode.ERROR, encodeError(error, this.#version), streamId);
+  }
+
+  /** Pushes a schema change to the client if it has asked for them. */
+  pushSchemaChange(change: SchemaChange): void {
+    if (!this.#wantsSchemaChanges) return;
+    this.sendMessage(Opcode.EVENT, encodeSchemaChangeEvent(change), EVENT_STREAM_ID);
+  }
+
+  /** Closes when every answer has left; new requests are told to go elsewhere. */
+  drain(): void {
+    if (this.#handler) this.#handler.isDraining = true;
+    if (this.inFlightCount === 0) this.end();
+  }
+
+  /** Sends what is queued, then closes. */
+  end(): void {
+    this.#writer.flush();
+    this.#socket.end();
+    setTimeout(() => this.close(), 1000).unref();
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearTimeout(this.#handshakeTimer);
+    this.#login?.abandon();
+    this.#upstreams?.close();
+    this.#socket.destroy();
+    this.onClosed?.();
+  }
+
+  #read(chunk: Buffer): void {
+    try {
+      if (this.#version === 0) this.#refuseUnknownVersion(chunk);
+      this.#splitter.push(chunk, this.#consume);
+    } catch (error) {
+      this.#services.counters.protocolErrors++;
+      this.#services.logger.debug('a client broke the protocol', { error: describeError(error) });
+      const streamId = this.#version === 0 && chunk.length >= 4 ? chunk.readInt16BE(2) : 0;
+      if (this.#version === 0) this.#version = this.#services.support().maxVersion;
+      const message = error instanceof ProtocolError ? error.message : 'the frame can not be read';
+      this.sendError({ code: ErrorCode.PROTOCOL_ERROR, message }, Math.max(0, streamId));
+      this.#socket.pause();
+      this.end();
+    }
+  }
+
+  /** Versions are refused by their first byte: the rest of such a frame may have any form. */
+  #refuseUnknownVersion(chunk: Buffer): void {
+    const version = chunk[0]! & 0x7f;
+    const { maxVersion } = this.#services.support();
+    if (version >= 3 && version <= maxVersion) return;
+    const versions = [3, 4, 5].filter((one) => one <= maxVersion).map((one) => `${one}/v${one}`);
+    throw new ProtocolError(
+      `Invalid or unsupported protocol version (${version}); supported versions are (${versions.join(', ')})`,
+    );
+  }
+
+  readonly #consume = (frame: Buffer): boolean => {
+    if (this.#isClosed) return false;
+    if (isResponse(frame)) throw new ProtocolError('a client sent a response');
+    const streamId = streamIdOf(frame);
+    if (streamId < 0) throw new ProtocolError(`a client used the stream id ${streamId}`);
+    if (this.#version === 0) this.#version = versionOf(frame);
+    else if (versionOf(frame) !== this.#version) throw new ProtocolError('the version changed within a connection');
+    const opcode = opcodeOf(frame);
+    if (this.#handler && opcode !== Opcode.OPTIONS && opcode !== Opcode.REGISTER) {
+      this.#handler.handle(this.#decompress(frame), streamId);
+      return true;
+    }
+    const splitter = this.#splitter;
+    this.#handleOutside(opcode, this.#decompress(frame), streamId);
+    return splitter === this.#splitter;
+  };
+
+  #handleOutside(opcode: number, frame: Buffer, streamId: number): void {
+    switch (opcode) {
+      case Opcode.OPTIONS:
+        return this.sendMessage(Opcode.SUPPORTED, encodeSupported(this.#services.support().options), streamId);
+      case Opcode.STARTUP:
+        return void this.#startup(bodyOf(frame), streamId);
+      case Opcode.AUTH_RESPONSE:
+        if (!this.#login) throw new ProtocolError('AUTH_RESPONSE before STARTUP');
+        return void this.#step(this.#login.respond(Buffer.from(bodyOf(frame))), streamId);
+      case Opcode.REGISTER: {
+        if (!this.#handler) throw new ProtocolError('REGISTER before the login');
+        this.#wantsSchemaChanges ||= decodeRegister(bodyOf(frame)).includes('SCHEMA_CHANGE');
+        return this.sendMessage(Opcode.READY, Buffer.alloc(0), streamId);
+      }
+      default:
+        throw new ProtocolError(`opcode ${opcode} before the login`);
+    }
+  }
+
+  async #startup(body: Buffer, streamId: number): Promise<void> {
+    try {
+      if (this.#login) throw new ProtocolError('STARTUP twice');
+      const options = decodeStartup(body);
+      this.#compression = compressionOf(options.get('COMPRESSION'), this.#version);
+      const { clusters, gate } = this.#services;
+      this.#login = new Login(clusters, this.#services.primary(gate.phase), this.#version, options);
+      await this.#step(this.#login.start(), streamId, true);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.sendError({ code: ErrorCode.PROTOCOL_ERROR, message: error.message }, streamId);
+      this.end();
+    }
+  }
+
+  /** Passes one answer of the cluster on. In v5 everything behind the answer to STARTUP is in segments. */
+  async #step(pending: Promise<LoginStep>, streamId: number, isStartup = false): Promise<void> {
+    let step: LoginStep;
+    try {
+      step = await pending;
+    } catch (error) {
+      this.#login?.abandon();
+      this.sendError({ code: ErrorCode.OVERLOADED, message: describeError(error) }, streamId);
+      return this.end();
+    }
+    if (step.upstreams) this.#becomeReady(step.upstreams);
+    this.sendMessage(step.opcode, step.body, streamId);
+    if (isStartup && this.#version >= 5 && step.opcode !== Opcode.ERROR) {
+      const compression = this.#compression === 'lz4' ? 'lz4' : 'none';
+      this.#writer.startSegments(compression);
+      this.#splitter = new SegmentSplitter(compression, MAX_CLIENT_BODY_BYTES);
+    }
+  }
+
+  #becomeReady(upstreams: SessionUpstreams): void {
+    if (this.#isClosed) return upstreams.close();
+    clearTimeout(this.#handshakeTimer);
+    this.#upstreams = upstreams;
+    this.#handler = new RequestHandler(this, upstreams, this.#version, this.#services);
+  }
+
+  #decompress(frame: Buffer): Buffer {
+    if ((flagsOf(frame) & FrameFlag.COMPRESSION) === 0 || this.#version >= 5) return frame;
+    if (!this.#compression) throw new ProtocolError('a compressed frame without COMPRESSION in STARTUP');
+    const body = decompressBody(frame.subarray(HEADER_BYTES), this.#compression, MAX_CLIENT_BODY_BYTES);
+    return encodeFrame(
+      {
+        version: this.#version,
+        isResponse: false,
+        flags: flagsOf(frame) & ~FrameFlag.COMPRESSION,
+        streamId: streamIdOf(frame),
+        opcode: opcodeOf(frame),
+      },
+      body,
+    );
+  }
+}
+
+function compressionOf(name: string | undefined, version: number): BodyCompression | undefined {
+  if (name === undefined || name === '') return undefined;
+  const lower = name.toLowerCase();
+  if (lower === 'lz4' || (lower === 'snappy' && version < 5)) return lower;
+  throw new ProtocolError(`Unknown compression algorithm: ${name}`);
+}

@@ -1,0 +1,82 @@
+import { opcodeOf } from '#core/cql/frame.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import type { Logger } from '#core/ports.ts';
+import type { ClientRequest } from './client-request.ts';
+import type { Counters } from './counters.ts';
+import type { FailedWrites } from './failed-writes.ts';
+import { describeOutcome, errorCodeIn } from './outcome.ts';
+import type { PhaseGate } from './phase-gate.ts';
+import type { SessionUpstreams } from './session/session-upstreams.ts';
+import type { ClusterName } from './upstream/cluster.ts';
+import { type Outcome, UpstreamCall } from './upstream/upstream-call.ts';
+
+const MAX_IN_FLIGHT = 16_384;
+const MAX_BYTES = 64 * 1024 * 1024;
+
+export interface ShadowWriterOptions {
+  readonly timeoutMs: number;
+  readonly gate: PhaseGate;
+  readonly failedWrites: FailedWrites;
+  readonly counters: Counters;
+  readonly logger: Logger;
+}
+
+/** Copies of writes to the cluster that does not answer the client. Nobody waits for them; their memory is bounded. */
+export class ShadowWriter {
+  readonly #options: ShadowWriterOptions;
+
+  constructor(options: ShadowWriterOptions) {
+    this.#options = options;
+  }
+
+  get timeoutMs(): number {
+    return this.#options.timeoutMs;
+  }
+
+  /** Sends a copy; without room for it, it goes where failed ones go. */
+  send(upstreams: SessionUpstreams, cluster: ClusterName, request: ClientRequest): void {
+    const { counters, gate } = this.#options;
+    const { epoch } = gate;
+    if (counters.shadowInFlight >= MAX_IN_FLIGHT || counters.shadowBytes + request.byteCount > MAX_BYTES) {
+      counters.shadowOverflows++;
+      return this.#fail(request, cluster, epoch, 'too many shadow writes in flight');
+    }
+    const startedMs = performance.now();
+    counters.shadowSent++;
+    counters.shadowInFlight++;
+    counters.shadowBytes += request.byteCount;
+    gate.enter();
+    const finish = (outcome: Outcome): void => {
+      counters.shadowInFlight--;
+      counters.shadowBytes -= request.byteCount;
+      counters.shadowLatency.observe(performance.now() - startedMs);
+      this.settle(request, cluster, epoch, outcome);
+      gate.leave();
+    };
+    const call = new UpstreamCall(upstreams, cluster, request, { timeoutMs: this.timeoutMs, failFast: true }, finish);
+    call.start();
+  }
+
+  /** Takes the outcome of a copy, sent here or together with the primary's. */
+  settle(request: ClientRequest, cluster: ClusterName, epoch: number, outcome: Outcome): void {
+    const { counters, failedWrites } = this.#options;
+    if (outcome.kind === 'reply' && opcodeOf(outcome.frame) !== Opcode.ERROR) {
+      counters.shadowSucceeded++;
+      return;
+    }
+    if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
+    if (outcome.kind === 'reply' && errorCodeIn(outcome.frame) === ErrorCode.UNAUTHORIZED) {
+      // Replaying it with the tool's own rights would give the client more than it has.
+      counters.shadowFailed++;
+      failedWrites.mark(request, `the ${cluster} does not permit a write that the other cluster permits`);
+      return;
+    }
+    this.#fail(request, cluster, epoch, describeOutcome(outcome));
+  }
+
+  #fail(request: ClientRequest, cluster: ClusterName, epoch: number, reason: string): void {
+    this.#options.counters.shadowFailed++;
+    this.#options.logger.debug('a shadow write failed', { cluster, reason });
+    this.#options.failedWrites.add(request, cluster, epoch, reason);
+  }
+}

@@ -1,0 +1,77 @@
+import { decodeList } from '#core/cql/value-codec.ts';
+import type { Filter } from '#core/filter/filter.ts';
+import { type BoundTerm, literalValue, type Statement } from '#core/statement/statement.ts';
+
+/** The bytes bound to a marker: by position, or by name where the client names its values. */
+export type ValueLookup = (index: number, name: string | undefined) => Uint8Array | null | undefined;
+
+/** `mixed`: one statement touches what is excluded and what is not. */
+export type Exclusion = 'migrate' | 'excluded' | 'mixed';
+
+/** Decides a statement, or all of a batch, by its table and the tenants that it names. */
+export function exclusionOf(
+  filter: Filter,
+  statement: Statement,
+  sessionKeyspace: string | undefined,
+  boundValueOf: ValueLookup,
+): Exclusion {
+  if (filter.isEmpty) return 'migrate';
+  if (statement.kind === 'batch') {
+    return combine(statement.children.map((child) => exclusionOf(filter, child, sessionKeyspace, boundValueOf)));
+  }
+  const keyspace = statement.keyspace ?? sessionKeyspace;
+  const { table } = statement;
+  if (keyspace === undefined || table === undefined) return 'migrate';
+  const tenants = filter.hasTenantRules ? tenantsOf(filter, statement, boundValueOf) : [];
+  if (tenants.length === 0) return filter.decide(keyspace, table).kind;
+  return combine(tenants.map((tenant) => filter.decide(keyspace, table, tenant).kind));
+}
+
+/** What several statements are together. */
+export function combine(exclusions: readonly Exclusion[]): Exclusion {
+  const [first = 'migrate', ...rest] = exclusions;
+  return rest.every((one) => one === first) ? first : 'mixed';
+}
+
+function tenantsOf(filter: Filter, statement: Statement, boundValueOf: ValueLookup): (string | Uint8Array)[] {
+  const json = statement.json && jsonColumns(statement.json, boundValueOf);
+  for (const column of filter.tenantColumns) {
+    const inJson = json?.[column] ?? json?.[`"${column}"`];
+    if (inJson !== undefined) return [String(inJson)];
+    const term = statement.boundColumns.get(column);
+    if (term) return termValues(term, boundValueOf);
+  }
+  return [];
+}
+
+function termValues(term: BoundTerm, boundValueOf: ValueLookup): (string | Uint8Array)[] {
+  switch (term.kind) {
+    case 'literal':
+      return [literalValue(term.text)];
+    case 'marker': {
+      const value = boundValueOf(term.index, term.name);
+      return value ? [value] : [];
+    }
+    case 'list':
+      return term.terms.flatMap((one) => termValues(one, boundValueOf));
+    case 'listMarker': {
+      const value = boundValueOf(term.index, term.name);
+      return value ? decodeList(value) : [];
+    }
+    case 'expression':
+      return [];
+  }
+}
+
+function jsonColumns(term: BoundTerm, boundValueOf: ValueLookup): Record<string, unknown> | undefined {
+  const value = term.kind === 'marker' ? boundValueOf(term.index, term.name) : undefined;
+  const text = term.kind === 'literal' ? literalValue(term.text) : value ? Buffer.from(value).toString() : undefined;
+  if (text === undefined) return undefined;
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : undefined;
+  } catch {
+    // The server refuses it with a message of its own.
+    return undefined;
+  }
+}

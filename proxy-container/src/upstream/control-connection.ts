@@ -1,0 +1,248 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { decodeError } from '#core/cql/error-message.ts';
+import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
+import { decodeSupported, encodeRegister } from '#core/cql/handshake-messages.ts';
+import { MAX_PROTOCOL_VERSION, Opcode } from '#core/cql/protocol.ts';
+import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
+import { decodeEvent, type SchemaChange } from '#core/cql/schema-change.ts';
+import { decodeBigint, decodeInet, decodeText, decodeUuid } from '#core/cql/value-codec.ts';
+import {
+  AuthenticationFailedError,
+  ClusterUnreachableError,
+  describeError,
+  ProtocolError,
+  ServerError,
+} from '#core/errors.ts';
+import type { Logger } from '#core/ports.ts';
+import type { Cluster } from './cluster.ts';
+import { encodePlainQuery, openSession } from './handshake.ts';
+import type { UpstreamConnection } from './upstream-connection.ts';
+
+const STARTUP_OPTIONS: ReadonlyMap<string, string> = new Map([['CQL_VERSION', '3.0.0']]);
+const PROBE_VERSION = 4;
+const HEARTBEAT_MS = 10_000;
+const MIN_BACKOFF_MS = 250;
+const MAX_BACKOFF_MS = 10_000;
+const AGREEMENT_POLL_MS = 100;
+
+/** What a cluster says of itself. */
+export interface ClusterFacts {
+  readonly maxVersion: number;
+  readonly supported: ReadonlyMap<string, readonly string[]>;
+}
+
+export type ControlState = 'stopped' | 'connecting' | 'up' | 'down';
+
+/**
+ * The proxy's own connection to a cluster, with its own login: what it supports, its nodes, schema events, schema
+ * agreement, health. No request of a client ever travels on it.
+ */
+export class ControlConnection {
+  readonly cluster: Cluster;
+  readonly #logger: Logger;
+  onSchemaChange: ((change: SchemaChange) => void) | undefined;
+  facts: ClusterFacts | undefined;
+  state: ControlState = 'stopped';
+  lastError: string | undefined;
+  #connection: UpstreamConnection | undefined;
+  #stop = new AbortController();
+  #running: Promise<void> | undefined;
+
+  constructor(cluster: Cluster, logger: Logger) {
+    this.cluster = cluster;
+    this.#logger = logger;
+  }
+
+  /**
+   * Connects once, for the start of the proxy.
+   * @throws ClusterUnreachableError, AuthenticationFailedError with what to do about it
+   */
+  async connectOnce(): Promise<void> {
+    this.state = 'connecting';
+    try {
+      await this.#connect();
+    } catch (error) {
+      this.state = 'down';
+      throw withRemedy(this.cluster, error);
+    }
+  }
+
+  /** Keeps the connection alive until `stop`. */
+  start(): void {
+    if (this.#running) return;
+    this.#stop = new AbortController();
+    this.#running = this.#run(this.#stop.signal).finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    this.#connection?.close();
+    this.#connection = undefined;
+    await this.#running;
+    this.state = 'stopped';
+  }
+
+  /** Microseconds by which the node's clock is ahead of ours, at most; measured on one round trip. */
+  async clockSkewMicros(): Promise<number> {
+    const before = Date.now();
+    const rows = await this.#query('SELECT toTimestamp(now()) FROM system.local');
+    const after = Date.now();
+    const value = rows[0]?.[0];
+    if (!value) return 0;
+    return (Number(decodeBigint(value)) - (before + after) / 2) * 1000;
+  }
+
+  /** Name and type of each column of a table; no rows when there is no such table. */
+  columnTypes(keyspace: string, table: string): Promise<readonly (readonly (Buffer | null)[])[]> {
+    const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
+    return this.#query(
+      `SELECT column_name, type FROM system_schema.columns WHERE keyspace_name = ${literal(keyspace)} AND table_name = ${literal(table)}`,
+    );
+  }
+
+  /** Resolves to true when all nodes have the same schema version, to false when they do not within the time. */
+  async schemaAgreement(withinMs: number): Promise<boolean> {
+    const deadline = performance.now() + withinMs;
+    for (;;) {
+      try {
+        const [local, peers] = await Promise.all([
+          this.#query('SELECT schema_version FROM system.local'),
+          this.#query('SELECT schema_version FROM system.peers'),
+        ]);
+        // A peer without a version is down or new; it fetches the schema when it comes back.
+        const versions = new Set([...local, ...peers].flatMap(([value]) => (value ? [decodeUuid(value)] : [])));
+        if (versions.size === 1) return true;
+      } catch (error) {
+        this.#logger.debug('schema agreement could not be asked for', { error: describeError(error) });
+      }
+      if (performance.now() >= deadline) return false;
+      await sleep(AGREEMENT_POLL_MS);
+    }
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    let backoffMs = MIN_BACKOFF_MS;
+    while (!signal.aborted) {
+      try {
+        if (!this.#connection || this.#connection.isClosed) await this.#connect();
+        backoffMs = MIN_BACKOFF_MS;
+        await sleep(HEARTBEAT_MS, undefined, { signal }).catch(() => undefined);
+        if (!signal.aborted && this.#connection?.isClosed === false) {
+          await this.#connection.request(Opcode.OPTIONS, 0, Buffer.alloc(0), this.cluster.config.requestTimeoutMs);
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#connection?.close();
+        this.#goDown(describeError(error));
+        await sleep(backoffMs, undefined, { signal }).catch(() => undefined);
+        backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+      }
+    }
+  }
+
+  #goDown(reason: string): void {
+    if (this.state !== 'down') this.#logger.warn('a cluster is away', { cluster: this.cluster.name, reason });
+    this.state = 'down';
+    this.lastError = reason;
+  }
+
+  async #connect(): Promise<void> {
+    const { config, name } = this.cluster;
+    const supported = await this.#probe();
+    const maxVersion = highestVersion(supported.get('PROTOCOL_VERSIONS'));
+    const connection = await this.cluster.connect(maxVersion);
+    try {
+      const credentials = config.credentials ?? undefined;
+      await openSession(
+        connection,
+        { version: maxVersion, startup: STARTUP_OPTIONS, credentials, keyspace: undefined },
+        config.connectTimeoutMs,
+      );
+      await connection.request(Opcode.REGISTER, 0, encodeRegister(['SCHEMA_CHANGE']), config.requestTimeoutMs);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    connection.onEvent = (frame) => this.#takeEvent(frame);
+    connection.onClosed = () => {
+      if (this.#connection !== connection || this.#stop.signal.aborted) return;
+      this.#goDown('the connection was lost');
+    };
+    this.#connection = connection;
+    this.facts = { maxVersion, supported };
+    await this.#discover();
+    if (this.state === 'down') this.#logger.info('a cluster is back', { cluster: name });
+    this.state = 'up';
+    this.lastError = undefined;
+  }
+
+  /** OPTIONS is answered before any login, in the version that all servers of today speak. */
+  async #probe(): Promise<Map<string, string[]>> {
+    const connection = await this.cluster.connect(PROBE_VERSION);
+    try {
+      const reply = await connection.request(Opcode.OPTIONS, 0, Buffer.alloc(0), this.cluster.config.connectTimeoutMs);
+      if (opcodeOf(reply) !== Opcode.SUPPORTED) throw new ProtocolError('OPTIONS was not answered with SUPPORTED');
+      return decodeSupported(bodyOf(reply));
+    } finally {
+      connection.close();
+    }
+  }
+
+  /** Nodes of the local data center, as far as the configuration says how to reach them. */
+  async #discover(): Promise<void> {
+    const { localDatacenter, addressMap } = this.cluster.config;
+    const peers = await this.#query('SELECT data_center, rpc_address FROM system.peers');
+    const hosts = peers.flatMap(([datacenter, address]) => {
+      if (!datacenter || !address || decodeText(datacenter) !== localDatacenter) return [];
+      const advertised = decodeInet(address);
+      return [addressMap[advertised] ?? advertised];
+    });
+    this.cluster.setDiscovered(hosts);
+  }
+
+  #takeEvent(frame: Buffer): void {
+    const event = decodeEvent(bodyOf(frame), responseOffset(flagsOf(frame), bodyOf(frame)));
+    if (event.type === 'SCHEMA_CHANGE') this.onSchemaChange?.(event.change);
+  }
+
+  async #query(text: string): Promise<readonly (readonly (Buffer | null)[])[]> {
+    const connection = this.#connection;
+    if (!connection || connection.isClosed) {
+      throw new ClusterUnreachableError(`the ${this.cluster.name} is not connected`);
+    }
+    const body = encodePlainQuery(text, connection.version);
+    const reply = await connection.request(Opcode.QUERY, 0, body, this.cluster.config.requestTimeoutMs);
+    const replyBody = bodyOf(reply);
+    if (opcodeOf(reply) === Opcode.ERROR) {
+      const error = decodeError(replyBody, connection.version);
+      throw new ServerError(`${this.cluster.name}: ${error.message}`, error.code, true);
+    }
+    const result = decodeResult(replyBody, connection.version, responseOffset(flagsOf(reply), replyBody));
+    return result.kind === 'rows' ? result.rows : [];
+  }
+}
+
+/** `3/v3, 4/v4, 5/v5, 6/v6-beta` → 5. A server that does not say (ScyllaDB) speaks v4. */
+export function highestVersion(entries: readonly string[] | undefined): number {
+  let highest = 0;
+  for (const entry of entries ?? []) {
+    const match = /^(\d+)\/v\d+$/.exec(entry.trim());
+    if (match) highest = Math.max(highest, Math.min(Number(match[1]), MAX_PROTOCOL_VERSION));
+  }
+  return highest === 0 ? PROBE_VERSION : highest;
+}
+
+function withRemedy(cluster: Cluster, error: unknown): Error {
+  const { name, config } = cluster;
+  if (error instanceof AuthenticationFailedError) {
+    return new AuthenticationFailedError(
+      `the ${name} refuses the login of ${name}.auth (${describeError(error)}); correct it in the config`,
+    );
+  }
+  return new ClusterUnreachableError(
+    `${describeError(error)}; check ${name}.contactPoints (${config.contactPoints.join(', ')}), port ${config.port}, and that the cluster runs`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,65 @@
+import { BodyWriter } from '#core/cql/body-writer.ts';
+import { decodeError } from '#core/cql/error-message.ts';
+import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
+import { encodeAuthToken, encodePlainToken, encodeStartup } from '#core/cql/handshake-messages.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import { AuthenticationFailedError, ProtocolError, ServerError } from '#core/errors.ts';
+import { Consistency } from '#core/model/cql-request.ts';
+import { quoteIdentifier } from '#core/model/table-schema.ts';
+import type { UpstreamConnection } from './upstream-connection.ts';
+
+export interface Credentials {
+  readonly username: string;
+  readonly password: string;
+}
+
+/** What a connection must have in common with a client's session to carry its requests. */
+export interface SessionIdentity {
+  readonly version: number;
+  readonly startup: ReadonlyMap<string, string>;
+  readonly credentials: Credentials | undefined;
+  readonly keyspace: string | undefined;
+}
+
+/**
+ * Takes a fresh connection to where it can carry requests: STARTUP, PLAIN authentication, USE.
+ * @throws AuthenticationFailedError, ServerError, ClusterUnreachableError, RequestTimeoutError
+ */
+export async function openSession(
+  connection: UpstreamConnection,
+  identity: SessionIdentity,
+  timeoutMs: number,
+): Promise<void> {
+  let reply = await connection.startup(encodeStartup(identity.startup), timeoutMs);
+  if (opcodeOf(reply) === Opcode.AUTHENTICATE) {
+    if (!identity.credentials) {
+      throw new AuthenticationFailedError(`${connection.host} demands a login, and there are no credentials for it`);
+    }
+    const token = encodePlainToken(identity.credentials.username, identity.credentials.password);
+    reply = await connection.request(Opcode.AUTH_RESPONSE, 0, encodeAuthToken(token), timeoutMs);
+    if (opcodeOf(reply) !== Opcode.AUTH_SUCCESS) throw refusal(connection, reply);
+  } else if (opcodeOf(reply) !== Opcode.READY) throw refusal(connection, reply);
+  if (identity.keyspace !== undefined) await useKeyspace(connection, identity.keyspace, timeoutMs);
+}
+
+/** @throws ServerError when there is no such keyspace or it may not be used */
+export async function useKeyspace(connection: UpstreamConnection, keyspace: string, timeoutMs: number): Promise<void> {
+  const body = encodePlainQuery(`USE ${quoteIdentifier(keyspace)}`, connection.version);
+  const reply = await connection.request(Opcode.QUERY, 0, body, timeoutMs);
+  if (opcodeOf(reply) !== Opcode.RESULT) throw refusal(connection, reply);
+}
+
+/** A QUERY body without values: <query [long string]><consistency [short]><flags [byte], in v5 [int]>. */
+export function encodePlainQuery(text: string, version: number, consistency: Consistency = Consistency.ONE): Buffer {
+  const writer = new BodyWriter(text.length + 16).longString(text).short(consistency);
+  return (version >= 5 ? writer.int(0) : writer.byte(0)).toBuffer();
+}
+
+function refusal(connection: UpstreamConnection, reply: Buffer): Error {
+  if (opcodeOf(reply) !== Opcode.ERROR) {
+    return new ProtocolError(`${connection.host} answered with opcode ${opcodeOf(reply)} during the handshake`);
+  }
+  const error = decodeError(bodyOf(reply), connection.version);
+  if (error.code === ErrorCode.AUTH_ERROR) return new AuthenticationFailedError(`${connection.host}: ${error.message}`);
+  return new ServerError(`${connection.host}: ${error.message}`, error.code, error.code === ErrorCode.OVERLOADED);
+}

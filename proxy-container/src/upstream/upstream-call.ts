@@ -1,0 +1,138 @@
+import { errorCodeOf } from '#core/cql/error-message.ts';
+import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import { responseOffset } from '#core/cql/result-message.ts';
+import { describeError, ServerError } from '#core/errors.ts';
+import type { PreparedEntry } from '../prepared-statements.ts';
+import type { SessionUpstreams } from '../session/session-upstreams.ts';
+import type { ClusterName } from './cluster.ts';
+import type { LostReason, ReplyHandler, UpstreamConnection } from './upstream-connection.ts';
+
+/**
+ * What became of a request on one cluster. `lost`: it may or may not have been applied. `unsent`: it certainly was not;
+ * `code` is the protocol error that tells the client so.
+ */
+export type Outcome =
+  | { readonly kind: 'reply'; readonly frame: Buffer }
+  | { readonly kind: 'lost'; readonly reason: LostReason }
+  | { readonly kind: 'unsent'; readonly code: number; readonly message: string };
+
+/** A request in the form that each cluster needs. */
+export interface OutgoingRequest {
+  /** The prepared statements in it. */
+  readonly entries: readonly PreparedEntry[];
+  /** The frame for a cluster; every entry has an id there. */
+  frameFor(cluster: ClusterName): Buffer;
+  /** Called when a cluster may call a statement by another id now. */
+  forgetFrames(): void;
+}
+
+export interface CallOptions {
+  readonly timeoutMs: number;
+  /** Answer at once when the cluster is known to be away, instead of waiting for it. */
+  readonly failFast: boolean;
+  /** Nothing is sent over a connection that has this many bytes waiting. */
+  readonly maxBufferedBytes?: number;
+}
+
+const MAX_REPREPARES = 3;
+const DEFAULT_MAX_BUFFERED_BYTES = 32 * 1024 * 1024;
+
+/**
+ * Sends one request to one cluster and reports its one outcome. A statement that the node does not know is prepared
+ * there and the request sent again, unseen by anybody: UNPREPARED says that nothing was applied.
+ */
+export class UpstreamCall implements ReplyHandler {
+  readonly cluster: ClusterName;
+  readonly #upstreams: SessionUpstreams;
+  readonly #request: OutgoingRequest;
+  readonly #options: CallOptions;
+  readonly #done: (outcome: Outcome) => void;
+  #connection: UpstreamConnection | undefined;
+  #reprepares = 0;
+
+  constructor(
+    upstreams: SessionUpstreams,
+    cluster: ClusterName,
+    request: OutgoingRequest,
+    options: CallOptions,
+    done: (outcome: Outcome) => void,
+  ) {
+    this.cluster = cluster;
+    this.#upstreams = upstreams;
+    this.#request = request;
+    this.#options = options;
+    this.#done = done;
+  }
+
+  start(): void {
+    for (const entry of this.#request.entries) {
+      if (entry.upstreamIds[this.cluster] === undefined) return void this.#prepareThenSend(undefined);
+    }
+    this.#send();
+  }
+
+  onReply(frame: Buffer): void {
+    if (opcodeOf(frame) === Opcode.ERROR && this.#request.entries.length > 0) {
+      const body = bodyOf(frame);
+      const code = errorCodeOf(body, responseOffset(flagsOf(frame), body));
+      if (code === ErrorCode.UNPREPARED && this.#reprepares++ < MAX_REPREPARES) {
+        return void this.#prepareThenSend(this.#connection);
+      }
+    }
+    this.#upstreams.clusters[this.cluster].noteReply();
+    this.#done({ kind: 'reply', frame });
+  }
+
+  onLost(reason: LostReason): void {
+    this.#done({ kind: 'lost', reason });
+  }
+
+  #send(): void {
+    const pool = this.#upstreams.pool(this.cluster);
+    const connection = pool.pick();
+    if (connection) return this.#sendOn(connection);
+    if (this.#options.failFast && pool.lastError !== undefined) return this.#unsent(pool.lastError);
+    pool.acquire(this.#options.timeoutMs).then(
+      (acquired) => this.#sendOn(acquired),
+      (error) => this.#unsent(error),
+    );
+  }
+
+  #sendOn(connection: UpstreamConnection): void {
+    this.#connection = connection;
+    const { maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES, timeoutMs } = this.#options;
+    if (
+      connection.bufferedBytes > maxBufferedBytes ||
+      !connection.send(this.#request.frameFor(this.cluster), this, timeoutMs)
+    ) {
+      this.#unsent('its connections are full');
+    }
+  }
+
+  async #prepareThenSend(near: UpstreamConnection | undefined): Promise<void> {
+    try {
+      for (const entry of this.#request.entries) {
+        if (near !== undefined || entry.upstreamIds[this.cluster] === undefined) {
+          await this.#upstreams.prepare(this.cluster, entry, near);
+        }
+      }
+    } catch (error) {
+      return this.#unsent(error);
+    }
+    this.#request.forgetFrames();
+    if (near !== undefined && !near.isClosed) this.#sendOn(near);
+    else this.#send();
+  }
+
+  #unsent(reason: unknown): void {
+    this.#done({
+      kind: 'unsent',
+      code: reason instanceof ServerError ? reason.code : ErrorCode.OVERLOADED,
+      message:
+        reason instanceof ServerError
+          ? reason.message
+          : `the ${this.cluster} cluster can't take the request: ${describeError(reason)}`,
+    });
+  }
+}

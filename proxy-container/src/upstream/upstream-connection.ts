@@ -1,0 +1,237 @@
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { checkServerIdentity, connect as connectTls, type SecureContext } from 'node:tls';
+import { encodeFrame, FrameSplitter, isResponse, opcodeOf, streamIdOf } from '#core/cql/frame.ts';
+import { Opcode } from '#core/cql/protocol.ts';
+import { SegmentSplitter } from '#core/cql/segment.ts';
+import { ClusterUnreachableError, describeError, ProtocolError, RequestTimeoutError } from '#core/errors.ts';
+import { type Flusher, FrameWriter } from '../frame-writer.ts';
+import { StreamIds } from '../stream-ids.ts';
+
+/** Why a request will get no reply. In both cases what it did is unknown. */
+export type LostReason = 'timeout' | 'closed';
+
+/** Receives the one outcome of a request: the raw reply frame (header included), or that there will be none. */
+export interface ReplyHandler {
+  onReply(frame: Buffer): void;
+  onLost(reason: LostReason): void;
+}
+
+/** Where and how to connect. */
+export interface UpstreamAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly connectTimeoutMs: number;
+  readonly tls?: { readonly context: SecureContext; readonly verifyHostname: boolean };
+}
+
+interface InFlight {
+  /** undefined: the id is free, or nobody waits any more. */
+  handler: ReplyHandler | undefined;
+  deadlineMs: number;
+  /** Timed out: the id stays taken until the node answers after all. */
+  isOrphan: boolean;
+}
+
+/** A connection with this many requests that never got an answer is given up: its stream ids are gone. */
+const MAX_ORPHANS = 512;
+const SWEEP_MS = 100;
+
+/**
+ * One socket to a node: many requests in flight under stream ids of its own, replies handed on as they came. Knows
+ * framing and time-outs; nothing of what the frames mean.
+ */
+export class UpstreamConnection {
+  readonly version: number;
+  readonly host: string;
+  /** Called once, when the connection is gone. */
+  onClosed: (() => void) | undefined;
+  /** Called with EVENT frames. */
+  onEvent: ((frame: Buffer) => void) | undefined;
+  readonly #socket: Socket;
+  readonly #writer: FrameWriter;
+  readonly #ids = new StreamIds();
+  readonly #inFlight: (InFlight | undefined)[] = [];
+  readonly #sweeper: NodeJS.Timeout;
+  #splitter: FrameSplitter | SegmentSplitter = new FrameSplitter();
+  #orphanCount = 0;
+  #isClosed = false;
+  #awaitsStartupReply = false;
+
+  private constructor(socket: Socket, host: string, version: number, flusher: Flusher) {
+    this.#socket = socket;
+    this.host = host;
+    this.version = version;
+    this.#writer = new FrameWriter(socket, flusher);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, 30_000);
+    socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    socket.on('error', () => this.close());
+    socket.on('close', () => this.close());
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
+    this.#sweeper.unref();
+  }
+
+  /**
+   * Connects; nothing is sent yet.
+   * @throws ClusterUnreachableError
+   */
+  static open(address: UpstreamAddress, version: number, flusher: Flusher): Promise<UpstreamConnection> {
+    const { host, port, tls } = address;
+    return new Promise((resolve, reject) => {
+      const socket = tls
+        ? connectTls({
+            host,
+            port,
+            secureContext: tls.context,
+            ...(isIP(host) ? {} : { servername: host }),
+            checkServerIdentity: tls.verifyHostname ? checkServerIdentity : () => undefined,
+          })
+        : connectTcp({ host, port });
+      const fail = (what: string): void => {
+        socket.destroy();
+        reject(new ClusterUnreachableError(`${host}:${port}: ${what}`, { context: { host, port } }));
+      };
+      const timer = setTimeout(
+        () => fail(`no connection within ${address.connectTimeoutMs} ms`),
+        address.connectTimeoutMs,
+      );
+      const onError = (error: Error): void => {
+        clearTimeout(timer);
+        fail(describeError(error));
+      };
+      socket.once('error', onError);
+      socket.once(tls ? 'secureConnect' : 'connect', () => {
+        clearTimeout(timer);
+        socket.off('error', onError);
+        resolve(new UpstreamConnection(socket, host, version, flusher));
+      });
+    });
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  get inFlightCount(): number {
+    return this.#ids.used;
+  }
+
+  /** Bytes that the node has not taken off our hands. */
+  get bufferedBytes(): number {
+    return this.#writer.bufferedBytes;
+  }
+
+  /** Sends a frame under a stream id of this connection. False: nothing was sent (closed, or no id left). */
+  send(frame: Buffer, handler: ReplyHandler, timeoutMs: number): boolean {
+    if (this.#isClosed) return false;
+    const id = this.#ids.take();
+    if (id < 0) return false;
+    const slot = this.#inFlight[id];
+    const deadlineMs = performance.now() + timeoutMs;
+    if (slot) {
+      slot.handler = handler;
+      slot.deadlineMs = deadlineMs;
+    } else this.#inFlight[id] = { handler, deadlineMs, isOrphan: false };
+    this.#writer.write(frame, id);
+    return true;
+  }
+
+  /**
+   * The same for the few requests that the proxy makes itself.
+   * @throws ClusterUnreachableError, RequestTimeoutError
+   */
+  request(opcode: number, flags: number, body: Uint8Array, timeoutMs: number): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const frame = encodeFrame({ version: this.version, isResponse: false, flags, streamId: 0, opcode }, body);
+      const isSent = this.send(
+        frame,
+        {
+          onReply: resolve,
+          onLost: (reason) =>
+            reject(
+              reason === 'timeout'
+                ? new RequestTimeoutError(`${this.host}: no reply within ${timeoutMs} ms`)
+                : new ClusterUnreachableError(`${this.host}: the connection was lost`),
+            ),
+        },
+        timeoutMs,
+      );
+      if (!isSent) reject(new ClusterUnreachableError(`${this.host}: the connection is closed or full`));
+    });
+  }
+
+  /** STARTUP, after whose reply v5 goes on in segments. Resolves to READY, AUTHENTICATE or ERROR. */
+  startup(body: Uint8Array, timeoutMs: number): Promise<Buffer> {
+    this.#awaitsStartupReply = true;
+    return this.request(Opcode.STARTUP, 0, body, timeoutMs);
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearInterval(this.#sweeper);
+    this.#socket.destroy();
+    for (const slot of this.#inFlight) {
+      const handler = slot?.handler;
+      if (slot) slot.handler = undefined;
+      handler?.onLost('closed');
+    }
+    this.onClosed?.();
+  }
+
+  #read(chunk: Buffer): void {
+    try {
+      this.#splitter.push(chunk, this.#consume);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.close();
+    }
+  }
+
+  readonly #consume = (frame: Buffer): boolean => {
+    if (!isResponse(frame)) throw new ProtocolError('a node sent a request');
+    const id = streamIdOf(frame);
+    if (id < 0) {
+      if (opcodeOf(frame) === Opcode.EVENT) this.onEvent?.(frame);
+      return true;
+    }
+    const mustSwitch = this.#awaitsStartupReply;
+    if (mustSwitch) this.#finishStartup(opcodeOf(frame));
+    const slot = this.#inFlight[id];
+    if (!slot) return true;
+    const handler = slot.handler;
+    if (handler === undefined) {
+      if (slot.isOrphan) {
+        slot.isOrphan = false;
+        this.#orphanCount--;
+        this.#ids.release(id);
+      }
+      return true;
+    }
+    slot.handler = undefined;
+    this.#ids.release(id);
+    handler.onReply(frame);
+    return !mustSwitch;
+  };
+
+  #finishStartup(opcode: number): void {
+    this.#awaitsStartupReply = false;
+    if (this.version < 5 || opcode === Opcode.ERROR) return;
+    this.#splitter = new SegmentSplitter('none');
+    this.#writer.startSegments('none');
+  }
+
+  #sweep(): void {
+    if (this.#ids.used === this.#orphanCount) return;
+    const nowMs = performance.now();
+    for (const slot of this.#inFlight) {
+      const handler = slot?.handler;
+      if (!slot || !handler || slot.deadlineMs > nowMs) continue;
+      slot.handler = undefined;
+      slot.isOrphan = true;
+      this.#orphanCount++;
+      handler.onLost('timeout');
+    }
+    if (this.#orphanCount > MAX_ORPHANS) this.close();
+  }
+}

@@ -1,0 +1,169 @@
+import { describeError } from '#core/errors.ts';
+import { openSession, type SessionIdentity } from './handshake.ts';
+import type { UpstreamConnection } from './upstream-connection.ts';
+
+/** A further connection is opened when the least busy one has this many requests in flight. */
+const GROW_AT = 192;
+const MIN_BACKOFF_MS = 100;
+const MAX_BACKOFF_MS = 5_000;
+
+export interface PoolOptions {
+  readonly identity: SessionIdentity;
+  readonly maxConnections: number;
+  readonly handshakeTimeoutMs: number;
+  /** Connects to the next node that is worth trying. */
+  readonly connect: () => Promise<UpstreamConnection>;
+  readonly onConnected?: (connection: UpstreamConnection) => void;
+}
+
+interface Waiter {
+  resolve(connection: UpstreamConnection): void;
+  reject(error: unknown): void;
+  timer: NodeJS.Timeout;
+}
+
+/**
+ * A few multiplexed connections to one cluster, shared by all clients of the same identity (user, keyspace, protocol
+ * version, STARTUP options). Reconnects with back-off for as long as somebody uses it.
+ */
+export class UpstreamPool {
+  readonly identity: SessionIdentity;
+  readonly #options: PoolOptions;
+  readonly #connections: UpstreamConnection[] = [];
+  readonly #waiters = new Set<Waiter>();
+  #openingCount = 0;
+  #failures = 0;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #users = 0;
+  #isClosed = false;
+  #lastError: unknown;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+    this.identity = options.identity;
+  }
+
+  get connections(): readonly UpstreamConnection[] {
+    return this.#connections;
+  }
+
+  get userCount(): number {
+    return this.#users;
+  }
+
+  get lastError(): string | undefined {
+    return this.#lastError === undefined ? undefined : describeError(this.#lastError);
+  }
+
+  addUser(): void {
+    this.#users++;
+  }
+
+  removeUser(): void {
+    this.#users--;
+  }
+
+  /** The least busy live connection, or undefined when there is none now. */
+  pick(): UpstreamConnection | undefined {
+    let best: UpstreamConnection | undefined;
+    for (const connection of this.#connections) {
+      if (best === undefined || connection.inFlightCount < best.inFlightCount) best = connection;
+    }
+    if (
+      (best === undefined || best.inFlightCount >= GROW_AT) &&
+      this.#openingCount === 0 &&
+      this.#retryTimer === undefined &&
+      this.#connections.length < this.#options.maxConnections
+    ) {
+      void this.#open();
+    }
+    return best;
+  }
+
+  /**
+   * The same, waiting for a connection.
+   * @throws what the last attempt to connect threw, after `timeoutMs` or at once when the cluster refused the identity
+   */
+  acquire(timeoutMs: number): Promise<UpstreamConnection> {
+    const connection = this.pick();
+    if (connection) return Promise.resolve(connection);
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        resolve,
+        reject,
+        timer: setTimeout(() => {
+          this.#waiters.delete(waiter);
+          reject(this.#lastError ?? new Error(`no connection within ${timeoutMs} ms`));
+        }, timeoutMs),
+      };
+      this.#waiters.add(waiter);
+    });
+  }
+
+  /** Takes in a connection whose handshake was done elsewhere (a verified login). False: there is no room. */
+  adopt(connection: UpstreamConnection): boolean {
+    if (this.#isClosed || this.#connections.length >= this.#options.maxConnections) return false;
+    this.#add(connection);
+    return true;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#retryTimer);
+    for (const connection of [...this.#connections]) connection.close();
+    this.#fail(new Error('the pool is closed'));
+  }
+
+  async #open(): Promise<void> {
+    this.#openingCount++;
+    let connection: UpstreamConnection | undefined;
+    try {
+      connection = await this.#options.connect();
+      await openSession(connection, this.identity, this.#options.handshakeTimeoutMs);
+      this.#failures = 0;
+      this.#lastError = undefined;
+      if (this.#isClosed) connection.close();
+      else this.#add(connection);
+    } catch (error) {
+      connection?.close();
+      this.#lastError = error;
+      this.#failures++;
+      this.#fail(error);
+      this.#retryLater();
+    } finally {
+      this.#openingCount--;
+    }
+  }
+
+  #add(connection: UpstreamConnection): void {
+    if (connection.isClosed) return this.#retryLater();
+    this.#connections.push(connection);
+    connection.onClosed = () => {
+      this.#connections.splice(this.#connections.indexOf(connection), 1);
+      if (this.#connections.length === 0) this.#retryLater();
+    };
+    this.#options.onConnected?.(connection);
+    for (const waiter of this.#waiters) {
+      clearTimeout(waiter.timer);
+      waiter.resolve(connection);
+    }
+    this.#waiters.clear();
+  }
+
+  #fail(error: unknown): void {
+    for (const waiter of this.#waiters) {
+      clearTimeout(waiter.timer);
+      waiter.reject(error);
+    }
+    this.#waiters.clear();
+  }
+
+  #retryLater(): void {
+    if (this.#isClosed || this.#retryTimer !== undefined) return;
+    const delayMs = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** Math.min(this.#failures, 10));
+    this.#retryTimer = setTimeout(() => {
+      this.#retryTimer = undefined;
+      if (!this.#isClosed && this.#users > 0 && this.#connections.length === 0) void this.#open();
+    }, delayMs).unref();
+  }
+}
