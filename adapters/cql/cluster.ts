@@ -19,6 +19,7 @@ export class Cluster {
   readonly protocolVersion: number;
   readonly #config: ResolvedCluster;
   readonly #tls: TlsOptions | undefined;
+  readonly #keyspace: string | undefined;
   #nodes = new Map<string, KnownNode>();
   /** Ascending tokens and the node that owns the range up to each. */
   #ring: { readonly token: bigint; readonly node: KnownNode }[] = [];
@@ -26,7 +27,8 @@ export class Cluster {
   #refreshAtMillis = performance.now() + REFRESH_MS;
   #isClosed = false;
 
-  private constructor(config: ResolvedCluster, tls: TlsOptions | undefined, version: number) {
+  private constructor(config: ResolvedCluster, tls: TlsOptions | undefined, version: number, keyspace?: string) {
+    this.#keyspace = keyspace;
     this.#config = config;
     this.#tls = tls;
     this.protocolVersion = version;
@@ -36,7 +38,7 @@ export class Cluster {
    * Connects to the first contact point that answers and finds the other nodes through it.
    * @throws ClusterUnreachableError, AuthenticationFailedError, PrerequisiteError
    */
-  static async open(config: ResolvedCluster, signal?: AbortSignal): Promise<Cluster> {
+  static async open(config: ResolvedCluster, signal?: AbortSignal, keyspace?: string): Promise<Cluster> {
     if (config.secureConnectBundle !== null) {
       throw new PrerequisiteError(`${config.name}.secureConnectBundle is not supported here; use --source cql`);
     }
@@ -45,14 +47,17 @@ export class Cluster {
     for (const contactPoint of config.contactPoints) {
       let connection: Connection;
       try {
-        connection = await openConnection(connectionOptions(config, tls, contactPoint, config.port, 5, 3), signal);
+        connection = await openConnection(
+          connectionOptions(config, tls, contactPoint, config.port, 5, 3, keyspace),
+          signal,
+        );
       } catch (error) {
         if (!(error instanceof ClusterUnreachableError)) throw error;
         signal?.throwIfAborted();
         failures.push(describeError(error));
         continue;
       }
-      const cluster = new Cluster(config, tls, connection.protocolVersion);
+      const cluster = new Cluster(config, tls, connection.protocolVersion, keyspace);
       try {
         cluster.#accept(await discoverNodes(connection, config.addressMap), connection);
         return cluster;
@@ -122,7 +127,7 @@ export class Cluster {
   #newPool({ host, port }: NodeInfo, first: Connection | undefined): NodePool {
     const version = this.protocolVersion;
     const isFirst = first?.node.host === host && first.node.port === port;
-    const options = connectionOptions(this.#config, this.#tls, host, port, version, version);
+    const options = connectionOptions(this.#config, this.#tls, host, port, version, version, this.#keyspace);
     return new NodePool(options, this.#config.connectionsPerHost, isFirst ? first : undefined);
   }
 
@@ -138,7 +143,9 @@ export class Cluster {
     if (!known) return;
     const { host, port } = known.info;
     const version = this.protocolVersion;
-    const connection = await openConnection(connectionOptions(this.#config, this.#tls, host, port, version, version));
+    const connection = await openConnection(
+      connectionOptions(this.#config, this.#tls, host, port, version, version, this.#keyspace),
+    );
     try {
       const found = await discoverNodes(connection, this.#config.addressMap);
       if (!this.#isClosed) this.#accept(found);
@@ -155,6 +162,7 @@ function connectionOptions(
   port: number,
   protocolVersion: number,
   minProtocolVersion: number,
+  keyspace?: string,
 ): ConnectionOptions {
   const { credentials } = config;
   return {
@@ -164,6 +172,7 @@ function connectionOptions(
     protocolVersion,
     minProtocolVersion,
     startup: new Map([['DRIVER_NAME', 'ringshift']]),
+    ...(keyspace === undefined ? {} : { keyspace }),
     ...(tls ? { tls } : {}),
     ...(credentials ? { authenticator: plainAuthenticator(credentials.username, credentials.password) } : {}),
   };

@@ -4,8 +4,11 @@ import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, DEFAULT_MAX_BODY_BYTES, flagsOf, opcodeOf, streamIdOf } from '#core/cql/frame.ts';
 import { encodeRegister } from '#core/cql/handshake-messages.ts';
 import { Opcode } from '#core/cql/protocol.ts';
+import { encodeQuery } from '#core/cql/request-messages.ts';
 import { responseOffset } from '#core/cql/result-message.ts';
 import { ClusterUnreachableError, ProtocolError, RequestTimeoutError } from '#core/errors.ts';
+import { Consistency } from '#core/model/cql-request.ts';
+import { quoteIdentifier } from '#core/model/table-schema.ts';
 import type { Authenticator } from './authenticator.ts';
 import { type NodeName, nameNode, serverError, unreachable } from './connection-errors.ts';
 import { type Handshake, handshake, isVersionRefusal } from './handshake.ts';
@@ -29,6 +32,8 @@ export interface ConnectionOptions {
   /** Requests that may wait for a reply at one time; at most 32768. */
   readonly maxInFlight?: number;
   readonly maxBodyBytes?: number;
+  /** The keyspace that unqualified table names mean, as the server has it (unquoted, case kept). */
+  readonly keyspace?: string;
   /** An OPTIONS is sent after so long without a byte from the server, and the connection given up if it stays silent. */
   readonly heartbeatMs?: number;
   /** Events and other frames that the server sends unasked. */
@@ -122,9 +127,19 @@ export class Connection {
     });
   }
 
+  /** Makes unqualified table names mean this keyspace. @throws ServerError and what `request` throws */
+  async use(keyspace: string): Promise<void> {
+    const text = `USE ${quoteIdentifier(keyspace)}`;
+    const body = encodeQuery(text, { consistency: Consistency.ONE }, this.protocolVersion);
+    this.#requireNoError(await this.request(Opcode.QUERY, body));
+  }
+
   /** Asks for events; they come to `onEvent`. @throws ServerError and what `request` throws */
   async register(eventTypes: readonly string[]): Promise<void> {
-    const frame = await this.request(Opcode.REGISTER, encodeRegister(eventTypes));
+    this.#requireNoError(await this.request(Opcode.REGISTER, encodeRegister(eventTypes)));
+  }
+
+  #requireNoError(frame: Buffer): void {
     if (opcodeOf(frame) !== Opcode.ERROR) return;
     const body = bodyOf(frame);
     throw serverError(this.node, decodeError(body, this.protocolVersion, responseOffset(flagsOf(frame), body)));
@@ -185,10 +200,21 @@ export class Connection {
 export async function openConnection(options: ConnectionOptions, signal?: AbortSignal): Promise<Connection> {
   for (let version = options.protocolVersion; ; version--) {
     try {
-      return await openAt(options, version, signal);
+      const connection = await openAt(options, version, signal);
+      return options.keyspace === undefined ? connection : await withKeyspace(connection, options.keyspace);
     } catch (error) {
       if (!isVersionRefusal(error) || version <= options.minProtocolVersion) throw error;
     }
+  }
+}
+
+async function withKeyspace(connection: Connection, keyspace: string): Promise<Connection> {
+  try {
+    await connection.use(keyspace);
+    return connection;
+  } catch (error) {
+    connection.close();
+    throw error;
   }
 }
 

@@ -44,10 +44,15 @@ interface Request {
 /**
  * Opens a session with the nodes of `localDatacenter`. Writes that may be repeated are repeated on another node as the
  * cluster's `retry` section says; counters never are.
+ * @param keyspace what unqualified table names mean
  * @throws ClusterUnreachableError, AuthenticationFailedError, PrerequisiteError
  */
-export async function createCqlSession(config: ResolvedCluster, signal?: AbortSignal): Promise<CqlSession> {
-  return new Session(config, await Cluster.open(config, signal));
+export async function createCqlSession(
+  config: ResolvedCluster,
+  signal?: AbortSignal,
+  keyspace?: string,
+): Promise<CqlSession> {
+  return new Session(config, await Cluster.open(config, signal, keyspace));
 }
 
 class Session implements CqlSession {

@@ -62,7 +62,7 @@ export async function createJobEnvironment(variables: Variables = process.env): 
 
   async function openSession(side: Side, keyspace: string | null): Promise<CqlSession> {
     try {
-      return await createCqlSession(await cluster(side), { keyspace: keyspace ?? undefined });
+      return await createCqlSession(await cluster(side), undefined, keyspace ?? undefined);
     } catch (error) {
       if (error instanceof AuthenticationFailedError) forgetSecret(config, side, (name) => secrets.forget(name));
       throw error;

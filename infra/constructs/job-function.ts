@@ -1,9 +1,8 @@
 import { join } from 'node:path';
 import { ArnFormat, type Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
-import { type ISecurityGroup, type ISubnet, type IVpc, SecurityGroup, Subnet, Vpc } from 'aws-cdk-lib/aws-ec2';
 import { Effect, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { Architecture, type IFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
-import { NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
+import { Architecture, type CfnFunction, type IFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
+import { LogLevel, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { BundledFile, Deployment } from '../deployment.ts';
@@ -64,11 +63,12 @@ export class JobFunction extends Construct {
       }),
     );
     for (const statement of props.statements) role.addToPolicy(statement);
-    const network = props.reachesClusters ? importNetwork(this, props.deployment) : undefined;
-    if (network !== undefined) role.addToPolicy(networkInterfaceStatement());
+    const { vpcId, subnetIds, securityGroupIds } = props.deployment.config.deploy.aws;
+    const isInVpc = props.reachesClusters && vpcId !== null;
+    if (isInVpc) role.addToPolicy(networkInterfaceStatement());
 
     const files = props.bundledFiles ?? [];
-    this.function = new NodejsFunction(this, 'Function', {
+    const job = new NodejsFunction(this, 'Function', {
       functionName: this.functionName,
       description: props.description,
       entry: join(projectRoot, 'functions', `${props.jobName}.ts`),
@@ -82,7 +82,6 @@ export class JobFunction extends Construct {
       role,
       logGroup,
       environment: { NODE_OPTIONS: '--enable-source-maps', ...props.environment },
-      ...network,
       bundling: {
         format: OutputFormat.ESM,
         target: 'node24',
@@ -91,6 +90,8 @@ export class JobFunction extends Construct {
         // The SDK too: what was tested is what runs.
         externalModules: [],
         sourceMap: true,
+        sourcesContent: false,
+        logLevel: LogLevel.ERROR,
         minify: true,
         // Names of errors are literals, but stack traces and middleware read function names.
         keepNames: true,
@@ -101,30 +102,14 @@ export class JobFunction extends Construct {
         },
       },
     });
+    if (isInVpc) {
+      // By ids and without a look-up, which the L2 construct does not offer. Inside the VPC there is no internet: S3 needs
+      // a gateway endpoint, SQS and Secrets Manager need interface endpoints (infra/README.md).
+      (job.node.defaultChild as CfnFunction).vpcConfig = { subnetIds, securityGroupIds };
+      job.node.addDependency(role);
+    }
+    this.function = job;
   }
-}
-
-interface Network {
-  readonly vpc: IVpc;
-  readonly vpcSubnets: { readonly subnets: ISubnet[] };
-  readonly securityGroups: ISecurityGroup[];
-}
-
-/**
- * The VPC of `deploy.aws`, by its ids and without a look-up. Inside it the functions have no internet: S3 needs a
- * gateway endpoint, SQS, Secrets Manager and STS need interface endpoints (see infra/README.md).
- */
-function importNetwork(scope: Construct, deployment: Deployment): Network | undefined {
-  const { vpcId, subnetIds, securityGroupIds } = deployment.config.deploy.aws;
-  if (vpcId === null) return undefined;
-  const vpc = Vpc.fromVpcAttributes(scope, 'Vpc', { vpcId, availabilityZones: ['unused'] });
-  return {
-    vpc,
-    vpcSubnets: { subnets: subnetIds.map((subnetId, index) => Subnet.fromSubnetId(scope, `Subnet${index}`, subnetId)) },
-    securityGroups: securityGroupIds.map((groupId, index) =>
-      SecurityGroup.fromSecurityGroupId(scope, `SecurityGroup${index}`, groupId, { mutable: false }),
-    ),
-  };
 }
 
 /** EC2 has no resource-level permission for what Lambda does to put a function into a VPC. */

@@ -1,0 +1,221 @@
+import { Match } from 'aws-cdk-lib/assertions';
+import { expect, test } from 'vitest';
+import { CONFIG, synthesize } from './support.ts';
+
+const { templates, all } = synthesize();
+
+interface Statement {
+  readonly Sid?: string;
+  readonly Effect: string;
+  readonly Action: string | string[];
+  readonly Resource: unknown;
+}
+
+function statementsOf(): Statement[] {
+  return all.flatMap((template) =>
+    Object.values(template.findResources('AWS::IAM::Policy')).flatMap(
+      (policy) => policy['Properties'].PolicyDocument.Statement as Statement[],
+    ),
+  );
+}
+
+test('no statement allows an action by wildcard', () => {
+  const actions = statementsOf().flatMap((statement) => statement.Action);
+  expect(actions.length).toBeGreaterThan(30);
+  expect(actions.filter((action) => action.includes('*'))).toEqual([]);
+});
+
+test('no statement is for every resource, except where AWS has nothing narrower', () => {
+  const unavoidable = ['DeliverLogs'];
+  const wide = statementsOf().filter((statement) => [statement.Resource].flat().includes('*'));
+  expect(wide.map((statement) => statement.Sid).filter((sid) => !unavoidable.includes(sid ?? ''))).toEqual([]);
+});
+
+test('no role has a managed policy, so every permission stands in these sources', () => {
+  for (const template of all) {
+    for (const role of Object.values(template.findResources('AWS::IAM::Role'))) {
+      expect(role['Properties'].ManagedPolicyArns).toBeUndefined();
+    }
+  }
+});
+
+test('functions may use the ledger under the configured prefix', () => {
+  templates.planning.hasResourceProperties('AWS::IAM::Policy', {
+    PolicyDocument: {
+      Statement: Match.arrayWith([
+        Match.objectLike({
+          Sid: 'UseLedger',
+          Resource: { 'Fn::Join': ['', Match.arrayWith(['/my-ledger/*'])] },
+        }),
+      ]),
+    },
+  });
+});
+
+test('functions may read exactly the secrets that the configuration names', () => {
+  const read = statementsOf().filter((statement) => statement.Sid === 'ReadCredentials');
+  expect(read.length).toBe(6);
+  for (const statement of read) {
+    expect(JSON.stringify(statement.Resource)).toContain('secret:production/iconik/origin-??????');
+    expect(JSON.stringify(statement.Resource)).toContain('secret:target-??????');
+  }
+});
+
+test('the state machines may read the plan that their map starts from', () => {
+  for (const template of [templates.bulkLoad, templates.validation]) {
+    template.hasResourceProperties('AWS::IAM::Policy', {
+      PolicyDocument: {
+        Statement: Match.arrayWith([
+          Match.objectLike({
+            Sid: 'ReadPlanAndWriteResults',
+            Action: Match.arrayWith(['s3:GetObject', 's3:PutObject']),
+          }),
+        ]),
+      },
+    });
+  }
+});
+
+test('the bucket is private, encrypted, versioned, kept, and speaks TLS only', () => {
+  templates.storage.hasResource('AWS::S3::Bucket', {
+    DeletionPolicy: 'Retain',
+    Properties: Match.objectLike({
+      VersioningConfiguration: { Status: 'Enabled' },
+      BucketEncryption: Match.anyValue(),
+      PublicAccessBlockConfiguration: {
+        BlockPublicAcls: true,
+        BlockPublicPolicy: true,
+        IgnorePublicAcls: true,
+        RestrictPublicBuckets: true,
+      },
+    }),
+  });
+  templates.storage.hasResourceProperties('AWS::S3::BucketPolicy', {
+    PolicyDocument: {
+      Statement: Match.arrayWith([
+        Match.objectLike({ Effect: 'Deny', Condition: { Bool: { 'aws:SecureTransport': 'false' } } }),
+      ]),
+    },
+  });
+});
+
+test('both queues are encrypted and keep messages as long as SQS allows; dead letters have a place', () => {
+  templates.storage.resourcePropertiesCountIs(
+    'AWS::SQS::Queue',
+    { SqsManagedSseEnabled: true, MessageRetentionPeriod: 14 * 86_400 },
+    2,
+  );
+  templates.storage.hasResourceProperties('AWS::SQS::Queue', {
+    QueueName: 'ringshift-failed-writes',
+    RedrivePolicy: { deadLetterTargetArn: Match.anyValue(), maxReceiveCount: Match.anyValue() },
+  });
+  templates.storage.resourcePropertiesCountIs(
+    'AWS::SQS::QueuePolicy',
+    { PolicyDocument: { Statement: Match.arrayWith([Match.objectLike({ Effect: 'Deny' })]) } },
+    2,
+  );
+});
+
+test('an overflow object outlives every message that can point to it', () => {
+  const bucket = Object.values(templates.storage.findResources('AWS::S3::Bucket'))[0];
+  const rules = bucket?.['Properties'].LifecycleConfiguration.Rules as { Id: string; ExpirationInDays?: number }[];
+  expect(rules.find((rule) => rule.Id === 'overflow')?.ExpirationInDays).toBeGreaterThan(28);
+});
+
+test('a message stays hidden for six times as long as the replay function may run', () => {
+  const replay = Object.values(templates.replay.findResources('AWS::Lambda::Function'))[0];
+  templates.storage.hasResourceProperties('AWS::SQS::Queue', {
+    QueueName: 'ringshift-failed-writes',
+    VisibilityTimeout: 6 * Number(replay?.['Properties'].Timeout),
+  });
+});
+
+test('replay reports failures message by message and presses the cluster with few batches', () => {
+  templates.replay.hasResourceProperties('AWS::Lambda::EventSourceMapping', {
+    FunctionResponseTypes: ['ReportBatchItemFailures'],
+    ScalingConfig: { MaximumConcurrency: 4 },
+    MaximumBatchingWindowInSeconds: 1,
+  });
+});
+
+test('dead letters, waiting messages, failed executions and differences ring an alarm that says what to do', () => {
+  const alarms = all.flatMap((template) => Object.values(template.findResources('AWS::CloudWatch::Alarm')));
+  const names = alarms.map((alarm) => alarm['Properties'].AlarmName).sort();
+  expect(names).toEqual([
+    'ringshift-bulk-load-failed',
+    'ringshift-dead-letters',
+    'ringshift-differences-found',
+    'ringshift-oldest-failed-write',
+    'ringshift-replay-errors',
+    'ringshift-validation-failed',
+  ]);
+  for (const alarm of alarms) expect(alarm['Properties'].AlarmDescription.length).toBeGreaterThan(40);
+});
+
+test('each keyspace of the schedule starts a validation of it', () => {
+  templates.validation.resourcePropertiesCountIs('AWS::Scheduler::Schedule', { State: 'ENABLED' }, 2);
+  templates.validation.hasResourceProperties('AWS::Scheduler::Schedule', {
+    ScheduleExpression: 'rate(6 hours)',
+    Target: { Input: '{"keyspace":"ks2"}' },
+  });
+});
+
+test('a schedule that is not enabled exists and rests', () => {
+  const { templates: resting } = synthesize(CONFIG.replace('enabled: true', 'enabled: false'));
+  resting.validation.resourcePropertiesCountIs('AWS::Scheduler::Schedule', { State: 'DISABLED' }, 2);
+});
+
+test('functions run on Node 24 with their own log group that forgets', () => {
+  const functions = all.flatMap((template) => Object.values(template.findResources('AWS::Lambda::Function')));
+  expect(functions.map((found) => found['Properties'].FunctionName).sort()).toEqual([
+    'ringshift-load-range',
+    'ringshift-plan-ranges',
+    'ringshift-reconcile-range',
+    'ringshift-replay-failed-writes',
+    'ringshift-summarize-run',
+    'ringshift-validate-range',
+  ]);
+  for (const found of functions) {
+    expect(found['Properties'].Runtime).toBe('nodejs24.x');
+    expect(found['Properties'].LoggingConfig.LogGroup).toBeDefined();
+  }
+  for (const template of all) {
+    for (const group of Object.values(template.findResources('AWS::Logs::LogGroup'))) {
+      expect(group['Properties'].RetentionInDays).toBe(30);
+    }
+  }
+});
+
+test('without a VPC the functions have none, with one they have its subnets and may join it', () => {
+  const found = templates.bulkLoad.findResources('AWS::Lambda::Function');
+  expect(Object.values(found)[0]?.['Properties'].VpcConfig).toBeUndefined();
+  const { templates: inside } = synthesize(
+    `${CONFIG}deploy: { aws: { vpcId: vpc-0a1b2c3d, subnetIds: [subnet-0a1b2c3d, subnet-1a1b2c3d], securityGroupIds: [sg-0a1b2c3d] } }\n`,
+  );
+  inside.bulkLoad.hasResourceProperties('AWS::Lambda::Function', {
+    VpcConfig: { SubnetIds: ['subnet-0a1b2c3d', 'subnet-1a1b2c3d'], SecurityGroupIds: ['sg-0a1b2c3d'] },
+  });
+  inside.bulkLoad.hasResourceProperties('AWS::IAM::Policy', {
+    PolicyDocument: { Statement: Match.arrayWith([Match.objectLike({ Sid: 'JoinVpc' })]) },
+  });
+});
+
+test('a topic of the configuration gets every alarm', () => {
+  const topic = 'arn:aws:sns:eu-west-1:123456789012:on-call';
+  const { templates: told } = synthesize(`${CONFIG}deploy: { aws: { alarmTopicArn: "${topic}" } }\n`);
+  told.storage.allResourcesProperties('AWS::CloudWatch::Alarm', { AlarmActions: [topic] });
+});
+
+test('another name makes another set of physical names', () => {
+  const { templates: other } = synthesize(CONFIG, { name: 'second', bucketName: 'second-bucket' });
+  other.storage.hasResourceProperties('AWS::SQS::Queue', { QueueName: 'second-failed-writes' });
+  other.storage.hasResourceProperties('AWS::S3::Bucket', { BucketName: 'second-bucket' });
+  other.bulkLoad.hasResourceProperties('AWS::StepFunctions::StateMachine', { StateMachineName: 'second-bulk-load' });
+});
+
+test('what scripts and configuration need is an output', () => {
+  for (const name of ['BucketName', 'FailedWritesQueueUrl', 'DeadLetterQueueUrl'])
+    templates.storage.hasOutput(name, {});
+  templates.bulkLoad.hasOutput('BulkLoadStateMachineArn', {});
+  templates.validation.hasOutput('ValidationStateMachineArn', {});
+});
