@@ -1,0 +1,120 @@
+import { beforeEach, expect, test } from 'vitest';
+import { summarizeRun } from '#core/jobs/summarize-run.ts';
+import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import type { RangeRecord, RunRecord } from '#core/ledger/records.ts';
+import type { ObjectStore } from '#core/ports.ts';
+import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
+import { createMemoryObjectStore } from '../../support/memory-object-store.ts';
+
+const START = Date.UTC(2026, 0, 1);
+const iso = (seconds: number) => new Date(START + seconds * 1000).toISOString();
+let ledger: Ledger;
+let objects: ObjectStore;
+
+beforeEach(() => {
+  ledger = createLedger(createMemoryLedgerStore());
+  objects = createMemoryObjectStore();
+});
+
+function run(change: Partial<RunRecord> = {}): RunRecord {
+  return {
+    version: 1,
+    runId: 'r1',
+    kind: 'validation',
+    keyspace: 'ks',
+    tables: ['a', 'b'],
+    state: 'running',
+    startedAt: iso(0),
+    endedAt: null,
+    rangeCount: 3,
+    totalBytes: 0,
+    input: {},
+    ...change,
+  };
+}
+
+function range(index: number, table: string, change: Partial<RangeRecord> = {}): RangeRecord {
+  return {
+    version: 1,
+    runId: 'r1',
+    index,
+    keyspace: 'ks',
+    table,
+    state: 'done',
+    checkpoint: null,
+    counts: { partitions: 10, differing: 0 },
+    error: null,
+    updatedAt: iso(5),
+    ...change,
+  };
+}
+
+async function summarize(record: RunRecord, ranges: readonly RangeRecord[]) {
+  await ledger.startRun(record);
+  for (const each of ranges) await ledger.putRange(each);
+  return summarizeRun('r1', { ledger, objects, clock: { nowMillis: () => START + 60_000 } });
+}
+
+test('a run whose ranges all agree validates its tables, clears older suspects and frees the keyspace', async () => {
+  for (const [id, at] of [
+    ['old', -5],
+    ['new', 5],
+  ] as const) {
+    await ledger.addSuspect(id, {
+      version: 1,
+      keyspace: 'ks',
+      table: 'a',
+      range: null,
+      reason: '',
+      by: 'p',
+      at: iso(at),
+    });
+  }
+  const summary = await summarize(run(), [range(0, 'a'), range(1, 'a'), range(2, 'b')]);
+  expect(summary).toMatchObject({ status: 'done', seconds: 60, doneRanges: 3, totals: { partitions: 30 }, failed: [] });
+  expect((await ledger.listTables()).map(({ table, state }) => `${table} ${state}`)).toEqual([
+    'a validated',
+    'b validated',
+  ]);
+  expect((await ledger.listSuspects()).map(({ id }) => id)).toEqual(['new']);
+  expect(await ledger.readRun('r1')).toMatchObject({ state: 'done', endedAt: iso(60) });
+  await ledger.startRun(run({ runId: 'r2' }));
+  expect(JSON.parse(new TextDecoder().decode(await objects.get('runs/r1/summary.json')))).toEqual(summary);
+});
+
+test('differences make their table suspect until all of them are repaired', async () => {
+  const found = range(0, 'a', { counts: { partitions: 10, differing: 2 } });
+  expect(await summarize(run(), [found, range(1, 'a'), range(2, 'b')])).toMatchObject({ status: 'differences' });
+  expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'suspect' });
+  expect(await ledger.readTable('ks', 'b')).toMatchObject({ state: 'validated' });
+  const again = await summarize(run(), [{ ...found, counts: { ...found.counts, repaired: 2 } }]);
+  expect(again).toMatchObject({ status: 'done' });
+  expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'validated' });
+});
+
+test('a failed range and one that left no record fail the run, and nothing is called loaded that is not', async () => {
+  const error = { name: 'SSTableCorruptError', message: 'nb-1-big-Data.db at 17' };
+  const summary = await summarize(run({ kind: 'load' }), [range(0, 'a', { state: 'failed', error }), range(2, 'b')]);
+  expect(summary.status).toBe('failed');
+  expect(summary.failed).toEqual([
+    { index: 0, table: 'a', error },
+    { index: 1, table: '?', error: expect.objectContaining({ name: 'States.TaskFailed' }) },
+  ]);
+  expect((await ledger.listTables()).map(({ state }) => state)).toEqual(['suspect', 'suspect']);
+});
+
+test('a load whose ranges are all done makes its tables loaded', async () => {
+  await summarize(run({ kind: 'load', rangeCount: 2 }), [range(0, 'a'), range(1, 'b')]);
+  expect((await ledger.listTables()).map(({ state }) => state)).toEqual(['loaded', 'loaded']);
+});
+
+test('a sample that agrees, and a table that became suspect meanwhile, are not called validated', async () => {
+  await ledger.setTable('ks', 'a', 'suspect', { now: new Date(START + 1000), by: 'proxy p1', reason: 'overflow' });
+  await ledger.setTable('ks', 'b', 'loaded', { now: new Date(START - 1000), by: 'load' });
+  await summarize(run({ rangeCount: 2 }), [range(0, 'a'), range(1, 'b')]);
+  expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'suspect' });
+  expect(await ledger.readTable('ks', 'b')).toMatchObject({ state: 'validated' });
+  await ledger.setTable('ks', 'b', 'loaded', { now: new Date(START), by: 'load' });
+  await summarize(run({ rangeCount: 2, input: { sampled: true } }), []);
+  expect(await ledger.readTable('ks', 'b')).toMatchObject({ state: 'loaded' });
+});
