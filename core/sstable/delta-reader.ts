@@ -59,8 +59,13 @@ export class DeltaReader {
   /** A deletion of a row, of a multi-cell column or of a range: ts, then ldt. Undefined when nothing is deleted. */
   readDeletion(reader: ByteReader): Deletion | undefined {
     const timestampMicros = this.readTimestamp(reader);
-    const localDeletionTimeSeconds = this.readLocalDeletionTime(reader);
-    return timestampMicros === LIVE ? undefined : { timestampMicros, localDeletionTimeSeconds };
+    if (timestampMicros === LIVE) {
+      // Of a multi-cell column without a deletion, beside one that has one. What stands for "no time" differs:
+      // Cassandra 5.0 writes 0xffffffff into nb files, where it would be a negative time.
+      reader.readVint64();
+      return undefined;
+    }
+    return { timestampMicros, localDeletionTimeSeconds: this.readLocalDeletionTime(reader) };
   }
 
   /**
