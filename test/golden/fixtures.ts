@@ -21,7 +21,7 @@ export interface Fixture {
 /** Every SSTable of the catalogue (see README.md there). */
 export function listFixtures(): Fixture[] {
   const fixtures: Fixture[] = [];
-  for (const release of ['4.1-nb-big', '5.0-oa-big', '5.0-da-bti']) {
+  for (const release of ['4.1-nb-big', '4.1-nb-codecs', '5.0-oa-big', '5.0-da-bti']) {
     for (const table of readdirSync(join(ROOT, release)).sort()) {
       const directory = join(ROOT, release, table);
       const names = readdirSync(directory);

@@ -7,15 +7,17 @@ import { type DumpValue, parseDump, readDump } from './parse-dump.ts';
 const fixtures = listFixtures();
 
 test('the catalogue holds what the tests are about', () => {
-  expect(fixtures.filter((each) => each.dumpPath).length).toBe(96);
-  expect(new Set(fixtures.map((each) => each.release)).size).toBe(3);
+  expect(fixtures.filter((each) => each.dumpPath).length).toBe(103);
+  expect(new Set(fixtures.map((each) => each.release)).size).toBe(4);
 });
 
 test.for(fixtures.filter((each) => each.dumpPath))('$title decodes to what sstabledump says of it', async (fixture) => {
   const sstable = await openSSTable(fixture.files);
   const cursor = openPartitionCursor(sstable, { windowBytes: 64 * 1024 });
   const partitions: string[] = [];
-  for await (const text of dumpPartitions(cursor, sstable.header, { nowSeconds: 0 })) partitions.push(text);
+  // sstabledump's ISO form of write times before 1970 is a second off: that table was dumped with -t.
+  const options = { nowSeconds: 0, rawTimestamps: fixture.table === 'extremes' };
+  for await (const text of dumpPartitions(cursor, sstable.header, options)) partitions.push(text);
   const actual = parseDump(`[${partitions.join(',')}]`);
   const expected = readDump(fixture.dumpPath!);
   if (fixture.table === 'counters') {
