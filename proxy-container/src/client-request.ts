@@ -186,7 +186,8 @@ export class ClientRequest implements OutgoingRequest {
   }
 
   frameFor(cluster: ClusterName): Buffer {
-    return (this.#frames[cluster] ??= this.#buildFrame(cluster));
+    this.#frames[cluster] ??= this.#buildFrame(cluster);
+    return this.#frames[cluster];
   }
 
   /** Forgets a built frame: a cluster calls a statement by another id now. */

@@ -34,13 +34,23 @@ export class DualWrite {
 
   apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): void {
     const { shadow } = route;
-    if (request.requestClass === 'lwt') return this.#conditional(upstreams, request, route, answer);
+    if (request.requestClass === 'lwt') {
+      this.#conditional(upstreams, request, route, answer);
+      return;
+    }
     if (shadow !== undefined && this.#differsByNature(request)) {
       this.#options.failedWrites.mark(request, 'a write with an unknown function is not copied');
-      return this.#primaryAlone(upstreams, request, route.primary, answer);
+      this.#primaryAlone(upstreams, request, route.primary, answer);
+      return;
     }
-    if (shadow === undefined) return this.#primaryAlone(upstreams, request, route.primary, answer);
-    if (route.isSync) return this.#bothAtOnce(upstreams, request, route.primary, shadow, answer);
+    if (shadow === undefined) {
+      this.#primaryAlone(upstreams, request, route.primary, answer);
+      return;
+    }
+    if (route.isSync) {
+      this.#bothAtOnce(upstreams, request, route.primary, shadow, answer);
+      return;
+    }
     this.#thenShadow(upstreams, request, route.primary, shadow, answer);
   }
 
@@ -112,7 +122,8 @@ export class DualWrite {
         shadows.settle(request, shadow, epoch, second);
         this.#countFailure(shadow, second);
       }
-      return answer(isOnShadow === 'applied' || dualSync === 'lenient' ? first : second);
+      answer(isOnShadow === 'applied' || dualSync === 'lenient' ? first : second);
+      return;
     }
     if (isOnPrimary === 'notApplied' && isOnShadow === 'notApplied') counters.failedWritesBoth++;
     else {

@@ -39,7 +39,8 @@ export class ShadowWriter {
     const { epoch } = gate;
     if (counters.shadowInFlight >= MAX_IN_FLIGHT || counters.shadowBytes + request.byteCount > MAX_BYTES) {
       counters.shadowOverflows++;
-      return this.#fail(request, cluster, epoch, 'too many shadow writes in flight');
+      this.#fail(request, cluster, epoch, 'too many shadow writes in flight');
+      return;
     }
     const startedMs = performance.now();
     counters.shadowSent++;

@@ -158,7 +158,8 @@ export class ClientSession {
   #handleOutside(opcode: number, frame: Buffer, streamId: number): void {
     switch (opcode) {
       case Opcode.OPTIONS:
-        return this.sendMessage(Opcode.SUPPORTED, encodeSupported(this.#services.support().options), streamId);
+        this.sendMessage(Opcode.SUPPORTED, encodeSupported(this.#services.support().options), streamId);
+        return;
       case Opcode.STARTUP:
         return void this.#startup(bodyOf(frame), streamId);
       case Opcode.AUTH_RESPONSE:
@@ -167,7 +168,8 @@ export class ClientSession {
       case Opcode.REGISTER: {
         if (!this.#handler) throw new ProtocolError('REGISTER before the login');
         this.#wantsSchemaChanges ||= decodeRegister(bodyOf(frame)).includes('SCHEMA_CHANGE');
-        return this.sendMessage(Opcode.READY, Buffer.alloc(0), streamId);
+        this.sendMessage(Opcode.READY, Buffer.alloc(0), streamId);
+        return;
       }
       default:
         throw new ProtocolError(`opcode ${opcode} before the login`);
@@ -209,7 +211,10 @@ export class ClientSession {
   }
 
   #becomeReady(upstreams: SessionUpstreams): void {
-    if (this.#isClosed) return upstreams.close();
+    if (this.#isClosed) {
+      upstreams.close();
+      return;
+    }
     clearTimeout(this.#handshakeTimer);
     this.#upstreams = upstreams;
     this.#handler = new RequestHandler(this, upstreams, this.#version, this.#services);

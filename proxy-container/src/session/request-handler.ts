@@ -1,4 +1,4 @@
-import { bodyOf, encodeFrame, flagsOf, HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
+import { bodyOf, encodeFrame, flagsOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
 import { requestOffset } from '#core/cql/request-layout.ts';
 import { decodePrepare, encodePrepare } from '#core/cql/request-messages.ts';
@@ -6,7 +6,6 @@ import { encodeSetKeyspace, responseOffset } from '#core/cql/result-message.ts';
 import { describeError, ProtocolError, ServerError } from '#core/errors.ts';
 import { type ClientRequest, readClientRequest } from '../client-request.ts';
 import { tablesOf } from '../failed-writes.ts';
-import { effectOf } from '../outcome.ts';
 import { hasMorePages, markPage } from '../paging.ts';
 import { learnPrepared, type PreparedEntry, preparedForClient } from '../prepared-statements.ts';
 import type { ProxyServices } from '../proxy-services.ts';
@@ -45,11 +44,22 @@ export class RequestHandler {
   /** @throws ProtocolError when the frame is broken; the connection is then closed */
   handle(frame: Buffer, streamId: number): void {
     const { gate, counters } = this.#services;
-    if (this.isDraining) return this.#refuse(streamId, 'Shutting down, please retry on next host.');
-    if (this.#inFlight >= MAX_IN_FLIGHT)
-      return this.#refuse(streamId, 'too many requests in flight on this connection');
-    if (this.#services.isFenced()) return this.#refuse(streamId, 'the proxy has lost the ledger');
-    if (gate.isHolding) return this.#hold(frame, streamId);
+    if (this.isDraining) {
+      this.#refuse(streamId, 'Shutting down, please retry on next host.');
+      return;
+    }
+    if (this.#inFlight >= MAX_IN_FLIGHT) {
+      this.#refuse(streamId, 'too many requests in flight on this connection');
+      return;
+    }
+    if (this.#services.isFenced()) {
+      this.#refuse(streamId, 'the proxy has lost the ledger');
+      return;
+    }
+    if (gate.isHolding) {
+      this.#hold(frame, streamId);
+      return;
+    }
     this.#inFlight++;
     gate.enter();
     try {
@@ -85,11 +95,13 @@ export class RequestHandler {
   #dispatch(frame: Buffer, streamId: number): void {
     switch (opcodeOf(frame)) {
       case Opcode.PREPARE:
-        return this.#prepare(frame, streamId);
+        this.#prepare(frame, streamId);
+        return;
       case Opcode.QUERY:
       case Opcode.EXECUTE:
       case Opcode.BATCH:
-        return this.#request(frame, streamId);
+        this.#request(frame, streamId);
+        return;
       default:
         throw new ProtocolError(`Unsupported opcode ${opcodeOf(frame)}`);
     }
@@ -102,14 +114,18 @@ export class RequestHandler {
       counters.preparedMisses++;
       const message = 'Prepared query is not known to the proxy; prepare it again';
       this.#session.sendError({ code: ErrorCode.UNPREPARED, message, unpreparedId: Buffer.from(read.id) }, streamId);
-      return this.#finish();
+      this.#finish();
+      return;
     }
     const { request } = read;
     const first = request.statements[0]?.statement;
     if (first?.kind === 'use' && request.opcode !== Opcode.BATCH) return void this.#use(first.keyspace, streamId);
     const exclusion = this.#exclusionOf(request);
     const route = routeOf(gate.phase, exclusion === 'excluded');
-    if (request.requestClass === 'read') return this.#read(request, route, streamId);
+    if (request.requestClass === 'read') {
+      this.#read(request, route, streamId);
+      return;
+    }
     this.#write(request, route, exclusion, streamId);
   }
 
@@ -170,7 +186,8 @@ export class RequestHandler {
       const message = 'The statement touches tenants or tables of both clusters; send them apart';
       if (gate.phase !== 'origin-only') {
         this.#session.sendError({ code: ErrorCode.INVALID, message }, streamId);
-        return this.#finish();
+        this.#finish();
+        return;
       }
     }
     if (exclusion === 'excluded') {
@@ -258,18 +275,20 @@ export class RequestHandler {
   ): void {
     if (outcome.kind === 'unsent') {
       if (outcome.code === ErrorCode.OVERLOADED) this.#services.counters.overloaded++;
-      return this.#session.sendError({ code: outcome.code, message: outcome.message }, streamId);
+      this.#session.sendError({ code: outcome.code, message: outcome.message }, streamId);
+      return;
     }
     this.#services.counters.requestTimeouts++;
     const what = outcome.reason === 'timeout' ? 'did not answer in time' : 'closed the connection';
     const message = `the ${cluster} cluster ${what}`;
-    if (request === undefined) return this.#session.sendError({ code: ErrorCode.SERVER_ERROR, message }, streamId);
+    if (request === undefined) {
+      this.#session.sendError({ code: ErrorCode.SERVER_ERROR, message }, streamId);
+      return;
+    }
     const counts = { consistency: request.consistency, received: 0, required: 1 };
     if (request.requestClass === 'read') {
-      return this.#session.sendError(
-        { code: ErrorCode.READ_TIMEOUT, message, ...counts, dataPresent: false },
-        streamId,
-      );
+      this.#session.sendError({ code: ErrorCode.READ_TIMEOUT, message, ...counts, dataPresent: false }, streamId);
+      return;
     }
     const writeType = request.requestClass === 'lwt' ? 'CAS' : writeTypeOf(request);
     this.#session.sendError({ code: ErrorCode.WRITE_TIMEOUT, message, ...counts, writeType }, streamId);

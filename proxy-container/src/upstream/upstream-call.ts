@@ -91,8 +91,14 @@ export class UpstreamCall implements ReplyHandler {
   #send(): void {
     const pool = this.#upstreams.pool(this.cluster);
     const connection = pool.pick();
-    if (connection) return this.#sendOn(connection);
-    if (this.#options.failFast && pool.lastError !== undefined) return this.#unsent(pool.lastError);
+    if (connection) {
+      this.#sendOn(connection);
+      return;
+    }
+    if (this.#options.failFast && pool.lastError !== undefined) {
+      this.#unsent(pool.lastError);
+      return;
+    }
     pool.acquire(this.#options.timeoutMs).then(
       (acquired) => this.#sendOn(acquired),
       (error) => this.#unsent(error),

@@ -136,7 +136,10 @@ export class UpstreamPool {
   }
 
   #add(connection: UpstreamConnection): void {
-    if (connection.isClosed) return this.#retryLater();
+    if (connection.isClosed) {
+      this.#retryLater();
+      return;
+    }
     this.#connections.push(connection);
     connection.onClosed = () => {
       this.#connections.splice(this.#connections.indexOf(connection), 1);

@@ -1,0 +1,128 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { stringify } from 'yaml';
+
+const root = join(import.meta.dirname, '..', '..');
+const TOKEN = 'a-token-for-the-tests';
+
+interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface ProxyProcessOptions {
+  readonly listen: Place;
+  readonly admin: Place;
+  readonly origin: Place;
+  readonly target: Place;
+  readonly login: { readonly username: string; readonly password: string } | null;
+  readonly proxy?: object;
+  readonly failedWrites?: object;
+  /** YAML of the filter rules. */
+  readonly filterRules?: string;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** `ringshift proxy` as a process of its own, with a directory as its ledger. */
+export class ProxyProcess {
+  readonly folder = mkdtempSync(join(tmpdir(), 'ringshift-proxy-'));
+  readonly #options: ProxyProcessOptions;
+  #child: ChildProcess | undefined;
+  output = '';
+
+  constructor(options: ProxyProcessOptions) {
+    this.#options = options;
+    const { listen, admin, origin, target, login } = options;
+    const cluster = ({ host, port }: Place): object => ({ contactPoints: [host], port, auth: login });
+    if (options.filterRules !== undefined) this.writeFilterRules(options.filterRules);
+    const config = {
+      origin: cluster(origin),
+      target: cluster(target),
+      ledger: { kind: 'file', path: join(this.folder, 'ledger') },
+      proxy: {
+        listen,
+        admin: { ...admin, token: TOKEN },
+        instance: 'test',
+        ...(options.filterRules === undefined ? {} : { filterRules: 'filter-rules.yaml' }),
+        ...options.proxy,
+      },
+      failedWrites: { journalDir: join(this.folder, 'journal'), retryIntervalSecs: 1, ...options.failedWrites },
+    };
+    writeFileSync(this.configFile, stringify(config));
+  }
+
+  get configFile(): string {
+    return join(this.folder, 'migration.yaml');
+  }
+
+  writeFilterRules(text: string): void {
+    writeFileSync(join(this.folder, 'filter-rules.yaml'), text);
+  }
+
+  async start(): Promise<void> {
+    const child = spawn(process.execPath, [join(root, 'cli', 'main.ts'), 'proxy', '--config', this.configFile], {
+      cwd: root,
+      env: { ...process.env, ...this.#options.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#child = child;
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => {
+        this.output += chunk.toString();
+      });
+    }
+    for (let attempt = 0; attempt < 600; attempt++) {
+      if (child.exitCode !== null) throw new Error(`the proxy ended with ${child.exitCode}: ${this.output}`);
+      const isReady = await fetch(this.#url('/health/ready')).then(
+        (response) => response.ok,
+        () => false,
+      );
+      if (isReady) return;
+      await sleep(100);
+    }
+    throw new Error(`the proxy is not ready: ${this.output}`);
+  }
+
+  /** SIGTERM; resolves to the exit code. */
+  async stop(): Promise<number | null> {
+    const child = this.#child;
+    if (!child || child.exitCode !== null) return child?.exitCode ?? null;
+    child.kill('SIGTERM');
+    return new Promise((resolve) => child.once('exit', (code) => resolve(code)));
+  }
+
+  cleanUp(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async get<T>(path: string): Promise<T> {
+    const response = await fetch(this.#url(path));
+    return (await response.json()) as T;
+  }
+
+  async change(method: 'PUT' | 'POST', path: string, body: object = {}): Promise<void> {
+    const response = await fetch(this.#url(path), {
+      method,
+      headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+    await response.arrayBuffer();
+  }
+
+  setPhase(phase: string): Promise<void> {
+    return this.change('PUT', '/phase', { phase });
+  }
+
+  async counters(): Promise<Record<string, number>> {
+    return (await this.get<{ counters: Record<string, number> }>('/status')).counters;
+  }
+
+  #url(path: string): string {
+    const { host, port } = this.#options.admin;
+    return `http://${host}:${port}${path}`;
+  }
+}
