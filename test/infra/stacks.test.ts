@@ -2,7 +2,19 @@ import { Match } from 'aws-cdk-lib/assertions';
 import { expect, test } from 'vitest';
 import { CONFIG, synthesize } from './support.ts';
 
+const TOPIC = 'arn:aws:sns:eu-west-1:123456789012:on-call';
 const { templates, all } = synthesize();
+/** Everything that may be configured, configured otherwise. */
+const { templates: other } = synthesize(
+  `${CONFIG.replace('enabled: true', 'enabled: false')}deploy:
+  aws:
+    vpcId: vpc-0a1b2c3d
+    subnetIds: [subnet-0a1b2c3d, subnet-1a1b2c3d]
+    securityGroupIds: [sg-0a1b2c3d]
+    alarmTopicArn: "${TOPIC}"
+`,
+  { name: 'second', bucketName: 'second-bucket' },
+);
 
 interface Statement {
   readonly Sid?: string;
@@ -161,8 +173,7 @@ test('each keyspace of the schedule starts a validation of it', () => {
 });
 
 test('a schedule that is not enabled exists and rests', () => {
-  const { templates: resting } = synthesize(CONFIG.replace('enabled: true', 'enabled: false'));
-  resting.validation.resourcePropertiesCountIs('AWS::Scheduler::Schedule', { State: 'DISABLED' }, 2);
+  other.validation.resourcePropertiesCountIs('AWS::Scheduler::Schedule', { State: 'DISABLED' }, 2);
 });
 
 test('functions run on Node 24 with their own log group that forgets', () => {
@@ -189,25 +200,19 @@ test('functions run on Node 24 with their own log group that forgets', () => {
 test('without a VPC the functions have none, with one they have its subnets and may join it', () => {
   const found = templates.bulkLoad.findResources('AWS::Lambda::Function');
   expect(Object.values(found)[0]?.['Properties'].VpcConfig).toBeUndefined();
-  const { templates: inside } = synthesize(
-    `${CONFIG}deploy: { aws: { vpcId: vpc-0a1b2c3d, subnetIds: [subnet-0a1b2c3d, subnet-1a1b2c3d], securityGroupIds: [sg-0a1b2c3d] } }\n`,
-  );
-  inside.bulkLoad.hasResourceProperties('AWS::Lambda::Function', {
+  other.bulkLoad.hasResourceProperties('AWS::Lambda::Function', {
     VpcConfig: { SubnetIds: ['subnet-0a1b2c3d', 'subnet-1a1b2c3d'], SecurityGroupIds: ['sg-0a1b2c3d'] },
   });
-  inside.bulkLoad.hasResourceProperties('AWS::IAM::Policy', {
+  other.bulkLoad.hasResourceProperties('AWS::IAM::Policy', {
     PolicyDocument: { Statement: Match.arrayWith([Match.objectLike({ Sid: 'JoinVpc' })]) },
   });
 });
 
 test('a topic of the configuration gets every alarm', () => {
-  const topic = 'arn:aws:sns:eu-west-1:123456789012:on-call';
-  const { templates: told } = synthesize(`${CONFIG}deploy: { aws: { alarmTopicArn: "${topic}" } }\n`);
-  told.storage.allResourcesProperties('AWS::CloudWatch::Alarm', { AlarmActions: [topic] });
+  other.storage.allResourcesProperties('AWS::CloudWatch::Alarm', { AlarmActions: [TOPIC] });
 });
 
 test('another name makes another set of physical names', () => {
-  const { templates: other } = synthesize(CONFIG, { name: 'second', bucketName: 'second-bucket' });
   other.storage.hasResourceProperties('AWS::SQS::Queue', { QueueName: 'second-failed-writes' });
   other.storage.hasResourceProperties('AWS::S3::Bucket', { BucketName: 'second-bucket' });
   other.bulkLoad.hasResourceProperties('AWS::StepFunctions::StateMachine', { StateMachineName: 'second-bulk-load' });

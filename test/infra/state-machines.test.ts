@@ -6,6 +6,7 @@ import * as errors from '#core/errors.ts';
 import { readDefinition } from '../../infra/constructs/range-state-machine.ts';
 import { projectRoot, synthesize } from './support.ts';
 
+const { templates } = synthesize();
 const names = ['bulk-load', 'validation'] as const;
 
 interface State {
@@ -58,7 +59,7 @@ test.each([
   ['validation', 'validation'],
 ] as const)('every substitution of %s is supplied, and none in vain', (name, stack) => {
   const used = new Set([...textOf(name).matchAll(/\$\{(\w+)\}/g)].map((match) => match[1]));
-  const machines = synthesize().templates[stack].findResources('AWS::StepFunctions::StateMachine');
+  const machines = templates[stack].findResources('AWS::StepFunctions::StateMachine');
   const supplied = Object.keys(Object.values(machines)[0]?.['Properties'].DefinitionSubstitutions);
   expect(supplied.toSorted()).toEqual([...used].toSorted());
 });
