@@ -186,9 +186,9 @@ export class Connection {
     if (this.#closedBy) return;
     this.#closedBy = error;
     clearInterval(this.#timer);
-    for (const onReply of this.#pending.takeAll()) onReply(error, undefined);
     // A socket that `close` has ended still sends what it holds.
     if (!this.#socket.writableEnded) this.#socket.destroy();
+    for (const onReply of this.#pending.takeAll()) onReply(error, undefined);
     this.#options.onClose?.(error);
   }
 }

@@ -1,0 +1,132 @@
+import { afterEach, expect, test } from 'vitest';
+import { createCqlSession } from '#adapters/cql/session.ts';
+import type { ResolvedCluster } from '#core/config/schema.ts';
+import { encodeError } from '#core/cql/error-message.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import { readRequestLayout } from '#core/cql/request-layout.ts';
+import { decodePrepare } from '#core/cql/request-messages.ts';
+import { encodePrepared, encodeRows, encodeVoid } from '#core/cql/result-message.ts';
+import { encodeInt, encodeList, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
+import type { CqlType } from '#core/model/cql-type.ts';
+import type { CqlSession } from '#core/ports.ts';
+import { type StubNode, startStubNode } from '../../support/stub-node.ts';
+
+const open: { close(): Promise<void> }[] = [];
+
+afterEach(async () => {
+  for (const one of open.splice(0).reverse()) await one.close();
+});
+
+const text: CqlType = { kind: 'native', name: 'text' };
+const local = encodeRows(
+  {
+    columnCount: 3,
+    columns: [
+      { keyspace: 'system', table: 'local', name: 'data_center', type: text },
+      { keyspace: 'system', table: 'local', name: 'host_id', type: { kind: 'native', name: 'uuid' } },
+      { keyspace: 'system', table: 'local', name: 'tokens', type: { kind: 'set', element: text, frozen: true } },
+    ],
+  },
+  [[encodeText('dc1'), encodeUuid('123e4567-e89b-12d3-a456-426655440000'), encodeList([encodeText('42')])]],
+);
+
+type Answer = { readonly opcode: number; readonly body: Buffer };
+
+function refused(code: ErrorCode, more: object = {}): Answer {
+  return { opcode: Opcode.ERROR, body: encodeError({ code, message: 'not now', ...more }, 4) };
+}
+
+const done: Answer = { opcode: Opcode.RESULT, body: encodeVoid() };
+
+/** A session with a node that answers requests other than system queries with `answers` in turn, then with VOID. */
+async function sessionWith(answers: Answer[]): Promise<{ session: CqlSession; seen: number[]; texts: string[] }> {
+  const seen: number[] = [];
+  const texts: string[] = [];
+  const node: StubNode = await startStubNode(({ opcode, body }) => {
+    if (opcode === Opcode.QUERY) {
+      const query = readRequestLayout(opcode, body, 4).statements[0]!.text!;
+      if (query.includes('system.local')) return { opcode: Opcode.RESULT, body: local };
+      if (query.includes('system.peers')) {
+        return { opcode: Opcode.RESULT, body: encodeRows({ columnCount: 0, columns: [] }, []) };
+      }
+      texts.push(query);
+    }
+    if (opcode === Opcode.PREPARE) {
+      const id = Buffer.from(`id of ${decodePrepare(body, 4).text}`);
+      const prepared = { id, markers: [], partitionKeyIndexes: [], result: { columnCount: 0, columns: [] } };
+      seen.push(opcode);
+      return { opcode: Opcode.RESULT, body: encodePrepared(prepared, 4) };
+    }
+    if (opcode !== Opcode.QUERY && opcode !== Opcode.EXECUTE && opcode !== Opcode.BATCH) return undefined;
+    seen.push(opcode);
+    return answers.shift() ?? done;
+  });
+  open.push(node);
+  const config: ResolvedCluster = {
+    name: 'target',
+    kind: 'cassandra',
+    contactPoints: ['127.0.0.1'],
+    port: node.port,
+    localDatacenter: 'dc1',
+    credentials: null,
+    tls: { enabled: false, caFile: null, certFile: null, keyFile: null, verifyHostname: true },
+    secureConnectBundle: null,
+    consistency: { read: 'LOCAL_QUORUM', write: 'LOCAL_QUORUM', serial: 'LOCAL_SERIAL' },
+    connectionsPerHost: 1,
+    connectTimeoutMs: 5000,
+    requestTimeoutMs: 5000,
+    retry: { maxAttempts: 3, minDelayMs: 1, maxDelayMs: 2, on: ['timeout', 'unavailable', 'overloaded'] },
+    addressMap: {},
+  };
+  const session = await createCqlSession(config);
+  open.push(session);
+  return { session, seen, texts };
+}
+
+const writeTimeout = refused(ErrorCode.WRITE_TIMEOUT, { writeType: 'SIMPLE' });
+
+test('a write with its own timestamp is sent again after a time-out', async () => {
+  const { session, texts } = await sessionWith([writeTimeout, writeTimeout]);
+  await session.query('UPDATE t SET v = 1 WHERE id = 1', [], { timestampMicros: 5n });
+  expect(texts.length).toBe(3);
+});
+
+test.each([
+  ['without a timestamp', 'UPDATE t SET v = 1 WHERE id = 1', {}],
+  ['to a counter', 'UPDATE t SET v = v + 1 WHERE id = 1', { timestampMicros: 5n }],
+  ['to a list', "UPDATE t SET v = ['a'] + v WHERE id = 1", { timestampMicros: 5n }],
+  ['with a condition', 'UPDATE t SET v = 1 WHERE id = 1 IF EXISTS', { timestampMicros: 5n }],
+  ['with a function', 'UPDATE t SET v = now() WHERE id = 1', { timestampMicros: 5n }],
+  [
+    'that its caller calls not idempotent',
+    'UPDATE t SET v = 1 WHERE id = 1',
+    { timestampMicros: 5n, idempotent: false },
+  ],
+])('a write %s is not sent again after a time-out', async (_, query, options) => {
+  const { session, texts } = await sessionWith([writeTimeout]);
+  await expect(session.query(query, [], options)).rejects.toMatchObject({ code: ErrorCode.WRITE_TIMEOUT });
+  expect(texts.length).toBe(1);
+});
+
+test('attempts end with the policy, and the last error is told', async () => {
+  const { session, texts } = await sessionWith(new Array<Answer>(5).fill(refused(ErrorCode.OVERLOADED)));
+  await expect(session.query('SELECT a FROM t')).rejects.toThrow(
+    /^target 127\.0\.0\.1:\d+ answered OVERLOADED: not now$/,
+  );
+  expect(texts.length).toBe(3);
+});
+
+test('a forgotten statement is prepared again and executed, a counter batch too', async () => {
+  const forgotten = refused(ErrorCode.UNPREPARED, { unpreparedId: Buffer.from('id') });
+  const { session, seen } = await sessionWith([forgotten]);
+  const add = await session.prepare('UPDATE t SET c = c + 1 WHERE id = 1');
+  await session.batch('counter', [{ statement: add, values: [] }]);
+  expect(seen).toEqual([Opcode.PREPARE, Opcode.BATCH, Opcode.PREPARE, Opcode.BATCH]);
+});
+
+test('a statement is prepared once, however many ask at the same time', async () => {
+  const { session, seen } = await sessionWith([]);
+  const prepared = await Promise.all([1, 2, 3].map(() => session.prepare('SELECT a FROM t WHERE id = ?')));
+  await session.execute(prepared[0]!, [encodeInt(1)]);
+  expect(seen).toEqual([Opcode.PREPARE, Opcode.EXECUTE]);
+});
