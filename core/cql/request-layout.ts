@@ -96,11 +96,6 @@ export function readRequestLayout(opcode: number, body: Buffer, version: number,
   }
 }
 
-/** The query parameters of a QUERY or EXECUTE body; the same as `readRequestLayout`, by its name in the specification. */
-export function readQueryParameters(opcode: number, body: Buffer, version: number, offset = 0): RequestLayout {
-  return readRequestLayout(opcode, body, version, offset);
-}
-
 type StatementHead = Pick<StatementLayout, 'start' | 'end' | 'text' | 'id' | 'resultMetadataId'>;
 
 function readSingle(reader: BodyReader, version: number, head: StatementHead): RequestLayout {

@@ -34,15 +34,6 @@ export function decodeBigint(bytes: Uint8Array): bigint {
   return view(bytes).getBigInt64(0);
 }
 
-export function encodeBoolean(value: boolean): Buffer {
-  return Buffer.of(value ? 1 : 0);
-}
-
-export function decodeBoolean(bytes: Uint8Array): boolean {
-  if (bytes.length !== 1) throw new ProtocolError(`a boolean has ${bytes.length} bytes`);
-  return bytes[0] !== 0;
-}
-
 /** @throws ProtocolError when the text is no UUID */
 export function encodeUuid(text: string): Buffer {
   const hex = text.replaceAll('-', '');
@@ -93,7 +84,7 @@ export function encodeList(elements: readonly Uint8Array[]): Buffer {
 }
 
 export function decodeList(bytes: Uint8Array): Uint8Array[] {
-  return readElements(bytes, 1);
+  return readElements(bytes);
 }
 
 /** map: <count [int]>(<key><value>)*, each with its length. */
@@ -104,17 +95,10 @@ export function encodeMap(entries: Iterable<readonly [Uint8Array, Uint8Array]>):
   return Buffer.concat(parts);
 }
 
-export function decodeMap(bytes: Uint8Array): [Uint8Array, Uint8Array][] {
-  const flat = readElements(bytes, 2);
-  const entries: [Uint8Array, Uint8Array][] = [];
-  for (let index = 0; index < flat.length; index += 2) entries.push([flat[index]!, flat[index + 1]!]);
-  return entries;
-}
-
-function readElements(bytes: Uint8Array, perEntry: number): Uint8Array[] {
+function readElements(bytes: Uint8Array): Uint8Array[] {
   if (bytes.length < 4) throw new ProtocolError('a collection is shorter than its count');
   const data = view(bytes);
-  const count = data.getInt32(0) * perEntry;
+  const count = data.getInt32(0);
   // Each element takes at least its length field.
   if (count < 0 || count * 4 > bytes.length - 4) throw new ProtocolError(`a collection announces ${count} elements`);
   const elements: Uint8Array[] = [];
