@@ -9,6 +9,7 @@ import {
   BoundKind,
   type Cell,
   type ColumnData,
+  type Deletion,
   NO_DELETION_TIME,
   type PartitionEvent,
   type RangeTombstoneMarker,
@@ -184,8 +185,8 @@ class RowGroups {
     return this.#create(timestampMicros, 0, NO_DELETION_TIME, madeAtSeconds);
   }
 
-  find(timestampMicros: bigint): Group | undefined {
-    return this.all.find((group) => group.timestampMicros === timestampMicros);
+  find(fits: (group: Group) => boolean): Group | undefined {
+    return this.all.find(fits);
   }
 
   #create(
@@ -219,26 +220,24 @@ function addElements(
     known[state === 'live' ? 'live' : 'dead'].push(cell);
     byGroup.set(group, known);
   }
+  // Whether a statement of this group can make the deletion too: in time, and with its own wall clock where that counts.
+  const mayCarry = (group: Group, of: Deletion) =>
+    group.timestampMicros === of.timestampMicros + 1n &&
+    (!options.exactTimes || (group.writtenAtSeconds ?? of.localDeletionTimeSeconds) === of.localDeletionTimeSeconds);
+  const isKept = deletion !== undefined && options.keepsTombstone(deletion.timestampMicros);
   const [only] = byGroup;
-  if (
-    deletion !== undefined &&
-    byGroup.size === 1 &&
-    only !== undefined &&
-    only[1].dead.length === 0 &&
-    only[0].timestampMicros === deletion.timestampMicros + 1n
-  ) {
-    // `m = ?` deletes what is older than its own write, at timestamp − 1 (Operation, setComplexDeletionTimeForOverwrite).
-    only[0].assignments.push({ op: 'set', column, value: encodeWhole(type, only[1].live) });
-    return;
+  if (deletion !== undefined && only !== undefined && byGroup.size === 1 && only[1].dead.length === 0) {
+    const [group, { live }] = only;
+    if (mayCarry(group, deletion)) {
+      // `m = ?` deletes what is older than its own write, at timestamp − 1 (Operation, setComplexDeletionTimeForOverwrite).
+      if (isKept) group.writtenAtSeconds ??= deletion.localDeletionTimeSeconds;
+      group.assignments.push({ op: 'set', column, value: encodeWhole(type, live) });
+      return;
+    }
   }
-  if (deletion !== undefined && options.keepsTombstone(deletion.timestampMicros)) {
-    const group = byGroup.size === 0 ? groups.find(deletion.timestampMicros + 1n) : undefined;
-    const fits =
-      group !== undefined &&
-      (!options.exactTimes ||
-        group.writtenAtSeconds === undefined ||
-        group.writtenAtSeconds === deletion.localDeletionTimeSeconds);
-    if (fits) {
+  if (deletion !== undefined && isKept) {
+    const group = byGroup.size === 0 ? groups.find((candidate) => mayCarry(candidate, deletion)) : undefined;
+    if (group !== undefined) {
       group.writtenAtSeconds ??= deletion.localDeletionTimeSeconds;
       group.assignments.push({ op: 'set', column, value: null });
     } else {

@@ -128,6 +128,7 @@ test('a map that was set whole is set whole again; its implied deletion is the o
   const statements = statementsOf(schemaOf(), [row(1, { liveness: marker(10n), columns })]);
   expect(statements).toHaveLength(1);
   expect(statements[0]?.values[4]).toBe('\x01\x01p\x01v');
+  expect(statements[0]?.now).toBe(1500);
 });
 
 test('elements of other times are added, removed elements removed, and an older deletion is sent apart', () => {

@@ -1,0 +1,115 @@
+import { expect, test } from 'vitest';
+import { SnapshotIncompleteError, SnapshotTooOldError } from '#core/errors.ts';
+import {
+  checkAge,
+  checkCoverage,
+  MANIFEST_NAME,
+  parseComponentPlace,
+  readSnapshot,
+  type SnapshotManifest,
+} from '#core/jobs/snapshot-layout.ts';
+import type { PhaseRecord } from '#core/ledger/records.ts';
+import { createMemoryObjectStore } from '../../support/memory-object-store.ts';
+
+const FOLDER = 'shop/orders-0123456789abcdef0123456789abcdef/snapshots/t1';
+const NAMES = ['Data.db', 'Statistics.db', 'CompressionInfo.db', 'Index.db', 'Summary.db'];
+
+function manifestOf(node: string, changes: Partial<SnapshotManifest> = {}): SnapshotManifest {
+  return {
+    version: 1,
+    node,
+    hostId: `host-${node}`,
+    datacenter: 'dc1',
+    rack: 'r1',
+    tokens: ['1'],
+    ring: ['host-n1', 'host-n2'],
+    tag: 't1',
+    takenAt: '2026-01-02T00:00:00.000Z',
+    tables: [{ keyspace: 'shop', table: 'orders', droppedColumns: [] }],
+    components: NAMES.map((name) => ({ key: `${FOLDER}/nb-1-big-${name}`, byteLength: 3, crc32: 1 })),
+    ...changes,
+  };
+}
+
+function storeOf(...manifests: SnapshotManifest[]) {
+  const objects = new Map<string, Uint8Array>();
+  for (const manifest of manifests) {
+    for (const { key } of manifest.components) objects.set(`snap/${manifest.node}/${key}`, new Uint8Array(3));
+    objects.set(`snap/${manifest.node}/${MANIFEST_NAME}`, new TextEncoder().encode(JSON.stringify(manifest)));
+  }
+  return objects;
+}
+
+const read = (objects: Map<string, Uint8Array>) => readSnapshot(createMemoryObjectStore(objects), 'snap', 'shop');
+
+test('components are found with and without the folder of the snapshot; indexes and backups are not', () => {
+  const table = 'n1/shop/orders-0123456789abcdef0123456789abcdef';
+  expect(parseComponentPlace(`${table}/nb-1-big-Data.db`)).toMatchObject({
+    node: 'n1',
+    table: 'orders',
+    tag: undefined,
+  });
+  expect(parseComponentPlace(`${table}/snapshots/t1/nb-1-big-Data.db`)?.tag).toBe('t1');
+  expect(parseComponentPlace(`${table}/.by_name/nb-1-big-Data.db`)).toBeUndefined();
+  expect(parseComponentPlace(`${table}/backups/nb-1-big-Data.db`)).toBeUndefined();
+});
+
+test('the same SSTable name on two nodes is two SSTables', async () => {
+  const snapshot = await read(storeOf(manifestOf('n1'), manifestOf('n2')));
+  expect(snapshot.tables).toHaveLength(1);
+  expect(snapshot.tables[0]?.sstables.map(({ node }) => node)).toEqual(['n1', 'n2']);
+});
+
+test.each(['Data.db', 'Statistics.db', 'CompressionInfo.db', 'Index.db'])(
+  'a missing %s is named, with or without a manifest',
+  async (name) => {
+    const objects = storeOf(manifestOf('n1'));
+    objects.delete(`snap/n1/${FOLDER}/nb-1-big-${name}`);
+    await expect(read(objects)).rejects.toThrow(`nb-1-big-${name} is missing`);
+    objects.delete(`snap/n1/${MANIFEST_NAME}`);
+    await expect(read(objects)).rejects.toThrow(`nb-1-big-${name} is missing`);
+  },
+);
+
+test('an object of another size than its manifest says is refused', async () => {
+  const objects = storeOf(manifestOf('n1'));
+  objects.set(`snap/n1/${FOLDER}/nb-1-big-Summary.db`, new Uint8Array(2));
+  await expect(read(objects)).rejects.toBeInstanceOf(SnapshotIncompleteError);
+});
+
+test('a node of the ring that was not shipped is named', async () => {
+  const snapshot = await read(storeOf(manifestOf('n1')));
+  expect(() => checkCoverage(snapshot, false)).toThrow('host-n2');
+  expect(() => checkCoverage(snapshot, true)).not.toThrow();
+  const whole = await read(storeOf(manifestOf('n1'), manifestOf('n2')));
+  expect(() => checkCoverage(whole, false)).not.toThrow();
+});
+
+test('a manifest that does not know the ring proves nothing', async () => {
+  const snapshot = await read(storeOf(manifestOf('n1', { ring: [] })));
+  expect(() => checkCoverage(snapshot, false)).toThrow(SnapshotIncompleteError);
+});
+
+function phaseOf(settledAt: string | null): PhaseRecord {
+  const active = { epoch: 2, phase: 'dual-async' as const, since: '2026-01-01T00:00:00.000Z', by: 'x', why: 'y' };
+  return {
+    version: 1,
+    active,
+    proposal: null,
+    dualWritesSince: active.since,
+    dualWritesSettledAt: settledAt,
+    history: [],
+  };
+}
+
+test('a snapshot of before the dual writes, or of unknown age, is refused unless that is allowed', async () => {
+  const early = await read(storeOf(manifestOf('n1')));
+  const late = phaseOf('2026-01-02T00:00:00.001Z');
+  expect(() => checkAge(early, late, false)).toThrow(SnapshotTooOldError);
+  expect(checkAge(early, late, true)).toHaveLength(1);
+  expect(checkAge(early, phaseOf('2026-01-01T12:00:00.000Z'), false)).toEqual([]);
+  expect(() => checkAge(early, phaseOf(null), false)).toThrow('dual-async');
+  expect(() => checkAge(early, undefined, false)).toThrow(SnapshotTooOldError);
+  const ageless = await read(storeOf(manifestOf('n1', { takenAt: null })));
+  expect(() => checkAge(ageless, phaseOf('2026-01-01T12:00:00.000Z'), false)).toThrow('unknown');
+});
