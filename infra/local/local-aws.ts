@@ -81,6 +81,8 @@ export async function startLocalAws(settings: LocalAwsSettings, signal?: AbortSi
   signal?.throwIfAborted();
   rmSync(settings.folder, { recursive: true, force: true });
   for (const name of ['tmp', 's3', 'state']) mkdirSync(join(settings.folder, name), { recursive: true });
+  // Its function workers are CommonJS files below tmp; without this they would take our package.json for theirs.
+  writeFileSync(join(settings.folder, 'tmp', 'package.json'), '{ "type": "commonjs" }\n');
   const logFile = join(settings.folder, 'aws.log');
   const child = startDaemon(
     venvPython,
@@ -98,6 +100,9 @@ export async function startLocalAws(settings: LocalAwsSettings, signal?: AbortSi
         STATE_DIR: join(settings.folder, 'state'),
         S3_DATA_DIR: join(settings.folder, 's3'),
         LOG_LEVEL: 'WARNING',
+        // Services that nobody asked for and that would listen on all addresses.
+        IOT_MTLS_ENABLED: '0',
+        SFTP_ENABLED: '0',
         AWS_ACCESS_KEY_ID: 'test',
         AWS_SECRET_ACCESS_KEY: 'test',
         AWS_DEFAULT_REGION: LOCAL_REGION,

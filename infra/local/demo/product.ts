@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { PrerequisiteError, RunFailedError } from '#core/errors.ts';
 import { projectEnvironment, projectRoot } from '../paths.ts';
 import { lastLines } from '../processes.ts';
@@ -39,12 +39,18 @@ export async function ringshift<S extends z.ZodType>(
   if (!(options.allowed ?? [0]).includes(code)) {
     throw new RunFailedError(`${name} ended with exit code ${code}:\n${lastLines(stderr || stdout, 12)}`);
   }
-  const parsed = shape.safeParse(parseJson(stdout));
+  const printed = parseJson(stdout);
+  const failure = errorShape.safeParse(printed);
+  if (failure.success) throw new RunFailedError(`${name}: ${failure.data.error.message}`);
+  const parsed = shape.safeParse(printed);
   if (!parsed.success) {
     throw new RunFailedError(`${name} printed something else than expected:\n${lastLines(stdout, 5).slice(0, 1000)}`);
   }
   return { exitCode: code, json: parsed.data };
 }
+
+/** What every verb prints with --json when it fails. */
+const errorShape = z.object({ error: z.object({ message: z.string() }) });
 
 function parseJson(text: string): unknown {
   try {
