@@ -101,6 +101,7 @@ export class FailedWrites {
     const keyspaces = new Set(request.statements.map(({ entry }) => entry?.keyspace ?? request.keyspace));
     if (keyspaces.size > 1 && request.statements.length > 1) return 'its statements were prepared in several keyspaces';
     for (const { statement, entry } of request.statements) {
+      if (statement.batchKind === 'counter') return 'a counter was incremented';
       for (const one of statement.kind === 'batch' ? statement.children : [statement]) {
         const table = tableOf(one, entry?.keyspace ?? request.keyspace);
         const facts = table && (await this.#options.facts.of(table.keyspace, table.table));

@@ -171,12 +171,13 @@ export class UpstreamConnection {
     this.#isClosed = true;
     clearInterval(this.#sweeper);
     this.#socket.destroy();
+    // First those who hand out connections, so that a request that is tried again does not come back here.
+    this.onClosed?.();
     for (const slot of this.#inFlight) {
       const handler = slot?.handler;
       if (slot) slot.handler = undefined;
       handler?.onLost('closed');
     }
-    this.onClosed?.();
   }
 
   #read(chunk: Buffer): void {

@@ -1,0 +1,110 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createLogger } from '#adapters/logger.ts';
+import { type MigrationConfig, migrationConfigSchema, type ResolvedCluster } from '#core/config/schema.ts';
+import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import type { FailedWriteQueue, QueuedMessage } from '#core/ports.ts';
+import { Flusher } from '../../proxy-container/src/frame-writer.ts';
+import { CqlProxy } from '../../proxy-container/src/proxy.ts';
+import { openSession } from '../../proxy-container/src/upstream/handshake.ts';
+import { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
+import { createMemoryLedgerStore } from './memory-ledger-store.ts';
+import { MockCluster } from './mock-cluster.ts';
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  return port;
+}
+
+/** A queue in memory that a test can take away. */
+export class MemoryQueue implements FailedWriteQueue {
+  readonly messages: QueuedMessage[] = [];
+  isAway = false;
+
+  async send(messages: readonly QueuedMessage[]): Promise<readonly string[]> {
+    if (this.isAway) throw new Error('the queue is away');
+    this.messages.push(...messages);
+    return [];
+  }
+
+  async depth() {
+    return { waiting: this.messages.length, inFlight: 0, deadLetters: 0 };
+  }
+}
+
+/** A proxy in this process between two mock clusters. */
+export interface TestProxy {
+  readonly proxy: CqlProxy;
+  readonly origin: MockCluster;
+  readonly target: MockCluster;
+  readonly ledger: Ledger;
+  readonly queue: MemoryQueue;
+  readonly port: number;
+  readonly adminUrl: string;
+  connect(): Promise<UpstreamConnection>;
+  stop(): Promise<void>;
+}
+
+export async function startTestProxy(proxyConfig: object = {}): Promise<TestProxy> {
+  const origin = new MockCluster();
+  const target = new MockCluster();
+  const folder = mkdtempSync(join(tmpdir(), 'ringshift-proxy-'));
+  const [port, adminPort] = [await freePort(), await freePort()];
+  const cluster = (clusterPort: number) => ({
+    contactPoints: ['127.0.0.1'],
+    port: clusterPort,
+    requestTimeoutMs: 2000,
+  });
+  const config: MigrationConfig = migrationConfigSchema.parse({
+    origin: cluster(await origin.listen()),
+    target: cluster(await target.listen()),
+    proxy: {
+      listen: { host: '127.0.0.1', port },
+      admin: { host: '127.0.0.1', port: adminPort, token: 'token-of-the-unit-tests' },
+      instance: 'unit',
+      ...proxyConfig,
+    },
+    failedWrites: { journalDir: join(folder, 'journal'), retryIntervalSecs: 1 },
+  });
+  const resolved = (name: 'origin' | 'target'): ResolvedCluster => ({ ...config[name], name, credentials: null });
+  const ledger = createLedger(createMemoryLedgerStore());
+  const queue = new MemoryQueue();
+  const proxy = new CqlProxy(config, {
+    ledger,
+    queue,
+    maxMessageBytes: 250_000,
+    origin: resolved('origin'),
+    target: resolved('target'),
+    logger: createLogger('test', 'silent'),
+  });
+  await proxy.start();
+  const clients: UpstreamConnection[] = [];
+  return {
+    proxy,
+    origin,
+    target,
+    ledger,
+    queue,
+    port,
+    adminUrl: `http://127.0.0.1:${adminPort}`,
+    async connect() {
+      const address = { host: '127.0.0.1', port, connectTimeoutMs: 2000 };
+      const client = await UpstreamConnection.open(address, 4, new Flusher());
+      const startup = new Map([['CQL_VERSION', '3.0.0']]);
+      await openSession(client, { version: 4, startup, credentials: undefined, keyspace: 'ks' }, 5000);
+      clients.push(client);
+      return client;
+    },
+    async stop() {
+      for (const client of clients) client.close();
+      await proxy.stop();
+      await Promise.all([origin.close(), target.close()]);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}

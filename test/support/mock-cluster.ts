@@ -1,0 +1,189 @@
+import { createHash } from 'node:crypto';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { encodeError } from '#core/cql/error-message.ts';
+import { bodyOf, encodeFrame, FrameSplitter, opcodeOf, streamIdOf, versionOf } from '#core/cql/frame.ts';
+import { encodeSupported } from '#core/cql/handshake-messages.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import { readRequestLayout } from '#core/cql/request-layout.ts';
+import { encodePrepared, encodeRows, encodeVoid } from '#core/cql/result-message.ts';
+import { encodeBigint, encodeInet, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
+import type { CqlType } from '#core/model/cql-type.ts';
+
+/** What a mock node answers: opcode and body, or nothing at all (it hangs). */
+export interface MockReply {
+  readonly opcode: number;
+  readonly body: Buffer;
+}
+
+/** A request as the mock saw it. `text` is that of a QUERY or of the prepared statement. */
+export interface SeenRequest {
+  readonly opcode: number;
+  readonly text: string;
+  readonly body: Buffer;
+  readonly timestampMicros: bigint | undefined;
+}
+
+type Handler = (request: SeenRequest) => MockReply | undefined;
+
+const native = (name: 'text' | 'uuid' | 'inet' | 'timestamp' | 'int'): CqlType => ({ kind: 'native', name });
+const column = (table: string, name: string, type: CqlType) => ({ keyspace: 'system', table, name, type });
+const VERSION_ID = '00000000-0000-0000-0000-000000000001';
+
+export const voidReply: MockReply = { opcode: Opcode.RESULT, body: encodeVoid() };
+
+export function errorReply(code: number, message = 'refused by the mock', unpreparedId?: Buffer): MockReply {
+  return { opcode: Opcode.ERROR, body: encodeError({ code, message, ...(unpreparedId ? { unpreparedId } : {}) }, 4) };
+}
+
+/** One node of protocol v4 on a loopback port: a table from opcode to handler. */
+export class MockCluster {
+  /** Requests of clients, in order; the proxy's own look-ups of system tables are left out. */
+  readonly seen: SeenRequest[] = [];
+  /** Replaces what is answered to an opcode. */
+  readonly handlers = new Map<number, Handler>();
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  readonly #texts = new Map<string, string>();
+  keepsRequests = true;
+
+  constructor() {
+    this.#server = createServer({ noDelay: true }, (socket) => {
+      const splitter = new FrameSplitter();
+      this.#sockets.add(socket);
+      socket.on('error', () => undefined);
+      socket.on('close', () => this.#sockets.delete(socket));
+      socket.on('data', (chunk: Buffer) => {
+        const replies: Buffer[] = [];
+        splitter.push(chunk, (frame) => {
+          const reply = this.#answer(frame);
+          if (!reply) return;
+          const header = { version: versionOf(frame), isResponse: true, flags: 0, streamId: streamIdOf(frame) };
+          replies.push(encodeFrame({ ...header, opcode: reply.opcode }, reply.body));
+        });
+        if (replies.length > 0) socket.write(replies.length === 1 ? replies[0]! : Buffer.concat(replies));
+      });
+    });
+  }
+
+  async listen(port = 0): Promise<number> {
+    await new Promise<void>((resolve) => this.#server.listen(port, '127.0.0.1', resolve));
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Closes every connection; new ones are taken. */
+  disconnect(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  close(): Promise<void> {
+    this.disconnect();
+    return new Promise((resolve) => this.#server.close(() => resolve()));
+  }
+
+  /** Forgets prepared statements, as a restarted node does. */
+  forgetPrepared(): void {
+    this.#texts.clear();
+  }
+
+  texts(opcode: number): string[] {
+    return this.seen.filter((one) => one.opcode === opcode).map((one) => one.text);
+  }
+
+  #answer(frame: Buffer): MockReply | undefined {
+    const opcode = opcodeOf(frame);
+    const body = bodyOf(frame);
+    switch (opcode) {
+      case Opcode.OPTIONS:
+        return {
+          opcode: Opcode.SUPPORTED,
+          body: encodeSupported(
+            new Map([
+              ['PROTOCOL_VERSIONS', ['3/v3', '4/v4']],
+              ['CQL_VERSION', ['3.4.6']],
+            ]),
+          ),
+        };
+      case Opcode.STARTUP:
+      case Opcode.REGISTER:
+        return { opcode: Opcode.READY, body: Buffer.alloc(0) };
+      case Opcode.PREPARE:
+        return this.#prepare(body);
+      default:
+        return this.#request(opcode, body);
+    }
+  }
+
+  #prepare(body: Buffer): MockReply {
+    const text = body.toString('utf8', 4, 4 + body.readInt32BE(0));
+    // Not the proxy's way of making ids, so that a test notices where one is passed on instead of translated.
+    const id = createHash('md5').update(`mock ${text}`).digest();
+    this.#texts.set(id.toString('hex'), text);
+    this.#keep({ opcode: Opcode.PREPARE, text, body, timestampMicros: undefined });
+    const markers = [...text.matchAll(/\?/g)].map((_, index) => column('t', `c${index}`, native('int')));
+    const prepared = {
+      id,
+      markers,
+      partitionKeyIndexes: markers.length > 0 ? [0] : [],
+      result: { columnCount: 0, columns: [] },
+    };
+    return { opcode: Opcode.RESULT, body: encodePrepared(prepared, 4) };
+  }
+
+  #request(opcode: number, body: Buffer): MockReply | undefined {
+    const layout = readRequestLayout(opcode, body, 4);
+    const [first] = layout.statements;
+    const text = first?.text ?? this.#texts.get(first?.id?.toString('hex') ?? '');
+    if (text === undefined) return errorReply(ErrorCode.UNPREPARED, 'unknown here', first?.id);
+    const system = systemAnswer(text);
+    if (system) return system;
+    const request: SeenRequest = { opcode, text, body: Buffer.from(body), timestampMicros: layout.timestampMicros };
+    this.#keep(request);
+    const handler = this.handlers.get(opcode);
+    return handler ? handler(request) : voidReply;
+  }
+
+  #keep(request: SeenRequest): void {
+    if (this.keepsRequests) this.seen.push(request);
+  }
+}
+
+/** Just enough of the system tables for a driver, and for the proxy's own control connection. */
+function systemAnswer(text: string): MockReply | undefined {
+  if (/^USE /i.test(text)) return voidReply;
+  const rows = (columns: [string, CqlType, Buffer | null][], hasRow = true): MockReply => {
+    const metadata = {
+      columnCount: columns.length,
+      columns: columns.map(([name, type]) => column('local', name, type)),
+    };
+    return { opcode: Opcode.RESULT, body: encodeRows(metadata, hasRow ? [columns.map(([, , value]) => value)] : []) };
+  };
+  if (/toTimestamp\(now\(\)\) FROM system\.local/i.test(text)) {
+    return rows([['now', native('timestamp'), encodeBigint(BigInt(Date.now()))]]);
+  }
+  if (/FROM system\.local/i.test(text)) {
+    if (/^SELECT schema_version/i.test(text)) return rows([['schema_version', native('uuid'), encodeUuid(VERSION_ID)]]);
+    return rows([
+      ['key', native('text'), encodeText('local')],
+      ['rpc_address', native('inet'), encodeInet('10.1.2.3')],
+      ['schema_version', native('uuid'), encodeUuid(VERSION_ID)],
+    ]);
+  }
+  if (/FROM system\.peers/i.test(text)) {
+    if (/data_center/i.test(text))
+      return rows(
+        [
+          ['data_center', native('text'), null],
+          ['rpc_address', native('inet'), null],
+        ],
+        false,
+      );
+    return rows([['peer', native('inet'), encodeInet('10.1.2.4')]], !/schema_version/i.test(text));
+  }
+  if (/FROM system_schema\.columns/i.test(text)) {
+    return rows([
+      ['column_name', native('text'), encodeText('v')],
+      ['type', native('text'), encodeText('text')],
+    ]);
+  }
+  return undefined;
+}
