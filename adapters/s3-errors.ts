@@ -6,16 +6,6 @@ export function isMissing(error: unknown): boolean {
   return error instanceof S3ServiceException && (error.name === 'NoSuchKey' || error.name === 'NotFound');
 }
 
-/** Whether a conditional write lost: the object changed (412) or is being changed right now (409). */
-export function isConditionFailed(error: unknown): boolean {
-  if (!(error instanceof S3ServiceException)) return false;
-  return (
-    error.$metadata.httpStatusCode === 412 ||
-    error.name === 'PreconditionFailed' ||
-    error.name === 'ConditionalRequestConflict'
-  );
-}
-
 /**
  * Puts an SDK error into this product's words. Our own errors and the caller's abort pass unchanged. An answer of the
  * server has `status` in its context; a connection that broke has not.
