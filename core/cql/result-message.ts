@@ -55,11 +55,6 @@ export function readEnvelope(frameFlags: number, body: Buffer): { offset: number
   return { offset: reader.offset, warnings };
 }
 
-/** The kind of a RESULT without decoding the rest; 0 when the body is too short. */
-export function resultKindOf(body: Buffer, offset = 0): number {
-  return body.length - offset >= 4 ? body.readInt32BE(offset) : 0;
-}
-
 /** RESULT (section 4.2.5). @throws ProtocolError */
 export function decodeResult(body: Buffer, version: number, offset = 0): ResultMessage {
   const reader = new BodyReader(body, offset);

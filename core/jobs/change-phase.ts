@@ -4,7 +4,6 @@ import { GateClosedError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import {
   activateProposal,
-  changesPrimary,
   missingActs,
   missingDrains,
   proposePhase,
@@ -126,9 +125,4 @@ async function waitForActs(active: PhaseRecord, ports: ChangePhasePorts): Promis
   return ports.ledger.changePhase((record) =>
     record.active.epoch === active.active.epoch ? { ...record, dualWritesSettledAt: settledAt } : record,
   );
-}
-
-/** What a person should know before a change: whether requests will be held while the proxies drain. */
-export function holdsRequests(record: PhaseRecord, phase: Phase): boolean {
-  return changesPrimary(record.active.phase, phase);
 }
