@@ -138,12 +138,18 @@ export class CqlProxy {
       });
       this.#sender.start();
     }
+    // Before this proxy is registered: one that can't start must not be waited for by a change of phase.
+    await this.#listenAdmin();
     this.#gate = await this.#watch.begin(first);
     this.#followPhase(this.#gate.phase);
     const services = this.#services(this.#gate, this.#journal);
     this.#server = new CqlServer(services, proxy.maxClients);
-    await this.#listenAdmin();
-    await this.#server.listen(proxy.listen.host, proxy.listen.port);
+    try {
+      await this.#server.listen(proxy.listen.host, proxy.listen.port);
+    } catch (error) {
+      await this.#watch.stop();
+      throw error;
+    }
     this.#watch.start();
     this.#clocks.start();
     logger.info(`CQL server listening on ${proxy.listen.host}:${proxy.listen.port}`, {

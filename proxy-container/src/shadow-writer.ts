@@ -12,6 +12,7 @@ import { type Outcome, UpstreamCall } from './upstream/upstream-call.ts';
 
 const MAX_IN_FLIGHT = 16_384;
 const MAX_BYTES = 64 * 1024 * 1024;
+const WARNING_INTERVAL_MS = 1000;
 
 export interface ShadowWriterOptions {
   readonly timeoutMs: number;
@@ -24,6 +25,8 @@ export interface ShadowWriterOptions {
 /** Copies of writes to the cluster that does not answer the client. Nobody waits for them; their memory is bounded. */
 export class ShadowWriter {
   readonly #options: ShadowWriterOptions;
+  #failedSinceWarning = 0;
+  #lastWarningMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ShadowWriterOptions) {
     this.#options = options;
@@ -77,7 +80,18 @@ export class ShadowWriter {
 
   #fail(request: ClientRequest, cluster: ClusterName, epoch: number, reason: string): void {
     this.#options.counters.shadowFailed++;
-    this.#options.logger.debug('a shadow write failed', { cluster, reason });
+    this.#warn(cluster, reason);
     this.#options.failedWrites.add(request, cluster, epoch, reason);
+  }
+
+  /** One line a second at most, with how many it stands for. */
+  #warn(cluster: ClusterName, reason: string): void {
+    this.#failedSinceWarning++;
+    const nowMs = performance.now();
+    if (nowMs - this.#lastWarningMs < WARNING_INTERVAL_MS) return;
+    const failures = this.#failedSinceWarning;
+    this.#options.logger.warn('shadow writes failed and are kept for replay', { cluster, reason, failures });
+    this.#lastWarningMs = nowMs;
+    this.#failedSinceWarning = 0;
   }
 }
