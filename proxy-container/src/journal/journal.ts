@@ -189,12 +189,18 @@ export class Journal {
     this.#bytes -= segment.byteCount;
     this.#messageCount -= segment.messageCount;
     this.#memoryBytes = Math.max(0, this.#memoryBytes - segment.byteCount);
-    if (this.#fileOf === segment.path) {
+    // In turn with the writes: the file may be the one that is open.
+    this.#work = this.#work.then(() => this.#unlink(segment.path));
+    await this.#work;
+  }
+
+  async #unlink(path: string): Promise<void> {
+    if (this.#fileOf === path) {
       this.#fileOf = undefined;
       await this.#file?.close();
       this.#file = undefined;
     }
-    await unlink(segment.path).catch(() => undefined);
+    await unlink(path).catch(() => undefined);
   }
 }
 

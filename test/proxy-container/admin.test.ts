@@ -1,0 +1,54 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { metricNames } from '../../proxy-container/src/admin/metrics.ts';
+import { startTestProxy, type TestProxy } from '../support/in-process-proxy.ts';
+
+let parts: TestProxy;
+const token = { authorization: 'Bearer token-of-the-unit-tests' };
+const call = (path: string, init?: RequestInit) => fetch(`${parts.adminUrl}${path}`, init);
+
+beforeAll(async () => {
+  parts = await startTestProxy();
+});
+afterAll(() => parts.stop());
+
+test('health says ready and live, with both clusters', async () => {
+  expect((await call('/health/live')).status).toBe(200);
+  const ready = await call('/health/ready');
+  expect(ready.status).toBe(200);
+  expect(await ready.json()).toMatchObject({ Status: 'UP', OriginStatus: 'UP', TargetStatus: 'UP', reasons: [] });
+});
+
+test('metrics hold every documented name', async () => {
+  const text = await (await call('/metrics')).text();
+  for (const name of metricNames) expect(text).toContain(`# TYPE ${name} `);
+  expect(text).toContain('ringshift_phase{phase="origin-only"} 1');
+});
+
+test('changes need the token', async () => {
+  const put = { method: 'PUT', body: '{"phase":"dual-async"}' };
+  expect((await call('/phase', put)).status).toBe(401);
+  expect((await call('/phase', { ...put, headers: { authorization: 'Bearer wrong' } })).status).toBe(401);
+  expect((await call('/filters', { method: 'POST' })).status).toBe(401);
+});
+
+test('a wrong body names its faults, and a closed gate its reasons', async () => {
+  const put = (body: string) => call('/phase', { method: 'PUT', headers: token, body });
+  expect((await put('{')).status).toBe(400);
+  expect((await put('{"phase":"dual-async","x":1}')).status).toBe(400);
+  const skipped = await put('{"phase":"target-only"}');
+  expect(skipped.status).toBe(409);
+  expect(((await skipped.json()) as { reasons: string[] }).reasons[0]).toMatch(/skips a phase/);
+});
+
+test('PUT /phase resolves when the proxy acts on the new phase, by any of its names', async () => {
+  const response = await call('/phase', { method: 'PUT', headers: token, body: '{"phase":"DualWriteAsync"}' });
+  expect(response.status).toBe(200);
+  expect(parts.proxy.status()).toMatchObject({ phase: 'dual-async', epoch: 2 });
+  expect((await parts.ledger.readPhase())?.dualWritesSettledAt).toBeTypeOf('string');
+});
+
+test('every path of the OpenAPI document exists', async () => {
+  const { paths } = (await (await call('/openapi.json')).json()) as { paths: Record<string, object> };
+  for (const path of Object.keys(paths)) expect((await call(path)).status).not.toBe(404);
+  expect((await call('/nothing')).status).toBe(404);
+});

@@ -1,0 +1,234 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { phases } from '#core/config/schema.ts';
+import { encodeFrame, HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
+import { Opcode } from '#core/cql/protocol.ts';
+import { decodeResult, encodeRows } from '#core/cql/result-message.ts';
+import { decodeInet, decodeUuid, encodeInet, encodeList, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
+import { createFilter } from '#core/filter/filter.ts';
+import { parseFilterRules } from '#core/filter/filter-rules.ts';
+import type { CqlType } from '#core/model/cql-type.ts';
+import { classify } from '#core/statement/classify.ts';
+import { LatencyHistogram } from '../../proxy-container/src/latency.ts';
+import { hasMorePages, markPage, readPagingMark } from '../../proxy-container/src/paging.ts';
+import { PhaseGate } from '../../proxy-container/src/phase-gate.ts';
+import { PreparedStatements } from '../../proxy-container/src/prepared-statements.ts';
+import { whyNotReplayable } from '../../proxy-container/src/replayable.ts';
+import { classOf, routeOf } from '../../proxy-container/src/route.ts';
+import { StreamIds } from '../../proxy-container/src/stream-ids.ts';
+import { supportOf } from '../../proxy-container/src/support.ts';
+import { exclusionOf } from '../../proxy-container/src/tenant.ts';
+import { TimestampGenerator } from '../../proxy-container/src/timestamps.ts';
+import { faceOf, showProxy } from '../../proxy-container/src/topology.ts';
+import { highestVersion } from '../../proxy-container/src/upstream/control-connection.ts';
+
+test('write times never repeat and never go back, whatever the clock does', () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 0, max: 2_000_000_000 }), { minLength: 2 }), (clock) => {
+      let at = 0;
+      const generator = new TimestampGenerator(() => clock[at++ % clock.length]!);
+      let last = -1;
+      for (let index = 0; index < clock.length * 2; index++) {
+        const next = generator.next();
+        expect(next).toBeGreaterThan(last);
+        last = next;
+      }
+    }),
+  );
+});
+
+test('the lead over the own clock grows and never shrinks', () => {
+  const generator = new TimestampGenerator(() => 1000);
+  generator.aheadBy(5000);
+  generator.aheadBy(100);
+  expect(generator.next()).toBe(1_005_000);
+});
+
+test('no stream id is in use twice, and the limit holds', () => {
+  const ids = new StreamIds(3);
+  const taken = [ids.take(), ids.take(), ids.take()];
+  expect(new Set(taken).size).toBe(3);
+  expect(ids.take()).toBe(-1);
+  ids.release(taken[1]!);
+  expect(ids.take()).toBe(taken[1]);
+  expect(ids.used).toBe(3);
+});
+
+test.each([
+  ['origin-only', 'origin', undefined, false],
+  ['dual-async', 'origin', 'target', false],
+  ['dual-sync', 'origin', 'target', true],
+  ['target-primary', 'target', 'origin', false],
+  ['target-only', 'target', undefined, false],
+] as const)('in %s the primary is the %s and the shadow %s', (phase, primary, shadow, isSync) => {
+  expect(routeOf(phase, false)).toEqual({ primary, shadow, isSync });
+});
+
+test('what a filter excludes goes to the origin alone in every phase', () => {
+  for (const phase of phases) expect(routeOf(phase, true)).toMatchObject({ primary: 'origin', shadow: undefined });
+});
+
+test.each([
+  ['SELECT * FROM t', 'read'],
+  ['insert into t (a) values (1)', 'write'],
+  ['UPDATE t SET a = 1 WHERE b = 2 IF a = 0', 'lwt'],
+  ['BEGIN BATCH INSERT INTO t (a) VALUES (1) APPLY BATCH', 'write'],
+  ['CREATE TABLE t (a int PRIMARY KEY)', 'definition'],
+  ['TRUNCATE t', 'definition'],
+  ['GRANT SELECT ON t TO r', 'role'],
+  ['LIST ROLES', 'read'],
+  ['something that nobody knows', 'definition'],
+] as const)('%s is a %s', (text, requestClass) => {
+  expect(classOf(classify(text))).toBe(requestClass);
+});
+
+const tenant = 'e19206ba-c584-11e8-882a-0a580a30028e';
+const filter = createFilter(parseFilterRules(`tenants: { columns: [tenant], exclude: [${tenant}] }`, 'f.yaml'));
+const other = '00000000-c584-11e8-882a-0a580a30028e';
+
+test.each([
+  [`INSERT INTO t (id, tenant) VALUES (1, ${tenant})`, [], 'excluded'],
+  [`INSERT INTO t (id, tenant) VALUES (1, ${other})`, [], 'migrate'],
+  ['INSERT INTO t (id, tenant) VALUES (?, ?)', [encodeText('x'), encodeUuid(tenant)], 'excluded'],
+  [
+    'UPDATE t SET v = ? WHERE tenant = ? AND id = ?',
+    [encodeText('x'), encodeUuid(tenant), encodeText('y')],
+    'excluded',
+  ],
+  [`SELECT * FROM t WHERE tenant IN (${tenant}, ${other})`, [], 'mixed'],
+  ['SELECT * FROM t WHERE tenant IN ?', [encodeList([encodeUuid(tenant)])], 'excluded'],
+  [`INSERT INTO t JSON '{"tenant": "${tenant}"}'`, [], 'excluded'],
+  [
+    `BEGIN BATCH DELETE FROM t WHERE tenant = ${tenant} INSERT INTO t (tenant) VALUES (${other}) APPLY BATCH`,
+    [],
+    'mixed',
+  ],
+  ['SELECT * FROM t', [], 'migrate'],
+] as const)('%s is judged by the tenant that it binds', (text, values, expected) => {
+  expect(exclusionOf(filter, classify(text), 'ks', (index) => values[index])).toBe(expected);
+});
+
+test('a paging state carries its cluster through the client and back', () => {
+  const state = Buffer.from('the state of a cluster');
+  const body = encodeRows({ columnCount: 1, pagingState: state }, [[encodeText('row')]]);
+  const header = { version: 4, isResponse: true, flags: 0, streamId: 7, opcode: Opcode.RESULT };
+  const frame = encodeFrame(header, body);
+  expect(hasMorePages(frame, 0)).toBe(true);
+  const marked = markPage(frame, 0, 'target');
+  expect(marked.readInt32BE(5)).toBe(marked.length - HEADER_BYTES);
+  expect(opcodeOf(marked)).toBe(Opcode.RESULT);
+  const result = decodeResult(marked.subarray(HEADER_BYTES), 4);
+  if (result.kind !== 'rows') throw new Error('no rows');
+  expect(result.rows).toEqual([[encodeText('row')]]);
+  const mark = readPagingMark(result.metadata.pagingState!);
+  expect(mark).toEqual({ cluster: 'target', stateBytes: state.length });
+  expect(readPagingMark(state)).toBeUndefined();
+});
+
+test('the last page of a result is not touched', () => {
+  const header = { version: 4, isResponse: true, flags: 0, streamId: 7, opcode: Opcode.RESULT };
+  expect(hasMorePages(encodeFrame(header, encodeRows({ columnCount: 1 }, [[encodeText('row')]])), 0)).toBe(false);
+});
+
+const native = (name: 'inet' | 'uuid' | 'text'): CqlType => ({ kind: 'native', name });
+const columns = (...names: [string, CqlType][]) =>
+  names.map(([name, type]) => ({ keyspace: 'system', table: 'local', name, type }));
+
+test('system.local shows the proxy in the columns that name a node, and leaves the others', () => {
+  const metadata = {
+    columnCount: 3,
+    columns: columns(['rpc_address', native('inet')], ['host_id', native('uuid')], ['cluster_name', native('text')]),
+  };
+  const body = encodeRows(metadata, [[encodeInet('10.0.0.9'), encodeUuid(tenant), encodeText('mine')]]);
+  const shown = decodeResult(showProxy(body, 4, 'local', faceOf('::ffff:127.0.4.3', 9042), undefined), 4);
+  if (shown.kind !== 'rows') throw new Error('no rows');
+  const [row] = shown.rows;
+  expect(decodeInet(row![0]!)).toBe('127.0.4.3');
+  expect(decodeUuid(row![1]!)).not.toBe(tenant);
+  expect(row![2]).toEqual(encodeText('mine'));
+});
+
+test('system.peers shows nobody', () => {
+  const metadata = { columnCount: 1, columns: columns(['peer', native('inet')]) };
+  const shown = decodeResult(
+    showProxy(encodeRows(metadata, [[encodeInet('10.0.0.9')]]), 4, 'peers', faceOf('::1', 1), undefined),
+    4,
+  );
+  expect(shown).toMatchObject({ kind: 'rows', rows: [] });
+});
+
+test('prepared ids are those of the text and keyspace, and the memory of them is bounded', () => {
+  const prepared = new PreparedStatements(20_000);
+  const first = prepared.entryOf('SELECT * FROM t WHERE id = ?', 'a');
+  expect(new PreparedStatements().entryOf('SELECT * FROM t WHERE id = ?', 'a').id).toEqual(first.id);
+  expect(prepared.entryOf('SELECT * FROM t WHERE id = ?', 'b').id).not.toEqual(first.id);
+  for (let index = 0; index < 100; index++) prepared.entryOf(`SELECT ${index} FROM t`, 'a');
+  expect(prepared.size).toBeLessThan(20);
+  expect(prepared.find(first.id)).toBeUndefined();
+});
+
+const plain = { isCounter: false, lists: new Set<string>() };
+const lists = { isCounter: false, lists: new Set(['l']) };
+test.each([
+  ['INSERT INTO t (a) VALUES (?)', plain, true],
+  ['UPDATE t SET c = c + 1 WHERE a = 1', { isCounter: true, lists: new Set<string>() }, false],
+  ['UPDATE t SET s = s + ? WHERE a = 1', plain, true],
+  ['UPDATE t SET s = s + ? WHERE a = 1', undefined, false],
+  ['UPDATE t SET l = l + ? WHERE a = 1', lists, false],
+  ['INSERT INTO t (a, l) VALUES (1, ?)', lists, false],
+  ['DELETE l FROM t WHERE a = 1', lists, true],
+  ['DELETE l[1] FROM t WHERE a = 1', lists, false],
+  ['INSERT INTO t (a) VALUES (my_function(1))', plain, false],
+] as const)('%s may be replayed or not', (text, facts, isReplayable) => {
+  expect(whyNotReplayable(classify(text), facts) === undefined).toBe(isReplayable);
+});
+
+test('only what both clusters speak is offered', () => {
+  const facts = (maxVersion: number, cql: string) => ({
+    maxVersion,
+    supported: new Map([
+      ['CQL_VERSION', [cql]],
+      ['SCYLLA_SHARD', ['1']],
+    ]),
+  });
+  const support = supportOf([facts(5, '3.4.7'), facts(4, '3.4.6')]);
+  expect(support.maxVersion).toBe(4);
+  expect(support.options.get('PROTOCOL_VERSIONS')).toEqual(['3/v3', '4/v4']);
+  expect(support.options.get('CQL_VERSION')).toEqual(['3.4.6']);
+  expect([...support.options.keys()].some((key) => key.startsWith('SCYLLA'))).toBe(false);
+});
+
+test('beta versions are not spoken, and a server that names none speaks v4', () => {
+  expect(highestVersion(['3/v3', '4/v4', '5/v5-beta'])).toBe(4);
+  expect(highestVersion(['4/v4', '5/v5', '6/v6-beta'])).toBe(5);
+  expect(highestVersion(undefined)).toBe(4);
+});
+
+test('a gate holds new requests until what is under way has ended and the next epoch is in force', async () => {
+  const gate = new PhaseGate('dual-sync', 1);
+  const order: string[] = [];
+  gate.enter();
+  const drained = gate.holdAndDrain(5000).then((isDrained) => order.push(`drained ${isDrained}`));
+  gate.wait(() => order.push(`held request in ${gate.phase}`));
+  gate.leave();
+  await drained;
+  gate.act('target-primary', 2);
+  expect(order).toEqual(['drained true', 'held request in target-primary']);
+  expect(gate.isHolding).toBe(false);
+});
+
+test('a gate says when requests under way do not end', async () => {
+  const gate = new PhaseGate('dual-sync', 1);
+  gate.enter();
+  expect(await gate.holdAndDrain(10)).toBe(false);
+  expect(gate.isHolding).toBe(true);
+});
+
+test('buckets of a histogram are cumulative', () => {
+  const histogram = new LatencyHistogram();
+  for (const ms of [0.1, 3, 3, 20_000]) histogram.observe(ms);
+  const lines = histogram.lines('x', 'a="b"');
+  expect(lines).toContain('x_bucket{a="b",le="0.00025"} 1');
+  expect(lines).toContain('x_bucket{a="b",le="0.004"} 3');
+  expect(lines).toContain('x_bucket{a="b",le="+Inf"} 4');
+});
