@@ -13,10 +13,22 @@ export interface NodeSettings {
   readonly jmxPort: number;
   readonly heapMB: number;
   readonly folder: string;
+  /** Whether acknowledged writes must outlive a SIGKILL; costs write speed. */
+  readonly survivesKill: boolean;
 }
 
 /** JSON is YAML: a quoted string keeps paths with spaces and colons whole. */
 const quoted = (value: string): string => JSON.stringify(value);
+
+/**
+ * Cassandra's default syncs the commit log now and then, counting on the other replicas when a node is killed. A single
+ * node that is going to be killed has none, so it syncs before it answers.
+ */
+function commitLogSync(settings: NodeSettings): string {
+  return settings.survivesKill
+    ? 'commitlog_sync: group\ncommitlog_sync_group_window: 10ms'
+    : 'commitlog_sync: periodic\ncommitlog_sync_period: 10000ms';
+}
 
 /**
  * cassandra.yaml of a small single node with passwords and permissions on. Only what differs from Cassandra's own
@@ -45,8 +57,7 @@ commitlog_directory: ${quoted(`${folder}/commitlog`)}
 hints_directory: ${quoted(`${folder}/hints`)}
 saved_caches_directory: ${quoted(`${folder}/saved_caches`)}
 cdc_raw_directory: ${quoted(`${folder}/cdc_raw`)}
-commitlog_sync: periodic
-commitlog_sync_period: 10000ms
+${commitLogSync(settings)}
 commitlog_segment_size: 8MiB
 commitlog_total_space: 128MiB
 memtable_heap_space: 64MiB

@@ -30,6 +30,8 @@ export function describeEnvironment(name: string, firstHost: number, awsPort: nu
     jmxPort: 7100 + host,
     heapMB: 768,
     folder: join(folder, side),
+    // The demo and the tests kill the target to see what becomes of the writes that it misses.
+    survivesKill: side === 'target',
   });
   return {
     folder,

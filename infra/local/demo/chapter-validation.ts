@@ -41,7 +41,9 @@ export async function validateClean(story: Story): Promise<void> {
   story.facts.push(['validation: partitions compared, differences', `${thousands(partitions)}, 0`]);
 }
 
-const reportShape = z.object({ differences: z.array(z.object({ table: z.string(), key: z.unknown() })) });
+const reportShape = z.object({
+  differences: z.array(z.looseObject({ table: z.string(), key: z.unknown(), kind: z.string() })),
+});
 
 async function readReport(story: Story, runId: string): Promise<z.output<typeof reportShape>['differences']> {
   const { json } = await ringshift(part(story, 'product'), ['validate', 'report', runId], reportShape, {
@@ -105,7 +107,7 @@ export async function findAndReconcile(story: Story): Promise<void> {
       `validation should name the three damaged rows and nothing else, but says: ${text.slice(0, 2000)}`,
     );
   }
-  for (const difference of found) story.narrator.say(`found: ${JSON.stringify(difference).slice(0, 160)}`);
+  for (const { table, key, kind } of found) story.narrator.say(`found: ${table} ${JSON.stringify(key)}: ${kind}`);
   await ringshift(part(story, 'product'), ['reconcile', summary.runId, '--wait'], z.unknown());
   const after = await validate(story, keyspace);
   if (after.status !== 'done') {

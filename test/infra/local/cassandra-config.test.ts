@@ -12,6 +12,7 @@ const settings: NodeSettings = {
   jmxPort: 7101,
   heapMB: 512,
   folder: '/home/me/my: clone/.ringshift/demo/origin',
+  survivesKill: false,
 };
 
 test('the yaml is valid whatever the folder is called', () => {
@@ -44,4 +45,10 @@ test('the JVM gets heap, JMX port, configuration as a URL, and the class path in
   const config = args.find((arg) => arg.startsWith('-Dcassandra.config='));
   expect(config).toBe('-Dcassandra.config=file:///home/me/my:%20clone/.ringshift/demo/origin/conf/cassandra.yaml');
   expect(args[args.indexOf('-cp') + 1]).toBe('/lib/a.jar:/lib/jamm-0.4.0.jar');
+});
+
+test('a node that will be killed syncs its commit log before it answers', () => {
+  const yaml = parse(cassandraYaml({ ...settings, survivesKill: true })) as Record<string, unknown>;
+  expect(yaml['commitlog_sync']).toBe('group');
+  expect((parse(cassandraYaml(settings)) as Record<string, unknown>)['commitlog_sync']).toBe('periodic');
 });
