@@ -14,6 +14,7 @@ import { classify } from '#core/statement/classify.ts';
 import { replaceFunctions } from '#core/statement/functions.ts';
 import { evaluateCall, type ValueSource } from '#core/statement/generated-value.ts';
 import type { Statement } from '#core/statement/statement.ts';
+import { COPIED_FRAME_BYTES } from './frame-writer.ts';
 import { readPagingMark } from './paging.ts';
 import type { PreparedEntry, PreparedStatements } from './prepared-statements.ts';
 import { classOf, type RequestClass } from './route.ts';
@@ -28,6 +29,14 @@ export interface RequestStatement {
   readonly entry: PreparedEntry | undefined;
 }
 
+/** What a request consists of. */
+export interface RequestParts {
+  readonly statements: readonly RequestStatement[];
+  /** The prepared statements among them. */
+  readonly entries: readonly PreparedEntry[];
+  readonly requestClass: RequestClass;
+}
+
 /** What reading a request needs besides its bytes. */
 export interface RequestContext {
   readonly prepared: PreparedStatements;
@@ -40,6 +49,10 @@ export interface RequestContext {
 export type ReadRequest =
   | { readonly kind: 'request'; readonly request: ClientRequest }
   | { readonly kind: 'unprepared'; readonly id: Buffer };
+
+const TIMESTAMP_BYTES = 8;
+/** With the timestamp, and a little, below what a frame writer copies. */
+const MAX_SHARED_BYTES = COPIED_FRAME_BYTES - 64;
 
 const VALUE_SOURCE: ValueSource = { nowMillis: Date.now, randomBytes: () => randomBytes(16) };
 
@@ -60,9 +73,8 @@ export function readClientRequest(
     const id = frame.subarray(offset + 2, idEnd);
     const entry = context.prepared.find(id);
     if (!entry) return { kind: 'unprepared', id };
-    const parts = { statements: [{ statement: entry.statement, entry }], requestClass: entry.requestClass };
     const keyspace = entry.keyspace ?? sessionKeyspace;
-    const request = new ClientRequest(frame, version, offset, keyspace, parts, context);
+    const request = new ClientRequest(frame, version, offset, keyspace, entry.alone, context);
     if (entry.requestClass !== 'read' || hasPagingState(frame, idEnd, version)) request.readLayout();
     return { kind: 'request', request };
   }
@@ -75,7 +87,8 @@ export function readClientRequest(
   }
   const requestClass = classOfAll(opcode, statements);
   const keyspace = layout.keyspace ?? sessionKeyspace;
-  const request = new ClientRequest(frame, version, offset, keyspace, { statements, requestClass }, context);
+  const entries = statements.flatMap(({ entry }) => (entry ? [entry] : []));
+  const request = new ClientRequest(frame, version, offset, keyspace, { statements, entries, requestClass }, context);
   request.readLayout(layout);
   return { kind: 'request', request };
 }
@@ -110,6 +123,7 @@ export class ClientRequest implements OutgoingRequest {
   readonly #offset: number;
   readonly #context: RequestContext;
   readonly #frames: Record<ClusterName, Buffer | undefined> = { origin: undefined, target: undefined };
+  #shared: Buffer | undefined;
   #layout: RequestLayout | undefined;
   #pageEdit: Edit | undefined;
   #pinned: Pick<RequestChanges, 'timestampMicros' | 'values'> & { texts?: ReadonlyMap<number, string> } = {};
@@ -119,7 +133,7 @@ export class ClientRequest implements OutgoingRequest {
     version: number,
     offset: number,
     keyspace: string | undefined,
-    parts: { readonly statements: readonly RequestStatement[]; readonly requestClass: RequestClass },
+    parts: RequestParts,
     context: RequestContext,
   ) {
     this.#frame = frame;
@@ -130,7 +144,7 @@ export class ClientRequest implements OutgoingRequest {
     this.keyspace = keyspace;
     this.statements = parts.statements;
     this.requestClass = parts.requestClass;
-    this.entries = parts.statements.flatMap(({ entry }) => (entry ? [entry] : []));
+    this.entries = parts.entries;
     this.takenAtSeconds = Math.floor(Date.now() / 1000);
   }
 
@@ -186,6 +200,8 @@ export class ClientRequest implements OutgoingRequest {
   }
 
   frameFor(cluster: ClusterName): Buffer {
+    const shared = this.#sharedFrame(cluster);
+    if (shared) return shared;
     this.#frames[cluster] ??= this.#buildFrame(cluster);
     return this.#frames[cluster];
   }
@@ -194,6 +210,37 @@ export class ClientRequest implements OutgoingRequest {
   forgetFrames(): void {
     this.#frames.origin = undefined;
     this.#frames.target = undefined;
+  }
+
+  /**
+   * The usual case, a write of one prepared statement: one frame for both clusters, in which only the id differs. The
+   * id is written just before the frame is sent, which copies frames of this size at once.
+   */
+  #sharedFrame(cluster: ClusterName): Buffer | undefined {
+    const entry = this.entries[0];
+    const id = entry?.upstreamIds[cluster];
+    if (this.opcode !== Opcode.EXECUTE || id?.length !== entry?.id.length || this.#frame.length > MAX_SHARED_BYTES) {
+      return undefined;
+    }
+    const { timestampMicros, texts, values } = this.#pinned;
+    if (texts || values || this.#pageEdit || this.#context.targetConsistency.size > 0) return undefined;
+    this.#shared ??= timestampMicros === undefined ? this.#frame : this.#withTimestamp(timestampMicros);
+    id?.copy(this.#shared, this.#offset + 2);
+    return this.#shared;
+  }
+
+  /** The frame with its default timestamp in place and the flag that says so. */
+  #withTimestamp(timestampMicros: bigint): Buffer {
+    const { timestampOffset, flagsOffset } = this.#layout!;
+    const frame = Buffer.allocUnsafe(this.#frame.length + TIMESTAMP_BYTES);
+    this.#frame.copy(frame, 0, 0, timestampOffset);
+    frame.writeBigInt64BE(timestampMicros, timestampOffset);
+    this.#frame.copy(frame, timestampOffset + TIMESTAMP_BYTES, timestampOffset);
+    // The flag is in the lowest byte, which is the last of four in v5.
+    const flagsByte = this.version >= 5 ? flagsOffset + 3 : flagsOffset;
+    frame[flagsByte] = frame[flagsByte]! | QueryFlag.DEFAULT_TIMESTAMP;
+    frame.writeInt32BE(frame.length - HEADER_BYTES, 5);
+    return frame;
   }
 
   #buildFrame(cluster: ClusterName): Buffer {

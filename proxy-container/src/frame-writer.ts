@@ -3,8 +3,8 @@ import { HEADER_BYTES, setStreamId } from '#core/cql/frame.ts';
 import { encodeSegments, type SegmentCompression } from '#core/cql/segment.ts';
 
 const SLAB_BYTES = 64 * 1024;
-/** Frames above this are not copied into the slab: their body goes out as the view that it came in as. */
-const LARGE_FRAME_BYTES = 8 * 1024;
+/** Frames up to this are copied when they are written; the body of a larger one goes out as the view that it came in as. */
+export const COPIED_FRAME_BYTES = 8 * 1024;
 
 /**
  * Collects frames and writes them with as few system calls as possible: everything that one turn of the event loop
@@ -39,7 +39,7 @@ export class FrameWriter {
 
   /** Queues a frame under another stream id; the frame's own bytes are not touched. */
   write(frame: Buffer, streamId: number): void {
-    if (frame.length > LARGE_FRAME_BYTES) this.#writeLarge(frame, streamId);
+    if (frame.length > COPIED_FRAME_BYTES) this.#writeLarge(frame, streamId);
     else {
       if (this.#end + frame.length > this.#slab.length) this.#newSlab();
       const at = this.#end;

@@ -6,6 +6,7 @@ import type { ResultColumn } from '#core/model/cql-request.ts';
 import { classify } from '#core/statement/classify.ts';
 import { type InsertedMarker, insertMarkers } from '#core/statement/functions.ts';
 import type { Statement } from '#core/statement/statement.ts';
+import type { RequestParts, RequestStatement } from './client-request.ts';
 import { classOf, type RequestClass } from './route.ts';
 import { type TopologyTable, topologyTable } from './topology.ts';
 import type { ClusterName } from './upstream/cluster.ts';
@@ -22,6 +23,8 @@ export interface PreparedEntry {
   readonly requestClass: RequestClass;
   readonly inserted: readonly InsertedMarker[];
   readonly topology: TopologyTable | undefined;
+  /** What a request that executes nothing else consists of; made once, because it is the usual request. */
+  readonly alone: RequestParts;
   readonly upstreamIds: Record<ClusterName, Buffer | undefined>;
   /** Of all markers, the inserted ones included; known after the first PREPARED. */
   markers: readonly ResultColumn[] | undefined;
@@ -69,18 +72,25 @@ function newEntry(id: Buffer, text: string, keyspace: string | undefined): Prepa
   const statement = classify(text);
   const isRewritten = !statement.isRead && statement.nonDeterministic.length > 0;
   const rewritten = isRewritten ? insertMarkers(text) : { text, inserted: [] };
-  return {
+  const entries: PreparedEntry[] = [];
+  const requestClass = classOf(statement);
+  const statements: RequestStatement[] = [];
+  const entry: PreparedEntry = {
     id,
     text: rewritten.text,
     keyspace,
     statement,
-    requestClass: classOf(statement),
+    requestClass,
+    alone: { statements, entries, requestClass },
     inserted: rewritten.inserted,
     topology: statement.isRead ? topologyTable(statement.keyspace ?? keyspace, statement.table) : undefined,
     upstreamIds: { origin: undefined, target: undefined },
     markers: undefined,
     resultColumns: undefined,
   };
+  entries.push(entry);
+  statements.push({ statement, entry });
+  return entry;
 }
 
 /** Takes over what a cluster says of a prepared statement; the body is that of a RESULT of kind Prepared. */
