@@ -17,6 +17,9 @@ export interface NodeSettings {
   readonly survivesKill: boolean;
 }
 
+/** Under group sync a write keeps its thread until the window ends, so few threads would cap the rate. */
+const WRITES_WAITING_FOR_SYNC = 128;
+
 /** JSON is YAML: a quoted string keeps paths with spaces and colons whole. */
 const quoted = (value: string): string => JSON.stringify(value);
 
@@ -65,7 +68,7 @@ memtable_offheap_space: 64MiB
 file_cache_size: 32MiB
 networking_cache_size: 32MiB
 concurrent_reads: 8
-concurrent_writes: 8
+concurrent_writes: ${settings.survivesKill ? WRITES_WAITING_FOR_SYNC : 8}
 concurrent_counter_writes: 8
 auto_snapshot: false
 authenticator: PasswordAuthenticator
