@@ -83,7 +83,8 @@ async function putSecret(client: SecretsManagerClient, name: string, login: Logi
   }
 }
 
-async function putSecrets(aws: LocalAwsSettings): Promise<void> {
+/** The clusters' credentials where functions and command look for them. */
+export async function putSecrets(aws: LocalAwsSettings): Promise<void> {
   const client = new SecretsManagerClient({
     endpoint: awsEndpoint(aws),
     region: LOCAL_REGION,
