@@ -183,7 +183,8 @@ async function publish(
     state: 'running',
     startedAt: now.toISOString(),
     endedAt: null,
-    rangeCount: plan.rangeCount,
+    rangeCount: null,
+    rangesByTable: null,
     totalBytes: plan.totalBytes,
     input: { ...input },
   };
@@ -197,9 +198,26 @@ async function publish(
     for (const { table, reason } of plan.skipped) {
       await ledger.setTable(input.keyspace, table, 'pending', { now, by, runId: plan.runId, reason });
     }
+    const rangesByTable = Object.fromEntries(plan.tables.map(({ table, ranges }) => [table, ranges] as const));
+    await ledger.updateRun(plan.runId, { rangeCount: plan.rangeCount, rangesByTable });
   } catch (error) {
-    await ledger.endRun(plan.runId, 'failed', new Date(clock.nowMillis()));
+    await giveUp(plan.runId, input.keyspace, names, ports).catch((cause: unknown) =>
+      ports.logger.error('and the ledger did not take it', { runId: plan.runId, error: describeError(cause) }),
+    );
     throw error;
+  }
+}
+
+/** The keyspace must not stay taken, nor a table look as if it were being loaded, by a run that never began. */
+async function giveUp(runId: string, keyspace: string, tables: readonly string[], ports: PlanLoadPorts): Promise<void> {
+  const now = new Date(ports.clock.nowMillis());
+  await ports.ledger.endRun(runId, 'failed', now);
+  for (const table of tables) {
+    await ports.ledger.decideTable(keyspace, table, (found) =>
+      found?.state === 'loading' && found.runId === runId
+        ? { state: 'suspect', reason: `load ${runId} could not be planned`, now, by: 'load', runId }
+        : undefined,
+    );
   }
 }
 

@@ -74,7 +74,8 @@ export async function planValidation(
     state: 'running',
     startedAt,
     endedAt: null,
-    rangeCount: 0,
+    rangeCount: null,
+    rangesByTable: null,
     totalBytes: 0,
     input: { ...input, sampled: samplePercent < 100 },
   });
@@ -112,7 +113,11 @@ export async function planValidation(
     const planKey = runKeys.plan(runId);
     await ports.objects.put(planKey, JSON.stringify(items));
     const totalBytes = items.reduce((sum, item) => sum + item.bytes, 0);
-    await ports.ledger.updateRun(runId, { rangeCount: items.length, totalBytes });
+    await ports.ledger.updateRun(runId, {
+      rangeCount: items.length,
+      rangesByTable: countByTable(tables, items),
+      totalBytes,
+    });
     ports.logger.info('validation planned', { runId, ranges: items.length, tables: tables.length });
     return {
       runId,
@@ -127,6 +132,12 @@ export async function planValidation(
     await ports.ledger.endRun(runId, 'failed', new Date(ports.clock.nowMillis()));
     throw error;
   }
+}
+
+function countByTable(tables: readonly TableSchema[], items: readonly ValidationItem[]): Record<string, number> {
+  return Object.fromEntries(
+    tables.map(({ table }) => [table, items.filter((item) => item.table === table).length] as const),
+  );
 }
 
 async function comparableTables(

@@ -60,6 +60,7 @@ export async function summarizeRun(runId: string, ports: SummarizePorts): Promis
   const run = await ports.ledger.readRun(runId);
   if (!run) throw new GateClosedError('summary', [`the ledger knows no run ${runId}`]);
   const ranges = await ports.ledger.listRanges(runId);
+  const isPlanned = wasPlanned(run);
   const failed = [
     ...ranges.filter((range) => range.state !== 'done').map(toFailedRange),
     ...missingRanges(run, ranges),
@@ -71,12 +72,16 @@ export async function summarizeRun(runId: string, ports: SummarizePorts): Promis
     const failedRanges = failed.filter((range) => range.table === table).length;
     const counts = addCounts(own);
     // A range without a record may be any table's: then no table of the run is known to be whole.
-    const isWhole = failedRanges === 0 && !failed.some((range) => range.table === UNKNOWN_TABLE);
+    const isWhole =
+      isPlanned &&
+      failedRanges === 0 &&
+      !failed.some((range) => range.table === UNKNOWN_TABLE) &&
+      hasAllRanges(run, table, own);
     const state = await settleTable(run, table, isWhole, counts, now, ports.ledger);
     tables.push({ table, state, ranges: own.length, failedRanges, counts });
   }
   const totals = addCounts(ranges);
-  const status = failed.length > 0 ? 'failed' : remainingDifferences(totals) > 0 ? 'differences' : 'done';
+  const status = failed.length > 0 || !isPlanned ? 'failed' : remainingDifferences(totals) > 0 ? 'differences' : 'done';
   const summary: RunSummary = {
     version: 1,
     runId,
@@ -86,7 +91,7 @@ export async function summarizeRun(runId: string, ports: SummarizePorts): Promis
     startedAt: run.startedAt,
     endedAt: now.toISOString(),
     seconds: Math.max(0, (now.getTime() - Date.parse(run.startedAt)) / 1000),
-    rangeCount: run.rangeCount,
+    rangeCount: run.rangeCount ?? 0,
     doneRanges: ranges.filter((range) => range.state === 'done').length,
     totals,
     tables,
@@ -106,12 +111,25 @@ function toFailedRange({ index, table, error }: RangeRecord): FailedRange {
 function missingRanges(run: RunRecord, ranges: readonly RangeRecord[]): FailedRange[] {
   const known = new Set(ranges.map((range) => range.index));
   const missing: FailedRange[] = [];
-  for (let index = 0; index < run.rangeCount; index++) {
+  for (let index = 0; index < (run.rangeCount ?? 0); index++) {
     if (known.has(index)) continue;
     const error = { name: 'States.TaskFailed', message: 'the range was never begun or left no result' };
     missing.push({ index, table: UNKNOWN_TABLE, error });
   }
   return missing;
+}
+
+/** Records of before `rangesByTable` say 0 for a plan that was never written. */
+function wasPlanned(run: RunRecord): boolean {
+  return run.rangeCount !== null && (run.rangeCount > 0 || (run.rangesByTable ?? null) !== null);
+}
+
+/** No range is no proof, except where the plan of a load says so: of an empty table, of one that was finished before. */
+function hasAllRanges(run: RunRecord, table: string, own: readonly RangeRecord[]): boolean {
+  const done = own.filter((range) => range.state === 'done').length;
+  const planned = run.rangesByTable?.[table];
+  if (planned === undefined) return done > 0;
+  return done === planned && (planned > 0 || run.kind === 'load');
 }
 
 async function settleTable(
@@ -122,22 +140,28 @@ async function settleTable(
   now: Date,
   ledger: Ledger,
 ): Promise<TableState | undefined> {
-  const change = (state: TableState, reason: string) =>
-    ledger.setTable(run.keyspace, table, state, { now, by: run.kind, runId: run.runId, reason });
   const what = run.kind === 'load' ? 'load' : 'validation';
-  if (!isWhole) {
-    // A validation that could not look everywhere says nothing new about a table.
-    if (run.kind === 'validation') return (await ledger.readTable(run.keyspace, table))?.state;
-    return (await change('suspect', `ranges of ${what} ${run.runId} failed`)).state;
-  }
   const differing = remainingDifferences(counts);
-  if (differing > 0) return (await change('suspect', `${differing} partitions differ in ${run.runId}`)).state;
-  if (run.kind === 'load') return (await change('loaded', `${what} ${run.runId}`)).state;
-  const before = await ledger.readTable(run.keyspace, table);
-  if (isSample(run) || (before && becameSuspectDuring(run, before))) return before?.state;
-  const { state } = await change('validated', `${what} ${run.runId}`);
-  await clearSuspects(run, table, ledger);
-  return state;
+  // Decided on the record as it is when it is written: a mark may come in at any moment.
+  const record = await ledger.decideTable(run.keyspace, table, (found) => {
+    const to = (state: TableState, reason: string) => ({ state, reason, now, by: run.kind, runId: run.runId });
+    if (differing > 0) return to('suspect', `${differing} partitions differ in ${run.runId}`);
+    if (!isWhole) {
+      // A validation that could not look everywhere says nothing new about a table, nor a load that never touched it.
+      if (run.kind === 'validation' || !wasTouched(run, found)) return undefined;
+      return to('suspect', `ranges of ${what} ${run.runId} failed`);
+    }
+    if (found !== undefined && becameSuspectDuring(run, found)) return undefined;
+    if (run.kind === 'load') return to('loaded', `${what} ${run.runId}`);
+    return isSample(run) ? undefined : to('validated', `${what} ${run.runId}`);
+  });
+  if (record?.state === 'validated' && record.runId === run.runId) await clearSuspects(run, table, ledger);
+  return record?.state;
+}
+
+/** A load whose plan was never written has written nothing, unless it had begun to say so. */
+function wasTouched(run: RunRecord, table: TableRecord | undefined): boolean {
+  return wasPlanned(run) || (table?.state === 'loading' && table.runId === run.runId);
 }
 
 /** What was noted after the run began may lie where it had already looked. */

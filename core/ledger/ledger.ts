@@ -41,6 +41,12 @@ export interface Ledger {
   readTable(keyspace: string, table: string): Promise<TableRecord | undefined>;
   listTables(): Promise<readonly TableRecord[]>;
   setTable(keyspace: string, table: string, state: TableState, info: TableChange): Promise<TableRecord>;
+  /** Sets the state that `decide` finds right for the record as it is at the moment of writing; undefined: no change. */
+  decideTable(
+    keyspace: string,
+    table: string,
+    decide: (record: TableRecord | undefined) => (TableChange & { readonly state: TableState }) | undefined,
+  ): Promise<TableRecord | undefined>;
 
   /**
    * Starts a run unless another of its kind is running on the keyspace.
@@ -81,10 +87,14 @@ const lockKey = (kind: RunKind, keyspace: string) => `active/${kind}.${keyspace}
 
 /** The ledger over a store. */
 export function createLedger(store: LedgerStore): Ledger {
-  async function changeRecord(key: string, change: (text: string | undefined) => string): Promise<string> {
+  async function changeRecord(
+    key: string,
+    change: (text: string | undefined) => string | undefined,
+  ): Promise<string | undefined> {
     for (let attempt = 1; ; attempt++) {
       const found = await store.get(key);
       const next = change(found?.value);
+      if (next === undefined) return found?.value;
       try {
         await store.put(key, next, found?.version ?? null);
         return next;
@@ -134,7 +144,7 @@ export function createLedger(store: LedgerStore): Ledger {
         }
         return JSON.stringify(change(parseRecord(phaseRecordSchema, PHASE_KEY, found)));
       });
-      return parseRecord(phaseRecordSchema, PHASE_KEY, text);
+      return parseRecord(phaseRecordSchema, PHASE_KEY, text ?? '');
     },
 
     async putProxy(record) {
@@ -150,9 +160,16 @@ export function createLedger(store: LedgerStore): Ledger {
     },
     listTables: () => all('tables/', (key, text) => parseRecord(tableRecordSchema, key, text)),
     async setTable(keyspace, table, state, info) {
+      const record = await ledger.decideTable(keyspace, table, () => ({ ...info, state }));
+      return record!;
+    },
+    async decideTable(keyspace, table, decide) {
       const key = tableKey(keyspace, table);
       const text = await changeRecord(key, (found) => {
         const old = found === undefined ? undefined : parseRecord(tableRecordSchema, key, found);
+        const info = decide(old);
+        if (info === undefined) return undefined;
+        const { state } = info;
         const at = info.now.toISOString();
         const reasons = [...(old?.reasons ?? [])];
         if (info.reason) reasons.push({ at, reason: info.reason, by: info.by });
@@ -167,7 +184,7 @@ export function createLedger(store: LedgerStore): Ledger {
         };
         return JSON.stringify(record);
       });
-      return parseRecord(tableRecordSchema, key, text);
+      return text === undefined ? undefined : parseRecord(tableRecordSchema, key, text);
     },
 
     async startRun(record) {

@@ -72,7 +72,10 @@ export const runRecordSchema = z.object({
   state: z.enum(['running', 'done', 'failed', 'differences', 'stopped']),
   startedAt: isoTime,
   endedAt: isoTime.nullable(),
-  rangeCount: z.int().min(0),
+  /** null until the plan is written: of a run that was never planned nothing is known. */
+  rangeCount: z.int().min(0).nullable(),
+  /** Ranges of each table in the plan; a resumed load has none for tables that were finished before. Absent in older records. */
+  rangesByTable: z.record(z.string(), z.int().min(0)).nullable().optional(),
   totalBytes: z.number().min(0),
   /** The execution input, for resume and for reports. */
   input: z.record(z.string(), z.unknown()),

@@ -118,3 +118,37 @@ test('a sample that agrees, and a table that became suspect meanwhile, are not c
   await summarize(run({ rangeCount: 2, input: { sampled: true } }), []);
   expect(await ledger.readTable('ks', 'b')).toMatchObject({ state: 'loaded' });
 });
+
+test('a run that was never planned proves nothing: no table is settled and every suspect mark stays', async () => {
+  await ledger.addSuspect('old', {
+    version: 1,
+    keyspace: 'ks',
+    table: 'a',
+    range: null,
+    reason: '',
+    by: 'p',
+    at: iso(-5),
+  });
+  await ledger.setTable('ks', 'a', 'suspect', { now: new Date(START - 5000), by: 'p' });
+  for (const rangeCount of [null, 0]) {
+    expect((await summarize(run({ rangeCount }), [])).status).toBe('failed');
+    expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'suspect' });
+    expect(await ledger.readTable('ks', 'b')).toBeUndefined();
+    expect(await ledger.listSuspects()).toHaveLength(1);
+    expect(await ledger.readRun('r1')).toMatchObject({ state: 'failed' });
+  }
+});
+
+test('a table of which the plan has no range is not called validated', async () => {
+  await summarize(run({ rangeCount: 1, rangesByTable: { a: 1, b: 0 } }), [range(0, 'a')]);
+  expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'validated' });
+  expect(await ledger.readTable('ks', 'b')).toBeUndefined();
+  await summarize(run({ rangeCount: 1 }), [range(0, 'a')]);
+  expect(await ledger.readTable('ks', 'b')).toBeUndefined();
+});
+
+test('a table that a resumed load had nothing left to do for is loaded', async () => {
+  const resumed = run({ kind: 'load', rangeCount: 1, rangesByTable: { a: 0, b: 1 }, input: { resume: 'r0' } });
+  await summarize(resumed, [range(0, 'b')]);
+  expect((await ledger.listTables()).map(({ state }) => state)).toEqual(['loaded', 'loaded']);
+});
