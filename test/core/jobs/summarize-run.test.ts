@@ -152,3 +152,24 @@ test('a table that a resumed load had nothing left to do for is loaded', async (
   await summarize(resumed, [range(0, 'b')]);
   expect((await ledger.listTables()).map(({ state }) => state)).toEqual(['loaded', 'loaded']);
 });
+
+test('a mark that arrives while the summary is being written survives it, after a validation and after a load', async () => {
+  for (const kind of ['validation', 'load'] as const) {
+    const store = createMemoryLedgerStore();
+    const plain = createLedger(store);
+    let isMarked = false;
+    ledger = createLedger({
+      ...store,
+      async put(key, value, version) {
+        if (key === 'tables/ks.a.json' && !isMarked) {
+          isMarked = true;
+          await plain.setTable('ks', 'a', 'suspect', { now: new Date(START + 30_000), by: 'p1', reason: 'overflow' });
+        }
+        return store.put(key, value, version);
+      },
+    });
+    await summarize(run({ kind, rangeCount: 2 }), [range(0, 'a'), range(1, 'b')]);
+    expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'suspect', reasons: [{ reason: 'overflow' }] });
+    expect(await ledger.readTable('ks', 'b')).toMatchObject({ state: kind === 'load' ? 'loaded' : 'validated' });
+  }
+});
