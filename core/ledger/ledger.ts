@@ -1,8 +1,10 @@
+import type { z } from 'zod';
 import type { Phase } from '../config/schema.ts';
 import { GateClosedError, LedgerConflictError } from '../errors.ts';
 import type { LedgerStore } from '../ports.ts';
 import { firstPhaseRecord } from './phase-change.ts';
 import {
+  lockSchema,
   type PhaseRecord,
   type ProxyRecord,
   parseRecord,
@@ -23,6 +25,8 @@ import {
 const PHASE_KEY = 'phase.json';
 const MAX_REASONS = 50;
 const MAX_CONFLICTS = 20;
+/** Between taking a keyspace and writing the run's record there is one call to the store. */
+const LOCK_WITHOUT_RECORD_MS = 60_000;
 
 /** Typed access to what both halves agree on. Every change of a shared record is a compare-and-set. */
 export interface Ledger {
@@ -118,6 +122,44 @@ export function createLedger(store: LedgerStore): Ledger {
     return records;
   }
 
+  async function takeLock(record: RunRecord): Promise<void> {
+    const key = lockKey(record.kind, record.keyspace);
+    const lock = JSON.stringify({ runId: record.runId, at: record.startedAt });
+    try {
+      await store.put(key, lock, null);
+    } catch (error) {
+      if (!(error instanceof LedgerConflictError)) throw error;
+      const holder = await store.get(key);
+      const held = holder && parseRecord(lockSchema, key, holder.value);
+      if (held !== undefined && held.runId !== record.runId) await refuseWhileRunning(record, held);
+      await store.put(key, lock, holder?.version ?? null);
+    }
+  }
+
+  /** A lock without a record is left by a planner that died in between; it counts only while that may still go on. */
+  async function refuseWhileRunning(record: RunRecord, held: z.output<typeof lockSchema>): Promise<void> {
+    const { kind, keyspace, startedAt } = record;
+    const holder = await ledger.readRun(held.runId);
+    const verb = kind === 'load' ? 'load' : 'validate';
+    if (holder?.state === 'running') {
+      throw new GateClosedError(`${kind} of ${keyspace}`, [
+        `run ${held.runId} is under way; wait for it, or stop it: ringshift ${verb} stop ${held.runId}`,
+      ]);
+    }
+    const ageMs = held.at === null ? Number.POSITIVE_INFINITY : Date.parse(startedAt) - Date.parse(held.at);
+    if (holder === undefined && ageMs < LOCK_WITHOUT_RECORD_MS) {
+      throw new GateClosedError(`${kind} of ${keyspace}`, [
+        `run ${held.runId} is just beginning; try again in a minute`,
+      ]);
+    }
+  }
+
+  async function giveLock({ kind, keyspace, runId }: RunRecord): Promise<void> {
+    const key = lockKey(kind, keyspace);
+    const holder = await store.get(key);
+    if (holder && parseRecord(lockSchema, key, holder.value).runId === runId) await store.remove(key);
+  }
+
   const ledger: Ledger = {
     store,
 
@@ -188,22 +230,14 @@ export function createLedger(store: LedgerStore): Ledger {
     },
 
     async startRun(record) {
-      const key = lockKey(record.kind, record.keyspace);
+      await takeLock(record);
       try {
-        await store.put(key, JSON.stringify({ runId: record.runId }), null);
+        await store.put(runKey(record.runId), JSON.stringify(record));
       } catch (error) {
-        if (!(error instanceof LedgerConflictError)) throw error;
-        const holder = await store.get(key);
-        const other = holder ? (JSON.parse(holder.value) as { runId: string }).runId : undefined;
-        const running = other === undefined ? undefined : await ledger.readRun(other);
-        if (other !== record.runId && (running === undefined || running.state === 'running')) {
-          throw new GateClosedError(`${record.kind} of ${record.keyspace}`, [
-            `run ${other ?? '(unknown)'} is under way; wait for it, or stop it: ringshift ${record.kind === 'load' ? 'load' : 'validate'} stop ${other ?? ''}`,
-          ]);
-        }
-        await store.put(key, JSON.stringify({ runId: record.runId }), holder?.version ?? null);
+        // Should this fail too, the lock is one without a record, which the next run takes over.
+        await giveLock(record).catch(() => undefined);
+        throw error;
       }
-      await store.put(runKey(record.runId), JSON.stringify(record));
     },
     async readRun(runId) {
       const found = await store.get(runKey(runId));
@@ -219,9 +253,7 @@ export function createLedger(store: LedgerStore): Ledger {
       const run = await ledger.readRun(runId);
       if (!run) return;
       await ledger.updateRun(runId, { state, endedAt: now.toISOString() });
-      const key = lockKey(run.kind, run.keyspace);
-      const holder = await store.get(key);
-      if (holder && (JSON.parse(holder.value) as { runId: string }).runId === runId) await store.remove(key);
+      await giveLock(run);
     },
     async updateRun(runId, change) {
       await changeRecord(runKey(runId), (found) => {

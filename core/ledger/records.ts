@@ -82,6 +82,13 @@ export const runRecordSchema = z.object({
 });
 export type RunRecord = z.output<typeof runRecordSchema>;
 
+/** `active/<kind>.<keyspace>.json`: the only run of its kind on the keyspace. */
+export const lockSchema = z.object({
+  runId: z.string().min(1),
+  /** When it was taken; null in older records. */
+  at: isoTime.nullable().default(null),
+});
+
 /** `ranges/<runId>/<index>.json`: the checkpoint while it runs, the result when it is done. */
 export const rangeRecordSchema = z.object({
   version: z.literal(1),
