@@ -1,6 +1,7 @@
 /**
  * The one place where AWS SDK clients are made. Region, credentials and endpoints come from the environment alone
  * (`AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3`, …), so that the same code runs on AWS and against a local AWS.
+ * With `RINGSHIFT_AWS_ROLE_ARN` and `RINGSHIFT_GOOGLE_AUDIENCE` the credentials come from this machine's Google identity.
  */
 
 import { Agent as HttpAgent } from 'node:http';
@@ -10,6 +11,8 @@ import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { SFNClient } from '@aws-sdk/client-sfn';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { ConfigError } from '#core/errors.ts';
+import { type CredentialsProvider, createGoogleIdentityProvider } from './google-identity.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -22,10 +25,35 @@ const MAX_ATTEMPTS = 5;
 /** Sockets to one host; a task reads several SSTables at once, each with read-ahead. */
 const MAX_SOCKETS = 64;
 
-function commonOptions() {
+const ROLE_VARIABLE = 'RINGSHIFT_AWS_ROLE_ARN';
+const AUDIENCE_VARIABLE = 'RINGSHIFT_GOOGLE_AUDIENCE';
+
+/** One provider for all clients of a role, so that they share its credentials. */
+const providers = new Map<string, CredentialsProvider>();
+
+/** undefined: the SDK looks for credentials where it always does. @throws ConfigError when one of the two is missing */
+function googleCredentials(env: Environment): CredentialsProvider | undefined {
+  const roleArn = env[ROLE_VARIABLE] || undefined;
+  const audience = env[AUDIENCE_VARIABLE] || undefined;
+  if (roleArn === undefined && audience === undefined) return undefined;
+  if (roleArn === undefined || audience === undefined) {
+    const [missing, given] =
+      roleArn === undefined ? [ROLE_VARIABLE, AUDIENCE_VARIABLE] : [AUDIENCE_VARIABLE, ROLE_VARIABLE];
+    throw new ConfigError('the environment', [{ path: missing, message: `must be set where ${given} is` }]);
+  }
+  const metadataHost = env['GCE_METADATA_HOST'] || undefined;
+  const key = JSON.stringify([roleArn, audience, metadataHost]);
+  const known = providers.get(key) ?? createGoogleIdentityProvider({ roleArn, audience, metadataHost });
+  providers.set(key, known);
+  return known;
+}
+
+function commonOptions(env: Environment = process.env) {
+  const credentials = googleCredentials(env);
   const agent = { keepAlive: true, maxSockets: MAX_SOCKETS };
   return {
     maxAttempts: MAX_ATTEMPTS,
+    ...(credentials ? { credentials } : {}),
     requestHandler: new NodeHttpHandler({
       httpAgent: new HttpAgent(agent),
       httpsAgent: new HttpsAgent(agent),
@@ -40,7 +68,7 @@ function commonOptions() {
 export function createS3Client(env: Environment = process.env): S3Client {
   const ownEndpoint = env['AWS_ENDPOINT_URL_S3'] ?? env['AWS_ENDPOINT_URL'];
   return new S3Client({
-    ...commonOptions(),
+    ...commonOptions(env),
     forcePathStyle: ownEndpoint !== undefined && ownEndpoint !== '',
     // What is read has checksums of its own (SSTable chunks); hashing the stream again costs about 7 % of the CPU.
     responseChecksumValidation: 'WHEN_REQUIRED',

@@ -148,6 +148,17 @@ const deploy = z
         securityGroupIds: z.array(z.string()).default([]),
         clusterCidrs: z.array(z.string()).default([]),
         alarmTopicArn: z.string().nullable().default(null),
+        proxyIdentity: z
+          .strictObject({
+            subject: z
+              .string()
+              .regex(/^\d{6,40}$/, 'the unique id of the Google service account: digits, not its e-mail address')
+              .describe("Unique id (digits) of the proxy's Google service account"),
+            audience: z.string().min(1).max(255).describe('What its identity tokens are made out to'),
+          })
+          .nullable()
+          .default(null)
+          .describe('Gives a proxy on GCP a role of its own, without keys'),
       })
       .prefault({}),
   })

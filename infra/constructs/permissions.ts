@@ -3,6 +3,7 @@
 import { ArnFormat, Stack } from 'aws-cdk-lib';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
+import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
 
 /** Prefixes of the migration's bucket. */
@@ -69,6 +70,31 @@ export function readSecrets(scope: Construct, names: readonly string[]): PolicyS
         }),
   );
   return [new PolicyStatement({ sid: 'ReadCredentials', actions: ['secretsmanager:GetSecretValue'], resources })];
+}
+
+/** What a proxy outside AWS needs: the ledger, and a way for the writes that the shadow missed. */
+export function proxyStatements(bucket: IBucket, queue: IQueue, ledgerPrefix: string): PolicyStatement[] {
+  return [
+    new PolicyStatement({ sid: 'SendFailedWrites', actions: ['sqs:SendMessage'], resources: [queue.queueArn] }),
+    new PolicyStatement({
+      sid: 'PutOverflow',
+      actions: ['s3:PutObject'],
+      resources: [bucket.arnForObjects(`${Prefix.Overflow}*`)],
+    }),
+    new PolicyStatement({
+      sid: 'UseLedger',
+      actions: ['s3:GetObject', 's3:PutObject', 's3:DeleteObject'],
+      resources: [bucket.arnForObjects(`${ledgerPrefix}*`)],
+    }),
+    new PolicyStatement({
+      sid: 'ListLedger',
+      actions: ['s3:ListBucket'],
+      resources: [bucket.bucketArn],
+      // IfExists: reading a record that is not there is answered with 404 only where listing is allowed, and such a
+      // request has no prefix.
+      conditions: { StringLikeIfExists: { 's3:prefix': `${ledgerPrefix}*` } },
+    }),
+  ];
 }
 
 function listBucket(bucket: IBucket): PolicyStatement {

@@ -1,9 +1,10 @@
 import { CfnOutput, Duration, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
+import { Role, WebIdentityPrincipal } from 'aws-cdk-lib/aws-iam';
 import { BlockPublicAccess, Bucket, BucketEncryption, type IBucket, ObjectOwnership } from 'aws-cdk-lib/aws-s3';
 import { type IQueue, Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
 import { Alarms } from '../constructs/alarms.ts';
-import { Prefix } from '../constructs/permissions.ts';
+import { Prefix, proxyStatements } from '../constructs/permissions.ts';
 import type { Deployment } from '../deployment.ts';
 
 /** The longest that SQS keeps a message. */
@@ -84,5 +85,28 @@ export class StorageStack extends Stack {
       description: 'failedWrites.queueUrl of migration.yaml',
     });
     new CfnOutput(this, 'DeadLetterQueueUrl', { value: deadLetters.queueUrl });
+    this.#addProxyRole(deployment);
+  }
+
+  /** For a proxy on GCP: it shows Google's identity token and gets these few rights for an hour, without a key. */
+  #addProxyRole({ config }: Deployment): void {
+    const identity = config.deploy.aws.proxyIdentity;
+    if (identity === null) return;
+    const { subject, audience } = identity;
+    const role = new Role(this, 'ProxyRole', {
+      description: 'The proxy beside the application, by its Google service account',
+      // The token of a service account has its id as authorized party (azp). Where a token has one, AWS calls that `aud`
+      // and the audience itself `oaud`.
+      assumedBy: new WebIdentityPrincipal('accounts.google.com', {
+        StringEquals: {
+          'accounts.google.com:sub': subject,
+          'accounts.google.com:aud': subject,
+          'accounts.google.com:oaud': audience,
+        },
+      }),
+    });
+    const ledgerPrefix = config.ledger.kind === 's3' ? config.ledger.prefix : Prefix.Ledger;
+    for (const statement of proxyStatements(this.bucket, this.failedWrites, ledgerPrefix)) role.addToPolicy(statement);
+    new CfnOutput(this, 'ProxyRoleArn', { value: role.roleArn, description: 'RINGSHIFT_AWS_ROLE_ARN of the proxy' });
   }
 }

@@ -73,6 +73,54 @@ test('functions may read exactly the secrets that the configuration names', () =
   }
 });
 
+test('a proxy on GCP gets a role for its one service account and audience, and little may be done with it', () => {
+  const { templates: withProxy } = synthesize(
+    `${CONFIG}deploy: { aws: { proxyIdentity: { subject: "100018646976219416293", audience: "ringshift:production" } } }\n`,
+  );
+  const storage = withProxy.storage;
+  storage.resourceCountIs('AWS::IAM::Role', 1);
+  storage.hasResourceProperties('AWS::IAM::Role', {
+    ManagedPolicyArns: Match.absent(),
+    AssumeRolePolicyDocument: {
+      Statement: [
+        {
+          Effect: 'Allow',
+          Action: 'sts:AssumeRoleWithWebIdentity',
+          Principal: { Federated: 'accounts.google.com' },
+          Condition: {
+            StringEquals: {
+              'accounts.google.com:sub': '100018646976219416293',
+              'accounts.google.com:aud': '100018646976219416293',
+              'accounts.google.com:oaud': 'ringshift:production',
+            },
+          },
+        },
+      ],
+    },
+  });
+  const policies = Object.values(storage.findResources('AWS::IAM::Policy'));
+  const statements = policies.flatMap((policy) => policy['Properties'].PolicyDocument.Statement as Statement[]);
+  const allowed = statements.map(({ Sid, Action, Resource }) => [Sid, [Action].flat().sort(), suffixOf(Resource)]);
+  expect(allowed).toEqual([
+    ['SendFailedWrites', ['sqs:SendMessage'], 'FailedWrites'],
+    ['PutOverflow', ['s3:PutObject'], '/failed-writes/overflow/*'],
+    ['UseLedger', ['s3:DeleteObject', 's3:GetObject', 's3:PutObject'], '/my-ledger/*'],
+    ['ListLedger', ['s3:ListBucket'], 'Bucket'],
+  ]);
+  expect(statements.at(-1)).toMatchObject({ Condition: { StringLikeIfExists: { 's3:prefix': 'my-ledger/*' } } });
+  storage.hasOutput('ProxyRoleArn', {});
+  templates.storage.resourceCountIs('AWS::IAM::Role', 0);
+});
+
+/** The end of an ARN that is joined to an attribute, or the logical id whose ARN it is, without its hash. */
+function suffixOf(resource: unknown): string {
+  const { 'Fn::Join': join, 'Fn::GetAtt': attribute } = resource as {
+    'Fn::Join'?: [string, unknown[]];
+    'Fn::GetAtt'?: [string, string];
+  };
+  return join ? String(join[1].at(-1)) : String(attribute?.[0]).replace(/[0-9A-F]{8}$/, '');
+}
+
 test('the state machines may read the plan that their map starts from', () => {
   for (const template of [templates.bulkLoad, templates.validation]) {
     template.hasResourceProperties('AWS::IAM::Policy', {
