@@ -10,6 +10,7 @@ import { parsePhase } from '#core/ledger/phase-names.ts';
 import type { PhaseRecord, ProxyRecord } from '#core/ledger/records.ts';
 import { withCommonOptions } from './clusters.ts';
 import { type CommonOptions, printResult } from './output.ts';
+import { readFilter } from './runs.ts';
 
 interface SetOptions extends CommonOptions {
   readonly why: string;
@@ -17,6 +18,7 @@ interface SetOptions extends CommonOptions {
   readonly fence: string[];
   readonly withoutProxies?: boolean;
   readonly drainTimeout: string;
+  readonly abandonFiltered?: boolean;
 }
 
 export function register(program: Command): void {
@@ -31,6 +33,7 @@ export function register(program: Command): void {
       .option('--force', 'allow a step over several phases')
       .option('--fence <instance>', 'declare a vanished proxy dead (repeatable)', collect, [])
       .option('--without-proxies', 'there is no proxy running')
+      .option('--abandon-filtered', 'target-only although filter rules keep data on the origin')
       .option('--drain-timeout <ms>', 'how long proxies may take to drain', '15000'),
   ).action(set);
   withCommonOptions(phase.command('withdraw').description('take an open proposal back')).action(withdraw);
@@ -62,6 +65,8 @@ async function set(name: string, options: SetOptions): Promise<void> {
       fence: options.fence,
       withoutProxies: options.withoutProxies ?? false,
       drainTimeoutMs,
+      hasFilterRules: !(await readFilter(config)).isEmpty,
+      abandonFiltered: options.abandonFiltered ?? false,
     },
     {
       ledger,

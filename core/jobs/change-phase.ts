@@ -4,6 +4,7 @@ import { GateClosedError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import {
   activateProposal,
+  hasExpired,
   missingActs,
   missingDrains,
   proposePhase,
@@ -22,6 +23,10 @@ export interface ChangePhaseInput {
   readonly withoutProxies: boolean;
   /** How long the proxies may take to drain before the proposal is withdrawn. */
   readonly drainTimeoutMs: number;
+  /** Filter rules keep data on the origin, which `target-only` leaves behind. */
+  readonly hasFilterRules?: boolean;
+  /** The caller knows that; what the rules exclude is given up. */
+  readonly abandonFiltered?: boolean;
 }
 
 export interface ChangePhasePorts {
@@ -33,9 +38,12 @@ export interface ChangePhasePorts {
 }
 
 const POLL_MS = 100;
+/** Definitions may take half a minute, and end before a proxy says that it acts on the phase. */
+const MIN_ACT_MS = 60_000;
 
 /**
- * Resolves to the record in force, with every registered proxy acting on it.
+ * Resolves to the record in force, with every registered proxy acting on it. To set the phase that is in force already
+ * is to wait for that once more, so that a change whose caller died after the activation comes to its end.
  * @throws GateClosedError with the reasons; then the old phase is in force and no proxy holds requests
  */
 export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePorts): Promise<PhaseRecord> {
@@ -46,8 +54,17 @@ export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePor
   const reasons = readiness(input, proxies, current, now());
   if (reasons.length > 0) throw new GateClosedError(`phase → ${input.phase}`, reasons);
 
+  if (current && current.active.phase === input.phase && (!current.proposal || hasExpired(current.proposal, now()))) {
+    return waitForActs(current, input, ports);
+  }
   const proposed = await ledger.changePhase((record) =>
-    proposePhase(record, input.phase, { by: input.by, why: input.why, now: now(), force: input.force }),
+    proposePhase(record, input.phase, {
+      by: input.by,
+      why: input.why,
+      now: now(),
+      force: input.force,
+      drainTimeoutMs: input.drainTimeoutMs,
+    }),
   );
   const epoch = proposed.proposal?.epoch ?? 0;
   await waitForDrains(proposed, input, ports);
@@ -57,7 +74,7 @@ export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePor
     }
     return activateProposal(record, now());
   });
-  return waitForActs(active, ports);
+  return waitForActs(active, input, ports);
 }
 
 function readiness(
@@ -70,6 +87,11 @@ function readiness(
   const reasons: string[] = [];
   if (proxies.length === 0 && !input.withoutProxies) {
     reasons.push('no proxy is registered; start one, or say that there is none with --without-proxies');
+  }
+  if (input.phase === 'target-only' && input.hasFilterRules && !input.abandonFiltered) {
+    reasons.push(
+      'filter rules keep data on the origin, which nothing reads or writes in target-only: load it and take the rules away, or give it up with --abandon-filtered',
+    );
   }
   for (const proxy of proxies) {
     if (Date.parse(proxy.leaseUntil) < now.getTime()) {
@@ -102,7 +124,12 @@ async function waitForDrains(proposed: PhaseRecord, input: ChangePhaseInput, por
 }
 
 /** The change is in force already; a proxy that does not act is a fault to show, not to undo. */
-async function waitForActs(active: PhaseRecord, ports: ChangePhasePorts): Promise<PhaseRecord> {
+async function waitForActs(
+  active: PhaseRecord,
+  input: ChangePhaseInput,
+  ports: ChangePhasePorts,
+): Promise<PhaseRecord> {
+  const deadline = ports.now().getTime() + Math.max(input.drainTimeoutMs, MIN_ACT_MS);
   let told = '';
   for (;;) {
     const proxies = await ports.ledger.listProxies();
@@ -114,6 +141,11 @@ async function waitForActs(active: PhaseRecord, ports: ChangePhasePorts): Promis
     if (alive.length === 0) {
       throw new GateClosedError(`settling of ${active.active.phase}`, [
         `the phase is in force, but ${missing.join(', ')} did not say that it acts on it and its lease has run out`,
+      ]);
+    }
+    if (ports.now().getTime() >= deadline) {
+      throw new GateClosedError(`settling of ${active.active.phase}`, [
+        `the phase is in force, but requests of before it are still under way in ${missing.join(', ')}; wait on with: ringshift phase set ${active.active.phase}`,
       ]);
     }
     if (told !== missing.join()) ports.onWait('act', missing);

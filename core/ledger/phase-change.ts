@@ -4,7 +4,7 @@
  */
 import { type Phase, phases } from '../config/schema.ts';
 import { GateClosedError } from '../errors.ts';
-import type { PhaseEpoch, PhaseRecord, ProxyRecord } from './records.ts';
+import type { PhaseProposal, PhaseRecord, ProxyRecord } from './records.ts';
 
 /** The first record, written once when the migration starts. */
 export function firstPhaseRecord(phase: Phase, by: string, now: Date): PhaseRecord {
@@ -14,6 +14,7 @@ export function firstPhaseRecord(phase: Phase, by: string, now: Date): PhaseReco
     version: 1,
     active: { epoch: 1, phase, since, by, why: 'first start' },
     proposal: null,
+    lastEpoch: 1,
     dualWritesSince: dual,
     dualWritesSettledAt: null,
     history: [],
@@ -43,11 +44,18 @@ export function changesPrimary(from: Phase, to: Phase): boolean {
 export function proposePhase(
   record: PhaseRecord,
   phase: Phase,
-  who: { readonly by: string; readonly why: string; readonly now: Date; readonly force?: boolean },
+  who: {
+    readonly by: string;
+    readonly why: string;
+    readonly now: Date;
+    readonly force?: boolean;
+    /** How long the proxies have to drain. Milliseconds. */
+    readonly drainTimeoutMs?: number;
+  },
 ): PhaseRecord {
   const from = record.active.phase;
   const reasons: string[] = [];
-  if (record.proposal) {
+  if (record.proposal && !hasExpired(record.proposal, who.now)) {
     reasons.push(
       `a change to ${record.proposal.phase} is under way since ${record.proposal.since}; wait for it or run: ringshift phase withdraw`,
     );
@@ -62,14 +70,27 @@ export function proposePhase(
     );
   }
   if (reasons.length > 0) throw new GateClosedError(`phase ${from} → ${phase}`, reasons);
-  const proposal: PhaseEpoch = {
-    epoch: record.active.epoch + 1,
+  const epoch = Math.max(record.lastEpoch, record.active.epoch, record.proposal?.epoch ?? 0) + 1;
+  const drainTimeoutMs = who.drainTimeoutMs ?? DEFAULT_DRAIN_MS;
+  const proposal: PhaseProposal = {
+    epoch,
     phase,
     since: who.now.toISOString(),
     by: who.by,
     why: who.why,
+    expiresAt: new Date(who.now.getTime() + drainTimeoutMs + EXPIRY_MARGIN_MS).toISOString(),
   };
-  return { ...record, proposal };
+  return { ...record, proposal, lastEpoch: epoch };
+}
+
+const DEFAULT_DRAIN_MS = 15_000;
+/** Whoever proposed takes a failed proposal back itself; this long after it should have, it is taken for dead. */
+const EXPIRY_MARGIN_MS = 15_000;
+
+/** Whether whoever proposed it must have died: then any party may take the proposal back. */
+export function hasExpired(proposal: PhaseProposal, now: Date): boolean {
+  const end = proposal.expiresAt ?? new Date(Date.parse(proposal.since) + DEFAULT_DRAIN_MS + EXPIRY_MARGIN_MS);
+  return now.getTime() > new Date(end).getTime();
 }
 
 function between(from: Phase, to: Phase): readonly Phase[] {
@@ -83,11 +104,12 @@ export function activateProposal(record: PhaseRecord, now: Date): PhaseRecord {
   const proposal = record.proposal;
   if (!proposal) throw new GateClosedError('activation', ['there is no proposal']);
   const since = now.toISOString();
+  const { expiresAt: _, ...epoch } = proposal;
   const startsDualWrites = record.active.phase === 'origin-only' && proposal.phase !== 'origin-only';
   const endsDualWrites = proposal.phase === 'origin-only';
   return {
     ...record,
-    active: { ...proposal, since },
+    active: { ...epoch, since },
     proposal: null,
     dualWritesSince: endsDualWrites ? null : startsDualWrites ? since : record.dualWritesSince,
     dualWritesSettledAt: endsDualWrites || startsDualWrites ? null : record.dualWritesSettledAt,
@@ -95,7 +117,7 @@ export function activateProposal(record: PhaseRecord, now: Date): PhaseRecord {
   };
 }
 
-/** Takes the proposal back; proxies resume the old epoch. */
+/** Takes the proposal back; proxies resume the old epoch. Its number stays used. */
 export function withdrawProposal(record: PhaseRecord): PhaseRecord {
   return { ...record, proposal: null };
 }

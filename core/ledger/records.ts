@@ -18,8 +18,10 @@ const epoch = z.object({
 export const phaseRecordSchema = z.object({
   version: z.literal(1),
   active: epoch,
-  /** Waiting for every proxy to drain the old epoch. */
-  proposal: epoch.nullable(),
+  /** Waiting for every proxy to drain the old epoch; taken back by whoever sees that it has expired. */
+  proposal: epoch.extend({ expiresAt: isoTime.nullable().default(null) }).nullable(),
+  /** The highest epoch ever proposed. A number is never used again, or old acknowledgements would count for it. */
+  lastEpoch: z.int().min(0).default(0),
   /** When `dual-async` was activated after `origin-only`: no shadow write is older. Null while there are none. */
   dualWritesSince: isoTime.nullable(),
   /** When every registered proxy was seen acting on it: a snapshot taken later holds all that was not shadowed. */
@@ -28,6 +30,7 @@ export const phaseRecordSchema = z.object({
 });
 export type PhaseRecord = z.output<typeof phaseRecordSchema>;
 export type PhaseEpoch = z.output<typeof epoch>;
+export type PhaseProposal = NonNullable<PhaseRecord['proposal']>;
 
 /** `proxies/<instance>.json`. An expired lease is not an absence: see the phase change. */
 export const proxyRecordSchema = z.object({

@@ -3,6 +3,7 @@ import type { Phase } from '#core/config/schema.ts';
 import { GateClosedError } from '#core/errors.ts';
 import { type ChangePhaseInput, changePhase } from '#core/jobs/change-phase.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
+import { proposePhase } from '#core/ledger/phase-change.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 
 const input = (phase: Phase, more: Partial<ChangePhaseInput> = {}): ChangePhaseInput => ({
@@ -74,4 +75,64 @@ test('without any proxy the change needs the word of the caller', async () => {
   const { ports } = await world([], () => 'obeys');
   await expect(changePhase(input('dual-async'), ports)).rejects.toBeInstanceOf(GateClosedError);
   expect((await changePhase(input('dual-async', { withoutProxies: true }), ports)).active.phase).toBe('dual-async');
+});
+
+test('after a change that was withdrawn the next one waits for acknowledgements of its own', async () => {
+  let isStuck = true;
+  const { ledger, ports } = await world(['a', 'b'], (name) => (name === 'b' && isStuck ? 'never drains' : 'obeys'));
+  await expect(changePhase(input('dual-async'), ports)).rejects.toThrow(/not drained/);
+  // The proxy acknowledged the withdrawn epoch and has not looked since.
+  const [a] = await ledger.listProxies();
+  await ledger.putProxy({ ...a!, drainedForEpoch: 2 });
+  const waited: string[] = [];
+  isStuck = false;
+  const record = await changePhase(input('dual-async'), {
+    ...ports,
+    onWait: (step, instances) => waited.push(`${step} ${instances.join()}`),
+  });
+  expect(waited[0]).toBe('drain a,b');
+  expect(record.active.epoch).toBe(3);
+});
+
+test('setting the phase in force settles a change whose caller died after the activation', async () => {
+  const { ledger, ports } = await world(['a'], () => 'obeys');
+  const dies = async () => {
+    throw new Error('killed');
+  };
+  let drained = false;
+  const dying = {
+    ...ports,
+    sleep: (ms: number) => (drained ? dies() : ports.sleep(ms)),
+    onWait: (step: string) => {
+      drained = step === 'act';
+    },
+  };
+  await expect(changePhase(input('dual-async'), dying)).rejects.toThrow('killed');
+  expect(await ledger.readPhase()).toMatchObject({ active: { phase: 'dual-async' }, dualWritesSettledAt: null });
+  const record = await changePhase(input('dual-async'), ports);
+  expect(record).toMatchObject({ active: { epoch: 2 }, dualWritesSettledAt: expect.any(String) });
+  expect(await changePhase(input('dual-async'), ports)).toEqual(record);
+});
+
+test('a migration that begins in dual writes is settled by setting its phase', async () => {
+  const { ledger, ports } = await world(['a'], () => 'obeys');
+  await ledger.store.remove('phase.json');
+  await ledger.initPhase('dual-async', 'test', ports.now());
+  expect((await changePhase(input('dual-async'), ports)).dualWritesSettledAt).not.toBeNull();
+});
+
+test('a proposal whose caller died stops nobody once it has expired', async () => {
+  const { ledger, ports } = await world(['a'], () => 'obeys');
+  await ledger.changePhase((record) => proposePhase(record, 'dual-async', { by: 'dead', why: '', now: ports.now() }));
+  await expect(changePhase(input('dual-async'), ports)).rejects.toThrow(/under way/);
+  await ports.sleep(31_000);
+  expect((await changePhase(input('dual-async'), ports)).active).toMatchObject({ phase: 'dual-async', epoch: 3 });
+});
+
+test('target-only is refused while filter rules keep data on the origin, unless that is given up', async () => {
+  const { ports } = await world(['a'], () => 'obeys');
+  const toEnd = { force: true, hasFilterRules: true };
+  await expect(changePhase(input('target-only', toEnd), ports)).rejects.toThrow(/--abandon-filtered/);
+  const record = await changePhase(input('target-only', { ...toEnd, abandonFiltered: true }), ports);
+  expect(record.active.phase).toBe('target-only');
 });

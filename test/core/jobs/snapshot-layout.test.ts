@@ -96,6 +96,7 @@ function phaseOf(settledAt: string | null): PhaseRecord {
     version: 1,
     active,
     proposal: null,
+    lastEpoch: 2,
     dualWritesSince: active.since,
     dualWritesSettledAt: settledAt,
     history: [],

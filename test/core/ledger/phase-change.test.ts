@@ -3,7 +3,9 @@ import { phases } from '#core/config/schema.ts';
 import { GateClosedError } from '#core/errors.ts';
 import {
   activateProposal,
+  changesPrimary,
   firstPhaseRecord,
+  hasExpired,
   missingActs,
   missingDrains,
   primaryOf,
@@ -12,7 +14,7 @@ import {
   withdrawProposal,
 } from '#core/ledger/phase-change.ts';
 import { parsePhase } from '#core/ledger/phase-names.ts';
-import type { ProxyRecord } from '#core/ledger/records.ts';
+import { type ProxyRecord, phaseRecordSchema } from '#core/ledger/records.ts';
 
 const now = new Date('2026-01-01T00:00:00.000Z');
 const later = new Date('2026-01-01T00:00:05.000Z');
@@ -50,8 +52,29 @@ test('a phase may not be skipped, repeated or proposed twice', () => {
   expect(() => proposePhase(start, 'origin-only', who)).toThrow(/already/);
   const proposed = proposePhase(start, 'dual-async', who);
   expect(() => proposePhase(proposed, 'dual-async', who)).toThrow(/under way/);
-  expect(withdrawProposal(proposed)).toEqual(start);
+  expect(withdrawProposal(proposed)).toEqual({ ...start, lastEpoch: 2 });
   expect(proposePhase(start, 'dual-sync', { ...who, force: true }).proposal?.phase).toBe('dual-sync');
+});
+
+test('the number of a withdrawn proposal is never used again, so that acknowledgements of it count for nothing', () => {
+  const inTarget = { ...start, active: { ...start.active, phase: 'target-primary' as const } };
+  const withdrawn = withdrawProposal(proposePhase(inTarget, 'target-only', who));
+  const rollback = proposePhase(withdrawn, 'dual-sync', who);
+  expect(changesPrimary('target-primary', 'dual-sync')).toBe(true);
+  expect(rollback.proposal?.epoch).toBe(3);
+  expect(missingDrains(rollback, [proxy('acknowledged-the-withdrawn-one', 2, 1)])).toHaveLength(1);
+  const old = phaseRecordSchema.parse({ ...inTarget, lastEpoch: undefined });
+  expect(proposePhase(old, 'target-only', who).proposal?.epoch).toBe(2);
+});
+
+test('a proposal whose caller died expires, and another takes its place under a new number', () => {
+  const proposed = proposePhase(start, 'dual-async', { ...who, drainTimeoutMs: 1000 });
+  expect(hasExpired(proposed.proposal!, later)).toBe(false);
+  const muchLater = new Date(now.getTime() + 60_000);
+  expect(hasExpired(proposed.proposal!, muchLater)).toBe(true);
+  expect(proposePhase(proposed, 'dual-async', { ...who, now: muchLater }).proposal?.epoch).toBe(3);
+  const old = phaseRecordSchema.parse({ ...proposed, proposal: { ...proposed.proposal, expiresAt: undefined } });
+  expect(hasExpired(old.proposal!, muchLater)).toBe(true);
 });
 
 test('there is no way back from target-only without force', () => {
