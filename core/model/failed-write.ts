@@ -12,7 +12,7 @@ export interface FailedWrite {
   /** The session's keyspace, for statements that name none; null when the session had none. */
   readonly keyspace: string | null;
   /** Every table that the statements write, with its keyspace; what becomes suspect when the write can't be replayed. */
-  readonly tables: readonly { readonly keyspace: string; readonly table: string }[];
+  readonly tables: readonly TableName[];
   readonly consistency: Consistency;
   /** The one timestamp of the mutation, pinned by the proxy or set by the client. */
   readonly timestampMicros: bigint;
@@ -37,6 +37,11 @@ export interface FailedWrite {
   readonly enqueuedAt: string;
   /** The proxy instance that sent it. */
   readonly instance: string;
+}
+
+export interface TableName {
+  readonly keyspace: string;
+  readonly table: string;
 }
 
 export interface FailedStatement {
@@ -117,7 +122,21 @@ export function encodeFailedWrite(write: FailedWrite): string {
     })),
     partitionKey: write.partitionKey && (valueToJson(write.partitionKey) as string),
   };
-  return JSON.stringify(body);
+  // Queues take what XML may hold, and these two it may not.
+  return JSON.stringify(body).replaceAll(/[\uFFFE\uFFFF]/g, (one) => `\\u${one.charCodeAt(0).toString(16)}`);
+}
+
+const TABLES = /"tables":(\[(?:\{"keyspace":"(?:[^"\\]|\\.)*","table":"(?:[^"\\]|\\.)*"\}(?:,(?=\{)|(?=\])))*\])/;
+
+/** The tables of an encoded failed write, also of one that breaks off behind them; undefined when they can't be found. */
+export function findTables(body: string): readonly TableName[] | undefined {
+  const text = TABLES.exec(body)?.[1];
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as TableName[];
+  } catch {
+    return undefined;
+  }
 }
 
 /**

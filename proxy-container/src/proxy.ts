@@ -121,13 +121,16 @@ export class CqlProxy {
     const first =
       (await ledger.readPhase()) ?? (await ledger.initPhase(proxy.initialPhase, this.#instance, new Date()));
     await this.#connectClusters(first.active.phase);
+    // First: what the journal finds in doubt is added to them.
+    await this.#marks.restore();
     this.#journal = await Journal.open({
       directory: failedWrites.journalDir,
       maxBytes: MAX_JOURNAL_BYTES,
       logger,
-      onNotDurable: () => logger.error('failed writes are in memory only', {}),
+      onDoubt: (tables, reason) => {
+        for (const { keyspace, table } of tables) this.#marks.mark(keyspace, table, reason);
+      },
     });
-    await this.#marks.restore();
     if (queue) {
       this.#sender = new JournalSender({
         journal: this.#journal,
@@ -329,6 +332,8 @@ export class CqlProxy {
       failedWrites: {
         journalMessages: this.#journal?.messageCount ?? 0,
         journalBytes: this.#journal?.byteCount ?? 0,
+        lost: this.#journal?.lostCount ?? 0,
+        setAside: this.#journal?.setAsideCount ?? 0,
         queued: this.#sender?.sentCount ?? 0,
         queueError: this.#sender?.lastError ?? null,
         suspectMarks: this.#marks.count,

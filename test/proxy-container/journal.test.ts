@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -13,10 +13,33 @@ import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
 
 let directory: string;
 const logger = createLogger('test', 'silent');
-const open = (maxBytes = 1_000_000) => Journal.open({ directory, maxBytes, logger, onNotDurable: () => undefined });
+let doubts: string[];
+const open = (maxBytes = 1_000_000, memoryBytes?: number) =>
+  Journal.open({
+    directory,
+    maxBytes,
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    logger,
+    onDoubt: (tables, reason) => doubts.push(...tables.map(({ keyspace, table }) => `${keyspace}.${table}: ${reason}`)),
+  });
 const message = (id: number) => ({ id: String(id), body: JSON.stringify({ id }) });
+const writing = (id: string, table: string, length = 0) => ({
+  id,
+  body: JSON.stringify({
+    version: 1,
+    id,
+    keyspace: null,
+    tables: [{ keyspace: 'ks', table }],
+    text: 'x'.repeat(length),
+  }),
+});
+/** A file of which every write fails with ENOSPC. */
+const fillDisk = (sequence: number) =>
+  symlinkSync('/dev/full', join(directory, `${String(sequence).padStart(12, '0')}.journal`));
+const MIB = 1024 * 1024;
 
 beforeEach(() => {
+  doubts = [];
   directory = mkdtempSync(join(tmpdir(), 'ringshift-journal-'));
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
@@ -50,14 +73,80 @@ test('its files are readable by their owner alone', async () => {
   await journal.close();
 });
 
-test('a torn last record is left out and the others are kept', async () => {
+test('a torn last record is counted and its tables are in doubt; the others are kept', async () => {
   const journal = await open();
   journal.append(message(1));
   await journal.close();
-  appendFileSync(join(directory, readdirSync(directory)[0]!), '2\t{"id":');
+  const torn = writing('2', 'torn', 100);
+  appendFileSync(join(directory, readdirSync(directory)[0]!), `${torn.id}\t${torn.body.slice(0, -50)}`);
   const next = await open();
+  expect(next.lostCount).toBe(1);
+  expect(doubts).toEqual(['ks.torn: a failed write was torn on the disk']);
   expect(await drain(next)).toEqual(['1']);
   await next.close();
+});
+
+test('what the disk refuses is sent from memory however much comes behind it, and its tables are in doubt', async () => {
+  const journal = await open(100 * MIB, MIB);
+  fillDisk(1);
+  journal.append(writing('a', 'first', MIB));
+  await journal.flush();
+  expect(doubts).toEqual(['ks.first: failed writes were in memory only: the disk refused them']);
+  // Beyond what is held in memory while the disk refuses, the caller is told.
+  expect(journal.append(writing('b', 'second'))).toBe(false);
+  expect(await drain(journal)).toEqual(['a']);
+  for (const id of ['c', 'd', 'e', 'f']) {
+    expect(journal.append(writing(id, 'third', MIB))).toBe(true);
+    await journal.flush();
+  }
+  expect(await drain(journal)).toEqual(['c', 'd', 'e', 'f']);
+  expect(doubts).toHaveLength(1);
+  await journal.close();
+});
+
+test('a full segment that is not on the disk stays in memory beside those that are', async () => {
+  const journal = await open(100 * MIB, 2.5 * MIB);
+  journal.append(writing('head', 'first', MIB));
+  await journal.flush();
+  fillDisk(2);
+  for (const id of ['a', 'b', 'c', 'd']) {
+    journal.append(writing(id, 'rest', MIB));
+    await journal.flush();
+  }
+  expect(await drain(journal)).toEqual(['head', 'a', 'b', 'c', 'd']);
+  expect(journal.lostCount).toBe(0);
+  await journal.close();
+});
+
+test('nothing is written behind half a record: after a refused write the next message gets another file', async () => {
+  const journal = await open();
+  fillDisk(1);
+  journal.append(writing('a', 't'));
+  await journal.flush();
+  await journal.oldest();
+  journal.append(writing('b', 't'));
+  await journal.flush();
+  expect(readFileSync(join(directory, '000000000002.journal'), 'utf8')).toBe(`b\t${writing('b', 't').body}\n`);
+  expect(await drain(journal)).toEqual(['a', 'b']);
+  await journal.close();
+});
+
+test('a file that vanished before its turn is counted, and its tables are in doubt', async () => {
+  const journal = await open(100 * MIB, MIB);
+  for (const [id, table] of [
+    ['a', 'first'],
+    ['b', 'second'],
+    ['c', 'third'],
+    ['d', 'fourth'],
+  ] as const) {
+    journal.append(writing(id, table, MIB));
+    await journal.flush();
+  }
+  rmSync(join(directory, '000000000002.journal'));
+  expect(await drain(journal)).toEqual(['a', 'c', 'd']);
+  expect(journal.lostCount).toBe(1);
+  expect(doubts).toEqual(['ks.second: failed writes are lost with a file of the journal']);
+  await journal.close();
 });
 
 test('a full journal says so and takes again when there is room', async () => {

@@ -113,6 +113,12 @@ export function createMetrics(counters: Counters, status: () => ProxyStatus): { 
     one.set(status().failedWrites.journalMessages),
   );
   set('ringshift_journal_bytes', 'Size of the journal', [], (one) => one.set(status().failedWrites.journalBytes));
+  set('ringshift_failed_writes_lost', 'Failed copies that the disk lost since the start', [], (one) =>
+    one.set(status().failedWrites.lost),
+  );
+  set('ringshift_failed_writes_set_aside', 'Failed copies that the queue refuses, kept on the disk', [], (one) =>
+    one.set(status().failedWrites.setAside),
+  );
   set('ringshift_failed_writes_queued_total', 'Failed copies that the queue has taken since the start', [], (one) =>
     one.set(status().failedWrites.queued),
   );

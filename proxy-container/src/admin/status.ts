@@ -24,6 +24,10 @@ export interface ProxyStatus {
   readonly failedWrites: {
     readonly journalMessages: number;
     readonly journalBytes: number;
+    /** Failed copies that the disk lost. */
+    readonly lost: number;
+    /** Failed copies that the queue never took; they lie in the journal's directory. */
+    readonly setAside: number;
     readonly queued: number;
     readonly queueError: string | null;
     readonly suspectMarks: number;
