@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
-import { changesPrimary, withdrawProposal } from '#core/ledger/phase-change.ts';
+import { changesPrimary, hasExpired, shadowOf, withdrawProposal } from '#core/ledger/phase-change.ts';
 import type { PhaseRecord } from '#core/ledger/records.ts';
 import type { Logger } from '#core/ports.ts';
 import { PhaseGate } from './phase-gate.ts';
@@ -11,6 +11,10 @@ const HOLDING_POLL_MS = 50;
 const HEARTBEAT_MS = 4_000;
 const LEASE_MS = 15_000;
 const DRAIN_MS = 10_000;
+/** How long new requests may be held for those of the earlier phase to end, when the primary stays. */
+const SETTLE_HOLD_MS = 500;
+const FIRST_SETTLE_PAUSE_MS = 1_000;
+const MAX_SETTLE_PAUSE_MS = 30_000;
 
 export interface PhaseWatchOptions {
   readonly ledger: Ledger;
@@ -31,6 +35,10 @@ export class PhaseWatch {
   readonly #stop = new AbortController();
   #gate: PhaseGate | undefined;
   #drainedForEpoch = 0;
+  /** The epoch that every request under way belongs to; 0 until there is one. */
+  #actingEpoch = 0;
+  #settleAtMs = 0;
+  #settlePauseMs = FIRST_SETTLE_PAUSE_MS;
   #heldSinceMs: number | undefined;
   #lastHeartbeatMs = Number.NEGATIVE_INFINITY;
   #lastReadMs = performance.now();
@@ -60,18 +68,27 @@ export class PhaseWatch {
    * @throws LedgerUnavailableError: without a phase there is no gate, and nothing may be served
    */
   async begin(first: PhaseRecord): Promise<PhaseGate> {
-    await this.#register(0);
+    await this.#register();
     let record = (await this.#options.ledger.readPhase()) ?? first;
     while (record.proposal) {
-      this.#drainedForEpoch = record.proposal.epoch;
-      await this.#register(0);
+      const { epoch, phase } = record.proposal;
+      if (epoch !== this.#drainedForEpoch) {
+        this.#options.logger.info('a change of phase is under way; the proxy waits for its end before it listens', {
+          proposed: phase,
+          epoch,
+          by: record.proposal.by,
+        });
+      }
+      this.#drainedForEpoch = epoch;
+      await this.#register();
       await sleep(POLL_MS);
-      record = (await this.#options.ledger.readPhase()) ?? record;
+      record = (await this.#withoutExpired((await this.#options.ledger.readPhase()) ?? record)) ?? record;
     }
     this.record = record;
     this.#gate = new PhaseGate(record.active.phase, record.active.epoch);
     this.#drainedForEpoch = record.active.epoch;
-    await this.#register(record.active.epoch);
+    this.#actingEpoch = record.active.epoch;
+    await this.#register();
     return this.#gate;
   }
 
@@ -108,27 +125,81 @@ export class PhaseWatch {
 
   async #step(): Promise<void> {
     const gate = this.#gate!;
-    const record = await this.#options.ledger.readPhase();
+    const record = await this.#withoutExpired(await this.#options.ledger.readPhase());
     if (!record) return;
     this.record = record;
     if (record.active.epoch > gate.epoch) return this.#act(record);
     const { proposal } = record;
     if (!proposal) {
-      if (gate.isHolding) await this.#resume();
+      // Also where nothing is held: an acknowledgement of a change that was withdrawn must not stand.
+      if (gate.isHolding || this.#drainedForEpoch > gate.epoch) await this.#resume();
+      else if (this.#actingEpoch < gate.epoch) await this.#settle();
     } else if (proposal.epoch > this.#drainedForEpoch) await this.#drain(record, proposal.epoch);
     else if (gate.isHolding && performance.now() - (this.#heldSinceMs ?? 0) > DRAIN_MS)
       await this.#giveUp(proposal.epoch);
-    if (performance.now() - this.#lastHeartbeatMs > HEARTBEAT_MS) await this.#register(gate.epoch);
+    if (performance.now() - this.#lastHeartbeatMs > HEARTBEAT_MS) await this.#register();
+  }
+
+  /** A proposal whose caller died is taken back by whoever sees it first. */
+  async #withoutExpired(record: PhaseRecord | undefined): Promise<PhaseRecord | undefined> {
+    const proposal = record?.proposal;
+    if (!proposal || !hasExpired(proposal, new Date())) return record;
+    this.#options.logger.warn('a proposal has expired and is withdrawn: whoever made it is gone', {
+      proposed: proposal.phase,
+      epoch: proposal.epoch,
+      by: proposal.by,
+    });
+    return this.#options.ledger.changePhase((found) =>
+      found.proposal?.epoch === proposal.epoch ? withdrawProposal(found) : found,
+    );
   }
 
   async #act(record: PhaseRecord): Promise<void> {
     const { phase, epoch } = record.active;
+    const from = this.#gate!;
+    const startsCopies = shadowOf(from.phase) === undefined && shadowOf(phase) !== undefined;
+    const mustSettle = startsCopies || this.#actingEpoch < from.epoch;
+    const isDrained = !mustSettle || (await this.#holdUntilDrained(SETTLE_HOLD_MS));
     this.#drainedForEpoch = epoch;
     this.#heldSinceMs = undefined;
+    if (isDrained) this.#actingEpoch = epoch;
+    this.#settlePauseMs = FIRST_SETTLE_PAUSE_MS;
+    this.#settleAtMs = performance.now() + this.#settlePauseMs;
     this.#options.onAct(record);
     this.#gate!.act(phase, epoch);
-    this.#options.logger.info('a phase is in force', { phase, epoch });
-    await this.#register(epoch);
+    this.#options.logger.info('a phase is in force', { phase, epoch, isSettled: isDrained });
+    await this.#register();
+  }
+
+  /**
+   * Requests of a phase without copies are still under way: says that this proxy acts on the new one only when they have
+   * ended, since a snapshot that is taken from then on must hold all that they write. Requests are not told apart, so a
+   * proxy that is never idle holds new ones for a moment, at longer and longer intervals.
+   */
+  async #settle(): Promise<void> {
+    const gate = this.#gate!;
+    let isDrained = gate.inFlight === 0;
+    if (!isDrained && performance.now() >= this.#settleAtMs) {
+      isDrained = await this.#holdUntilDrained(SETTLE_HOLD_MS);
+      gate.release();
+      this.#settlePauseMs = Math.min(MAX_SETTLE_PAUSE_MS, this.#settlePauseMs * 2);
+      this.#settleAtMs = performance.now() + this.#settlePauseMs;
+    }
+    if (!isDrained) return;
+    this.#actingEpoch = gate.epoch;
+    this.#options.logger.info('all requests of earlier phases have ended', { epoch: gate.epoch });
+    await this.#register();
+  }
+
+  /** Leaves the gate holding. A request that ends may leave its copy under way, so once is not enough. */
+  async #holdUntilDrained(withinMs: number): Promise<boolean> {
+    const gate = this.#gate!;
+    const deadline = performance.now() + withinMs;
+    for (;;) {
+      if (!(await gate.holdAndDrain(Math.max(1, deadline - performance.now())))) return false;
+      if (gate.inFlight === 0) return true;
+      if (performance.now() >= deadline) return false;
+    }
   }
 
   async #drain(record: PhaseRecord, epoch: number): Promise<void> {
@@ -136,13 +207,17 @@ export class PhaseWatch {
     const { proposal } = record;
     if (proposal && changesPrimary(gate.phase, proposal.phase)) {
       this.#heldSinceMs = performance.now();
-      if (!(await gate.holdAndDrain(DRAIN_MS))) {
+      if (!(await this.#holdUntilDrained(DRAIN_MS))) {
         this.#options.logger.warn('requests under way did not end; the change of phase is given up', { epoch });
         return this.#giveUp(epoch);
       }
+    } else if (gate.isHolding) {
+      // For a change of primary that was withdrawn between two looks; it can't come into force any more.
+      this.#heldSinceMs = undefined;
+      gate.release();
     }
     this.#drainedForEpoch = epoch;
-    await this.#register(gate.epoch);
+    await this.#register();
   }
 
   /**
@@ -161,11 +236,11 @@ export class PhaseWatch {
   async #resume(): Promise<void> {
     this.#heldSinceMs = undefined;
     this.#drainedForEpoch = this.#gate!.epoch;
-    await this.#register(this.#gate!.epoch);
+    await this.#register();
     this.#gate!.release();
   }
 
-  async #register(actingEpoch: number): Promise<void> {
+  async #register(): Promise<void> {
     const now = Date.now();
     await this.#options.ledger.putProxy({
       version: 1,
@@ -173,7 +248,7 @@ export class PhaseWatch {
       startedAt: this.#startedAt,
       leaseUntil: new Date(now + LEASE_MS).toISOString(),
       drainedForEpoch: this.#drainedForEpoch,
-      actingEpoch,
+      actingEpoch: this.#actingEpoch,
       counters: this.#options.counters(),
     });
     this.#lastHeartbeatMs = performance.now();
