@@ -1,5 +1,4 @@
 import {
-  type BatchResultErrorEntry,
   DeleteMessageCommand,
   GetQueueAttributesCommand,
   GetQueueUrlCommand,
@@ -104,14 +103,24 @@ export function* intoBatches<T extends { readonly bodyBytes: number }>(entries: 
   if (batch.length > 0) yield batch;
 }
 
-/** Sends one batch; resolves to the ids that were not taken, be it singly or because the whole call failed. */
+/** Names of errors that say what is wrong with the messages, not with the queue or the way to it. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  'BatchRequestTooLong',
+  'InvalidMessageContents',
+  'InvalidParameterValue',
+  'InvalidParameterValueException',
+]);
+
+/**
+ * Sends one batch; resolves to the ids that were not taken.
+ * @throws the client's error when the queue did not answer, or refused for another reason than the messages
+ */
 async function sendBatch(
   client: SQSClient,
   queueUrl: string,
   batch: readonly Entry[],
   signal?: AbortSignal,
 ): Promise<string[]> {
-  let failed: readonly BatchResultErrorEntry[];
   try {
     const answer = await client.send(
       new SendMessageBatchCommand({
@@ -121,12 +130,15 @@ async function sendBatch(
       }),
       { abortSignal: signal },
     );
-    failed = answer.Failed ?? [];
+    return (answer.Failed ?? []).flatMap((entry) => batch[Number(entry.Id)]?.message.id ?? []);
   } catch (error) {
-    if (signal?.aborted) throw error;
-    return batch.map((entry) => entry.message.id);
+    if (!(error instanceof Error) || !REFUSALS.has(error.name)) throw error;
+    if (batch.length === 1) return [batch[0]!.message.id];
+    // One of them is at fault; the others must not go with it.
+    const refused: string[] = [];
+    for (const entry of batch) refused.push(...(await sendBatch(client, queueUrl, [entry], signal)));
+    return refused;
   }
-  return failed.flatMap((entry) => batch[Number(entry.Id)]?.message.id ?? []);
 }
 
 async function readDepth(client: SQSClient, queueUrl: string): Promise<{ waiting: number; inFlight: number }> {

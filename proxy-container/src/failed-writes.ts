@@ -4,7 +4,7 @@ import { BatchKind } from '#core/cql/protocol.ts';
 import { readRequestLayout, readValues, requestOffset, type StatementLayout } from '#core/cql/request-layout.ts';
 import { describeError } from '#core/errors.ts';
 import type { BoundValue } from '#core/model/cql-request.ts';
-import { encodeFailedWrite, type FailedStatement, type FailedWrite } from '#core/model/failed-write.ts';
+import { encodeFailedWrite, type FailedStatement, type FailedWrite, type TableName } from '#core/model/failed-write.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Statement } from '#core/statement/statement.ts';
 import type { ClientRequest } from './client-request.ts';
@@ -14,11 +14,6 @@ import type { SuspectMarks } from './journal/suspect-marks.ts';
 import { whyNotReplayable } from './replayable.ts';
 import type { SchemaFacts } from './schema-facts.ts';
 import type { ClusterName } from './upstream/cluster.ts';
-
-export interface TableName {
-  readonly keyspace: string;
-  readonly table: string;
-}
 
 export interface FailedWritesOptions {
   readonly instance: string;
@@ -82,7 +77,7 @@ export class FailedWrites {
     }
     const write = this.#toMessage(request, destination, epoch, reason);
     const body = encodeFailedWrite(write);
-    if (body.length > this.#options.maxMessageBytes) {
+    if (Buffer.byteLength(body) > this.#options.maxMessageBytes) {
       counters.shadowUnqueueable++;
       this.mark(request, 'a shadow write failed and is too large for the queue');
       return;

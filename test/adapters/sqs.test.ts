@@ -49,16 +49,21 @@ test('the ids of messages that the queue did not take come back, and only those'
   expect(await queue.send(messages)).toEqual(['write 3', 'write 10', 'write 17']);
 });
 
-test('a call that fails as a whole refuses its own batch, not the others', async () => {
-  let calls = 0;
+test('a queue that does not answer is an error with its cause, not a refusal of messages', async () => {
+  const down = new SQSServiceException({ name: 'Down', $fault: 'server', $metadata: {}, message: 'it is down' });
   const queue = queueOf(() => {
-    calls++;
-    if (calls === 1) throw new SQSServiceException({ name: 'Down', $fault: 'server', $metadata: {} });
-    return {};
+    throw down;
   });
-  const refused = await queue.send(Array.from({ length: 15 }, (_, index) => ({ id: String(index), body: 'x' })));
-  expect(refused).toHaveLength(10);
-  expect(calls).toBe(2);
+  await expect(queue.send([{ id: '1', body: 'x' }])).rejects.toBe(down);
+});
+
+test('one message that makes the whole call fail is refused alone', async () => {
+  const queue = queueOf((entries) => {
+    if (!entries.some((entry) => entry.MessageBody === 'bad')) return {};
+    throw new SQSServiceException({ name: 'InvalidMessageContents', $fault: 'client', $metadata: {} });
+  });
+  const messages = Array.from({ length: 15 }, (_, index) => ({ id: `w${index}`, body: index === 4 ? 'bad' : 'good' }));
+  expect(await queue.send(messages)).toEqual(['w4']);
 });
 
 test('a body that is too large goes to the store, and the message leads back to it', async () => {

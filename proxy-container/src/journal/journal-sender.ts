@@ -5,12 +5,16 @@ import type { Journal } from './journal.ts';
 
 const MIN_BACKOFF_MS = 250;
 const IDLE_MS = 200;
+/** With growing pauses between them a store that is away for minutes costs no message its turn. */
+const MAX_REFUSALS = 20;
 
 export interface JournalSenderOptions {
   readonly journal: Journal;
   readonly queue: FailedWriteQueue;
   readonly batchSize: number;
   readonly maxBackoffMs: number;
+  /** So often the queue, which takes others, may refuse a message before it is set aside. */
+  readonly maxRefusals?: number;
   readonly logger: Logger;
 }
 
@@ -20,6 +24,8 @@ export class JournalSender {
   readonly #stop = new AbortController();
   #wake: (() => void) | undefined;
   #running: Promise<void> | undefined;
+  /** How often the queue refused a message, by id. */
+  readonly #refusals = new Map<string, number>();
   #sentCount = 0;
   #lastError: string | undefined;
 
@@ -64,8 +70,10 @@ export class JournalSender {
           await this.#nextAppend(signal);
           continue;
         }
-        await this.#sendAll(segment.messages, signal);
+        const refused = await this.#sendAll(segment.messages, signal);
+        for (const message of refused) await this.#putBack(message);
         await segment.done();
+        if (refused.length > 0) throw new Error(`the queue refused ${refused.length} messages`);
         this.#lastError = undefined;
         backoffMs = MIN_BACKOFF_MS;
       } catch (error) {
@@ -82,17 +90,31 @@ export class JournalSender {
     }
   }
 
-  /** Sending a message twice is harmless (it carries its own timestamp), so a segment is repeated as a whole. */
-  async #sendAll(messages: readonly QueuedMessage[], signal: AbortSignal): Promise<void> {
+  /** Behind the others, so that it keeps none of them waiting; aside, when the queue will never take it. */
+  async #putBack(message: QueuedMessage): Promise<void> {
+    const count = (this.#refusals.get(message.id) ?? 0) + 1;
+    this.#refusals.set(message.id, count);
+    if (count < (this.#options.maxRefusals ?? MAX_REFUSALS) && this.#options.journal.append(message)) return;
+    await this.#options.journal.setAside(message);
+    this.#refusals.delete(message.id);
+  }
+
+  /**
+   * Resolves to what the queue refused, though it took others or at least answered. Sending a message twice is harmless
+   * (it carries its own timestamp), so after an error a segment is repeated as a whole.
+   */
+  async #sendAll(messages: readonly QueuedMessage[], signal: AbortSignal): Promise<QueuedMessage[]> {
+    const left: QueuedMessage[] = [];
     for (let start = 0; start < messages.length; start += this.#options.batchSize) {
-      let batch = messages.slice(start, start + this.#options.batchSize);
-      for (let attempt = 1; batch.length > 0; attempt++) {
-        const refused = new Set(await this.#options.queue.send(batch, signal));
-        this.#sentCount += batch.length - refused.size;
-        batch = batch.filter((message) => refused.has(message.id));
-        if (batch.length > 0 && attempt >= 3) throw new Error(`the queue refused ${batch.length} messages`);
+      const batch = messages.slice(start, start + this.#options.batchSize);
+      const refused = new Set(await this.#options.queue.send(batch, signal));
+      this.#sentCount += batch.length - refused.size;
+      for (const message of batch) {
+        if (refused.has(message.id)) left.push(message);
+        else this.#refusals.delete(message.id);
       }
     }
+    return left;
   }
 
   /** Waits for an append, and then a moment for more of them. */
