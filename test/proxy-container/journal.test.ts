@@ -185,6 +185,30 @@ test('the sender goes on when the queue is back, and stops when it has nothing l
   await journal.close();
 });
 
+test('a message that the queue never takes is set aside and marked, and keeps no other one waiting', async () => {
+  const journal = await open();
+  const taken: string[] = [];
+  const queue = new MemoryQueue();
+  queue.send = async (messages) => {
+    taken.push(...messages.map(({ id }) => id).filter((id) => id !== 'bad'));
+    return messages.map(({ id }) => id).filter((id) => id === 'bad');
+  };
+  journal.append(writing('bad', 'big'));
+  journal.append(writing('good', 't'));
+  const sender = new JournalSender({ journal, queue, batchSize: 10, maxBackoffMs: 10, maxRefusals: 3, logger });
+  sender.start();
+  await vi.waitFor(() => expect(journal.setAsideCount).toBe(1), 5000);
+  journal.append(writing('later', 't'));
+  await vi.waitFor(() => expect(taken).toEqual(['good', 'later']), 5000);
+  await sender.stop(2000);
+  expect(doubts).toEqual(['ks.big: a failed write is refused by the queue']);
+  await journal.close();
+  expect(readFileSync(join(directory, 'set-aside'), 'utf8')).toBe(`bad\t${writing('bad', 'big').body}\n`);
+  const next = await open();
+  expect([next.messageCount, next.setAsideCount]).toEqual([0, 1]);
+  await next.close();
+});
+
 test('suspect marks outlive a ledger that is away and a restart', async () => {
   const memory = createMemoryLedgerStore();
   let isAway = true;
@@ -204,4 +228,48 @@ test('suspect marks outlive a ledger that is away and a restart', async () => {
   expect((await ledger.readTable('ks', 't'))?.state).toBe('suspect');
   expect((await ledger.listSuspects())[0]).toMatchObject({ keyspace: 'ks', table: 't', reason: 'a reason' });
   expect(readdirSync(directory)).toEqual([]);
+});
+
+test('a mark that is repeated before or while it is sent carries the time of the last loss', async () => {
+  const memory = createMemoryLedgerStore();
+  let isAway = true;
+  let onPut: (() => void) | undefined;
+  const ledger = createLedger({
+    ...memory,
+    put: async (...args) => {
+      if (isAway) throw new Error('away');
+      onPut?.();
+      return memory.put(...args);
+    },
+  });
+  const times = async () => (await ledger.listSuspects()).map(({ at }) => at).sort();
+  vi.useFakeTimers({ toFake: ['Date'], now: 1_000 });
+  try {
+    const marks = new SuspectMarks({ ledger, instance: 'one', directory, logger });
+    marks.mark('ks', 't', 'a reason');
+    await marks.flush();
+    vi.setSystemTime(2_000);
+    marks.mark('ks', 't', 'a reason');
+    isAway = false;
+    onPut = () => {
+      onPut = undefined;
+      vi.setSystemTime(3_000);
+      marks.mark('ks', 't', 'a reason');
+    };
+    await marks.flush();
+    expect(await times()).toEqual([new Date(2_000).toISOString()]);
+    await marks.flush();
+    expect(await times()).toEqual([new Date(2_000).toISOString(), new Date(3_000).toISOString()]);
+    isAway = true;
+    marks.mark('ks', 't', 'a reason');
+    await marks.flush();
+    vi.setSystemTime(9_000);
+    isAway = false;
+    const next = new SuspectMarks({ ledger, instance: 'one', directory, logger });
+    await next.restore();
+    await next.flush();
+    expect((await times()).at(-1)).toBe(new Date(9_000).toISOString());
+  } finally {
+    vi.useRealTimers();
+  }
 });

@@ -14,6 +14,8 @@ interface Mark {
 const RETRY_MS = 2_000;
 /** One table for one reason goes to the ledger at most this often; a mark in between waits, and is not dropped. */
 const REPEAT_MS = 5_000;
+/** Stands for every table of a keyspace, and for its types and functions. */
+export const WHOLE_KEYSPACE = '*';
 /** Bounds memory; tables times reasons never come near it. */
 const MAX_PENDING = 100_000;
 
@@ -49,12 +51,15 @@ export class SuspectMarks {
     return this.#pending.size;
   }
 
-  /** Takes over what an earlier process could not bring to the ledger. */
+  /**
+   * Takes over what an earlier process could not bring to the ledger. When it noted the last loss is not on the disk, so
+   * the marks are of now: a validation that ran meanwhile must not take them for looked at.
+   */
   async restore(): Promise<void> {
     const text = await readFile(this.#path, 'utf8').catch(() => '');
     for (const line of text.split('\n')) {
       if (line === '') continue;
-      const mark = JSON.parse(line) as Mark;
+      const mark: Mark = { ...(JSON.parse(line) as Mark), at: new Date().toISOString() };
       this.#pending.set(keyOf(mark), mark);
     }
     this.#schedule(0);
@@ -64,7 +69,12 @@ export class SuspectMarks {
     this.#count++;
     const mark: Mark = { keyspace, table, reason, at: new Date().toISOString() };
     const key = keyOf(mark);
-    if (this.#pending.has(key) || this.#pending.size >= MAX_PENDING) return;
+    if (this.#pending.has(key)) {
+      // The last loss counts: a validation that began before it has not looked at it.
+      this.#pending.set(key, mark);
+      return;
+    }
+    if (this.#pending.size >= MAX_PENDING) return;
     this.#pending.set(key, mark);
     if (!this.#lastSentMs.has(key)) this.#logger.warn('a table is marked suspect', { keyspace, table, reason });
     this.#save();
@@ -115,7 +125,8 @@ export class SuspectMarks {
         if (sinceMs < REPEAT_MS && !isFinal) continue;
         await this.#sendOne(mark);
         this.#lastSentMs.set(key, performance.now());
-        this.#pending.delete(key);
+        // A loss that came while it was sent is another mark, which waits for its turn.
+        if (this.#pending.get(key) === mark) this.#pending.delete(key);
         this.#save();
       }
       this.#schedule(REPEAT_MS);
@@ -132,6 +143,7 @@ export class SuspectMarks {
     const id = `${this.#instance}-${at}-${reason.slice(0, 60).replaceAll(/[^a-zA-Z0-9]+/g, '-')}`;
     const by = this.#instance;
     await this.#ledger.addSuspect(id, { version: 1, keyspace, table, range: null, reason, by, at });
+    if (table === WHOLE_KEYSPACE) return;
     await this.#ledger.setTable(keyspace, table, 'suspect', { now: new Date(at), by, reason });
   }
 }
