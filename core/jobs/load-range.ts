@@ -5,7 +5,7 @@ import { createFilter } from '../filter/filter.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { RangeRecord } from '../ledger/records.ts';
 import { createRowFilter, type RowFilter } from '../merge/filter-rows.ts';
-import { createGrouping, tombstonePolicy } from '../merge/group-writes.ts';
+import { createGrouping, type GroupingLoss, tombstonePolicy, unclearListTimes } from '../merge/group-writes.ts';
 import { type MergeInput, mergePartitions } from '../merge/merge-partitions.ts';
 import { createToStatements } from '../merge/statements.ts';
 import type { Write } from '../merge/writes.ts';
@@ -63,6 +63,13 @@ const MAX_WINDOW_BYTES = 8 * 1024 * 1024;
 const CALL_STEP = 16;
 const RUN_STEP = 4096;
 
+/** Why a table has to be compared after a load that met this; the other losses need no repair. */
+const SUSPICIONS: Readonly<Partial<Record<GroupingLoss, string>>> = {
+  unclearListCell:
+    'list elements of the moment when only some proxies wrote to both clusters: they may stand twice or not at all',
+  listExpiry: 'a list whose elements expire at too many different times was loaded with the longest life of them',
+};
+
 /**
  * Loads a range, or as much of it as the deadline allows; the ledger's record of the range says how far it came.
  * @throws SSTableCorruptError, SSTableUnsupportedError, SchemaMismatchError, ServerError and what the ports throw; the
@@ -92,6 +99,9 @@ class RangeLoad {
   #writer: TargetWriter | undefined;
   #writerBase: Readonly<Record<string, number>> = {};
   #savedAt = 0;
+  /** Losses to tell the ledger of before it is told of any progress, and those it knows. */
+  readonly #toMark = new Map<GroupingLoss, string>();
+  readonly #marked = new Set<GroupingLoss>();
 
   constructor(item: LoadItem, known: RangeRecord | undefined, request: LoadRangeRequest) {
     this.#item = item;
@@ -167,13 +177,19 @@ class RangeLoad {
     const { ports, deadlineMillis } = this.#request;
     const { clock } = ports;
     const since = manifest.dualWritesSinceMicros === null ? undefined : BigInt(manifest.dualWritesSinceMicros);
+    const settled = manifest.dualWritesSettledMicros === null ? undefined : BigInt(manifest.dualWritesSettledMicros);
     const exactTimes = ports.target.protocolVersion >= 5;
     const group = createGrouping(schema, {
       keepsTombstone: tombstonePolicy(manifest.tombstones, since),
       dualWritesSinceMicros: since,
+      isUnclear: unclearListTimes(since, settled),
       exactTimes,
       nowSeconds: () => Math.floor(clock.nowMillis() / 1000),
-      onLoss: (loss) => this.#add(loss, 1),
+      onLoss: (loss) => {
+        this.#add(loss, 1);
+        const reason = SUSPICIONS[loss];
+        if (reason !== undefined && !this.#marked.has(loss)) this.#toMark.set(loss, reason);
+      },
     });
     const filter =
       manifest.filterRules === null ? undefined : createRowFilter(createFilter(manifest.filterRules), schema);
@@ -247,6 +263,7 @@ class RangeLoad {
       }
       this.#counts['inFlightLimit'] = this.#writer.limit;
     }
+    await this.#mark();
     this.#savedAt = clock.nowMillis();
     const { runId, index, keyspace, table } = this.#item;
     await ledger.putRange({
@@ -261,6 +278,21 @@ class RangeLoad {
       error,
       updatedAt: new Date(this.#savedAt).toISOString(),
     });
+  }
+
+  /** A checkpoint goes past what it was about, so the mark comes first. */
+  async #mark(): Promise<void> {
+    const { clock, ledger } = this.#request.ports;
+    const { runId, index, keyspace, table, start, end } = this.#item;
+    for (const [loss, reason] of this.#toMark) {
+      const now = new Date(clock.nowMillis());
+      const by = `load-range ${runId}`;
+      const mark = { version: 1 as const, keyspace, table, range: { start, end }, reason, by, at: now.toISOString() };
+      await ledger.addSuspect(`${runId}-${index}-${loss}`, mark);
+      await ledger.setTable(keyspace, table, 'suspect', { now, by, reason });
+      this.#marked.add(loss);
+      this.#toMark.delete(loss);
+    }
   }
 
   #add(name: string, by: number): void {
@@ -333,7 +365,7 @@ class PartitionCopy {
 }
 
 function bytesOf(write: Write): number {
-  if (write.kind === 'list') return write.value.length;
+  if (write.kind === 'list') return write.parts.reduce((sum, { value }) => sum + value.length, 0);
   if (write.kind !== 'insert' && write.kind !== 'update') return 0;
   return write.assignments.reduce((sum, { value }) => sum + (value?.length ?? 0), 0);
 }

@@ -95,9 +95,14 @@ export function createToStatements(schema: TableSchema): ToStatements {
         // writes began. Prepended elements get ids before all appended ones.
         const clear = `DELETE ${name} FROM ${table} USING TIMESTAMP ? WHERE ${where}`;
         const fill = `UPDATE ${table} ${USING} SET ${name} = ? + ${name} WHERE ${where}`;
+        // The last part first: each is put before those that stand there already. All in one request, hence one
+        // nowInSeconds, so that no two coordinators' clocks decide on the order.
         return [
           bound(clear, [int64(timestampMicros - 1n), ...place], nowInSeconds),
-          bound(fill, [...stampOf({ ...write, timestampMicros }, context), write.value, ...place], nowInSeconds),
+          ...write.parts.toReversed().map((part) => {
+            const stamp = stampOf({ ...part, timestampMicros }, context);
+            return bound(fill, [...stamp, part.value, ...place], nowInSeconds);
+          }),
         ];
       }
       case 'deleteColumn': {

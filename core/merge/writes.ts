@@ -40,6 +40,15 @@ export interface ListWrite extends Stamp {
   readonly isStatic: boolean;
   readonly clustering: ClusteringValues;
   readonly column: number;
+  /** In the order of the list; one where all elements expire together. */
+  readonly parts: readonly ListPart[];
+}
+
+/** Neighbouring elements that expire at the same second. */
+export interface ListPart {
+  readonly ttlSeconds: number;
+  /** NO_DELETION_TIME when they do not expire. Seconds since the epoch. */
+  readonly expiresAtSeconds: number;
   /** In native collection encoding. */
   readonly value: Uint8Array;
 }

@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest';
-import { createGrouping, type GroupingLoss, type GroupingOptions, tombstonePolicy } from '#core/merge/group-writes.ts';
+import {
+  createGrouping,
+  type GroupingLoss,
+  type GroupingOptions,
+  tombstonePolicy,
+  unclearListTimes,
+} from '#core/merge/group-writes.ts';
 import { createToStatements, type StatementContext } from '#core/merge/statements.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
 import { BoundKind, NO_DELETION_TIME, type PartitionEvent } from '#core/model/row.ts';
@@ -195,6 +201,63 @@ test('list cells of the time of the dual writes are left to the shadow', () => {
   const deleted = { timestampMicros: 31n, localDeletionTimeSeconds: 1 };
   const cleared = [row(1, { columns: [{ column: 0, deletion: deleted, cells: [] }] })];
   expect(statementsOf(withList, cleared, { dualWritesSinceMicros: 30n })).toEqual([]);
+});
+
+test('elements of a list that expire apart keep their own life, and their order', () => {
+  const dies = (at: bigint, value: string, ends: number, ttlSeconds: number) => ({
+    ...element(at, value),
+    ttlSeconds,
+    localDeletionTimeSeconds: ends,
+  });
+  // As `l = ['a', 'b']` without a TTL and `l = l + ['c']` with one of 60 s, the newest, then `l = l + ['d']` with 600 s.
+  const cells = [element(10n, 'a'), element(10n, 'b'), dies(20n, 'c', NOW + 50, 60), dies(15n, 'd', NOW + 500, 600)];
+  const events = [row(1, { columns: [{ column: 0, cells }] })];
+  const exact = statementsOf(withList, events);
+  expect(exact.map(({ values, now }) => [...values.slice(0, 3), now])).toEqual([
+    ['19', 'k', '1', NOW],
+    ['20', '500', '\x01\x01d', NOW],
+    ['20', '50', '\x01\x01c', NOW],
+    ['20', '0', '\x02\x01a\x01b', NOW],
+  ]);
+  const over4 = statementsOf(withList, events, { exactTimes: false }, { exactTimes: false, nowSeconds: NOW + 10 });
+  expect(over4.slice(1).map(({ values }) => values[1])).toEqual(['490', '40', '0']);
+});
+
+test('a list of too many expiries lives as long as its longest element, and that is told', () => {
+  const cells = Array.from({ length: 300 }, (_, i) => ({
+    ...element(10n, 'x'),
+    ttlSeconds: 600,
+    localDeletionTimeSeconds: NOW + 1 + i,
+  }));
+  const losses: GroupingLoss[] = [];
+  const events = [row(1, { columns: [{ column: 0, cells }] })];
+  const statements = statementsOf(withList, events, { onLoss: (loss) => losses.push(loss) });
+  expect(statements).toHaveLength(2);
+  expect(statements[1]).toMatchObject({ now: NOW + 300 - 600 });
+  expect(losses).toContain('listExpiry');
+});
+
+test('list cells of the time in which only some proxies wrote to both clusters are told of, loaded or not', () => {
+  const second = 1_000_000n;
+  const since = 100n * second;
+  const isUnclear = unclearListTimes(since, 103n * second);
+  expect([98n, 99n, 100n, 113n, 114n].map((at) => isUnclear(at * second))).toEqual([false, true, true, true, false]);
+  expect(unclearListTimes(since, undefined)(999n * second)).toBe(true);
+  expect(unclearListTimes(undefined, undefined)(999n * second)).toBe(false);
+  const told = (at: bigint) => {
+    const losses: GroupingLoss[] = [];
+    const events = [row(1, { columns: [{ column: 0, cells: [element(at * second, 'a')] }] })];
+    statementsOf(withList, events, {
+      dualWritesSinceMicros: since,
+      isUnclear,
+      onLoss: (loss) => losses.push(loss),
+    });
+    return losses;
+  };
+  expect(told(50n)).toEqual([]);
+  expect(told(99n)).toEqual(['unclearListCell']);
+  expect(told(101n)).toEqual(['unclearListCell', 'shadowedListCell']);
+  expect(told(200n)).toEqual(['shadowedListCell']);
 });
 
 const deletion = { timestampMicros: 7n, localDeletionTimeSeconds: 1600 };
