@@ -17,6 +17,8 @@ export class Counters {
   failedConnectionsOrigin = 0;
   failedConnectionsTarget = 0;
   protocolErrors = 0;
+  /** Requests and handlers that failed by a fault of the proxy itself. */
+  internalErrors = 0;
   overloaded = 0;
   requestTimeouts = 0;
   filteredWrites = 0;
@@ -33,6 +35,7 @@ export class Counters {
   journaled = 0;
   journalFull = 0;
   pinnedTimestamps = 0;
+  definitionsNotCopied = 0;
   readonly readsOrigin = new LatencyHistogram();
   readonly readsTarget = new LatencyHistogram();
   readonly writeLatency = new LatencyHistogram();

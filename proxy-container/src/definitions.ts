@@ -1,13 +1,17 @@
 import type { ProxyConfig } from '#core/config/schema.ts';
-import { bodyOf, flagsOf } from '#core/cql/frame.ts';
-import { ErrorCode } from '#core/cql/protocol.ts';
+import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
+import { ErrorCode, errorCodeName, Opcode } from '#core/cql/protocol.ts';
 import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
+import type { SchemaChange } from '#core/cql/schema-change.ts';
+import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import type { Logger } from '#core/ports.ts';
 import type { ClientRequest } from './client-request.ts';
+import type { Counters } from './counters.ts';
 import type { Answer } from './dual-write.ts';
-import { type FailedWrites, tablesOf } from './failed-writes.ts';
-import { describeOutcome, effectOf } from './outcome.ts';
+import { tablesOf } from './failed-writes.ts';
+import { type SuspectMarks, WHOLE_KEYSPACE } from './journal/suspect-marks.ts';
+import { describeOutcome, effectOf, errorCodeIn } from './outcome.ts';
 import type { Route } from './route.ts';
 import type { SchemaFacts } from './schema-facts.ts';
 import type { SessionUpstreams } from './session/session-upstreams.ts';
@@ -23,10 +27,19 @@ export interface DefinitionsOptions {
   readonly policy: ProxyConfig['ddl'];
   readonly controls: Readonly<Record<ClusterName, ControlConnection>>;
   readonly ledger: Ledger;
-  readonly failedWrites: FailedWrites;
+  readonly marks: SuspectMarks;
   readonly facts: SchemaFacts;
+  readonly counters: Counters;
   readonly logger: Logger;
 }
+
+/** Refusals that the same statement would meet again; the schema is not on both clusters, and the client must know. */
+const LASTING_CODES: ReadonlySet<number> = new Set([
+  ErrorCode.INVALID,
+  ErrorCode.SYNTAX_ERROR,
+  ErrorCode.CONFIG_ERROR,
+  ErrorCode.UNAUTHORIZED,
+]);
 
 /**
  * DDL, TRUNCATE and roles: first the primary, then the other cluster, and the client hears of it when all nodes of both
@@ -39,23 +52,40 @@ export class Definitions {
     this.#options = options;
   }
 
+  /** Always answers, and never rejects. */
   async apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): Promise<void> {
+    let outcome: Outcome;
+    try {
+      outcome = await this.#apply(upstreams, request, route);
+    } catch (error) {
+      this.#options.logger.error('a definition could not be carried out', { error: describeError(error) });
+      this.#mark(request, undefined, 'a definition had no clear outcome');
+      outcome = { kind: 'unsent', code: ErrorCode.SERVER_ERROR, message: 'The proxy failed; look at both schemas' };
+    }
+    answer(outcome);
+  }
+
+  async #apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route): Promise<Outcome> {
     const refusal = await this.#refusal(request, route);
-    if (refusal !== undefined) return answer({ kind: 'unsent', code: ErrorCode.INVALID, message: refusal });
+    if (refusal !== undefined) return { kind: 'unsent', code: ErrorCode.INVALID, message: refusal };
     const first = await call(upstreams, route.primary, request);
     this.#options.facts.forget();
     if (effectOf(first) !== 'applied') {
-      if (effectOf(first) === 'unknown' && route.shadow) this.#mark(request, 'a definition had no clear outcome');
-      return answer(first);
+      if (effectOf(first) === 'unknown' && route.shadow) {
+        this.#mark(request, undefined, 'a definition had no clear outcome');
+      }
+      return first;
     }
+    const change = schemaChangeOf(first, request.version);
     const isShadowed = route.shadow !== undefined && this.#options.policy === 'both';
-    if (isShadowed) await this.#copy(upstreams, request, route.shadow!, first);
-    else if (route.shadow !== undefined) this.#mark(request, 'a definition went to one cluster only');
+    let failure: Outcome | undefined;
+    if (isShadowed) failure = await this.#copy(upstreams, request, route.shadow!, change);
+    else if (route.shadow !== undefined) this.#noteMissing(request, change, route.shadow, 'proxy.ddl: primary');
     if (request.requestClass === 'definition') {
       await this.#agree(route.primary);
       if (isShadowed) await this.#agree(route.shadow!);
     }
-    answer(first);
+    return failure ?? first;
   }
 
   async #refusal(request: ClientRequest, route: Route): Promise<string | undefined> {
@@ -63,30 +93,68 @@ export class Definitions {
     if (this.#options.policy === 'refuse') {
       return 'Schema changes are refused while the migration is under way (proxy.ddl: refuse)';
     }
-    for (const { keyspace, table } of tablesOf(request)) {
-      const record = await this.#options.ledger.readTable(keyspace, table).catch(() => undefined);
-      if (record?.state === 'loading') return `${keyspace}.${table} is being loaded; change it when the load has ended`;
+    const loads = await this.#options.ledger.listRuns('load').catch(() => undefined);
+    if (loads === undefined) return 'Whether a load is under way is not known: the ledger does not answer; try again';
+    const keyspace = request.statements[0]?.statement.keyspace;
+    const tables = tablesOf(request);
+    for (const { runId, ...load } of loads) {
+      if (load.state !== 'running') continue;
+      const loaded = tables.find((one) => one.keyspace === load.keyspace && load.tables.includes(one.table));
+      // A statement that names no table (a type, an index, a whole keyspace) may change any of them.
+      const mayMeet = tables.length === 0 && (keyspace === undefined || keyspace === load.keyspace);
+      const what = loaded ? `${loaded.keyspace}.${loaded.table}` : mayMeet ? load.keyspace : undefined;
+      if (what !== undefined) {
+        return `${what} is being loaded by ${runId}; change it when the load has ended, or: ringshift load stop ${runId}`;
+      }
     }
     return undefined;
   }
 
-  async #copy(upstreams: SessionUpstreams, request: ClientRequest, shadow: ClusterName, first: Outcome): Promise<void> {
+  /** Resolves to what the client is told instead of its success, when the other cluster will never take it. */
+  async #copy(
+    upstreams: SessionUpstreams,
+    request: ClientRequest,
+    shadow: ClusterName,
+    change: SchemaChange | undefined,
+  ): Promise<Outcome | undefined> {
     const second = await call(upstreams, shadow, request);
-    if (effectOf(second) !== 'applied') {
-      const reason = describeOutcome(second);
-      this.#options.logger.warn('a definition did not reach the other cluster', {
-        cluster: shadow,
-        kind: request.statements[0]?.statement.kind,
-        reason,
-      });
-      this.#mark(request, `a definition did not reach the ${shadow}`);
-    } else if (!isCreation(first, request.version)) {
-      this.#mark(request, request.statements[0]?.statement.kind === 'truncate' ? 'TRUNCATE' : 'its definition changed');
+    if (effectOf(second) === 'applied') {
+      const isTruncate = request.statements[0]?.statement.kind === 'truncate';
+      // What was not there before differs nowhere, and IF [NOT] EXISTS may have changed nothing.
+      const isChanged = isTruncate || (change !== undefined && change.change !== 'CREATED');
+      const reason = isTruncate ? 'TRUNCATE' : 'its definition changed';
+      if (isChanged)
+        for (const { keyspace, table } of tablesOf(request)) this.#options.marks.mark(keyspace, table, reason);
+      return undefined;
     }
+    this.#noteMissing(request, change, shadow, describeOutcome(second));
+    const code = second.kind === 'reply' && opcodeOf(second.frame) === Opcode.ERROR ? errorCodeIn(second.frame) : -1;
+    if (!LASTING_CODES.has(code)) return undefined;
+    const message = `The statement took effect, but not on the ${shadow}, which refused it (${errorCodeName(code)}): mend it there, then compare with: ringshift schema diff`;
+    return { kind: 'unsent', code: ErrorCode.INVALID, message };
   }
 
-  #mark(request: ClientRequest, reason: string): void {
-    this.#options.failedWrites.mark(request, reason);
+  #noteMissing(request: ClientRequest, change: SchemaChange | undefined, shadow: ClusterName, reason: string): void {
+    this.#options.counters.definitionsNotCopied++;
+    this.#options.logger.warn('a definition did not reach the other cluster', {
+      cluster: shadow,
+      kind: request.statements[0]?.statement.kind,
+      keyspace: change?.keyspace,
+      name: change?.name,
+      reason,
+    });
+    this.#mark(request, change, `a definition did not reach the ${shadow}`);
+  }
+
+  /** Marks the tables that the statement names, or else the whole keyspace that it changed. Roles belong to none. */
+  #mark(request: ClientRequest, change: SchemaChange | undefined, reason: string): void {
+    if (request.requestClass === 'role') return;
+    const tables = tablesOf(request);
+    for (const { keyspace, table } of tables) this.#options.marks.mark(keyspace, table, reason);
+    const keyspace = change?.keyspace ?? request.statements[0]?.statement.keyspace ?? request.keyspace;
+    if (tables.length > 0 || keyspace === undefined) return;
+    const isTable = change?.target === 'TABLE' && change.change === 'UPDATED';
+    this.#options.marks.mark(keyspace, isTable ? (change.name ?? WHOLE_KEYSPACE) : WHOLE_KEYSPACE, reason);
   }
 
   async #agree(cluster: ClusterName): Promise<void> {
@@ -102,10 +170,10 @@ function call(upstreams: SessionUpstreams, cluster: ClusterName, request: Client
   });
 }
 
-/** What was not there before differs nowhere. */
-function isCreation(outcome: Outcome, version: number): boolean {
-  if (outcome.kind !== 'reply') return false;
+/** What a definition changed; undefined for roles, TRUNCATE and what was there already. */
+function schemaChangeOf(outcome: Outcome, version: number): SchemaChange | undefined {
+  if (outcome.kind !== 'reply') return undefined;
   const body = bodyOf(outcome.frame);
   const result = decodeResult(body, version, responseOffset(flagsOf(outcome.frame), body));
-  return result.kind === 'schemaChange' && result.change.change === 'CREATED';
+  return result.kind === 'schemaChange' ? result.change : undefined;
 }

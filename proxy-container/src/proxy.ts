@@ -84,8 +84,8 @@ export class CqlProxy {
     this.#ports = ports;
     this.#instance = config.proxy.instance ?? hostname();
     this.#clusters = {
-      origin: new Cluster('origin', ports.origin, this.#flusher),
-      target: new Cluster('target', ports.target, this.#flusher),
+      origin: new Cluster('origin', ports.origin, this.#flusher, this.#counters),
+      target: new Cluster('target', ports.target, this.#flusher, this.#counters),
     };
     this.#controls = {
       origin: new ControlConnection(this.#clusters.origin, logger),
@@ -216,8 +216,9 @@ export class CqlProxy {
         policy: proxy.ddl,
         controls: this.#controls,
         ledger,
-        failedWrites,
+        marks: this.#marks,
         facts: this.#facts,
+        counters,
         logger,
       }),
       counters,

@@ -30,6 +30,12 @@ const PLAIN: readonly PlainMetric[] = [
     { key: 'failedWritesTarget', labels: 'failed_on="target"' },
     { key: 'failedWritesBoth', labels: 'failed_on="both"' },
   ),
+  counter(
+    'zdm_proxy_failed_connections_total',
+    'Connections to a node that were not made, by cluster',
+    { key: 'failedConnectionsOrigin', labels: 'cluster="origin"' },
+    { key: 'failedConnectionsTarget', labels: 'cluster="target"' },
+  ),
   gauge(
     'zdm_proxy_inflight_requests_total',
     'Requests under way',
@@ -47,6 +53,12 @@ const PLAIN: readonly PlainMetric[] = [
   ),
   counter('ringshift_client_connections_total', 'Clients that ever connected', { key: 'clientConnectionsTotal' }),
   counter('ringshift_protocol_errors_total', 'Frames that broke the protocol', { key: 'protocolErrors' }),
+  counter('ringshift_internal_errors_total', 'Faults of the proxy itself, each of one request', {
+    key: 'internalErrors',
+  }),
+  counter('ringshift_reprepared_total', 'Statements prepared again on a node that had forgotten them', {
+    key: 'reprepared',
+  }),
   counter('ringshift_overloaded_total', 'Requests refused with OVERLOADED', { key: 'overloaded' }),
   counter('ringshift_request_timeouts_total', 'Requests without a reply of the cluster', { key: 'requestTimeouts' }),
   counter('ringshift_filtered_writes_total', 'Writes that a filter keeps on the origin', { key: 'filteredWrites' }),
@@ -64,6 +76,9 @@ const PLAIN: readonly PlainMetric[] = [
   gauge('ringshift_shadow_bytes', 'Memory of copies under way', { key: 'shadowBytes' }),
   counter('ringshift_journaled_writes_total', 'Failed copies written to the journal', { key: 'journaled' }),
   counter('ringshift_journal_full_total', 'Failed copies that found the journal full', { key: 'journalFull' }),
+  counter('ringshift_definitions_not_copied_total', 'Schema changes that are on one cluster only', {
+    key: 'definitionsNotCopied',
+  }),
 ];
 
 function counter(name: string, help: string, ...series: PlainMetric['series'][number][]): PlainMetric {
