@@ -11,6 +11,7 @@ import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { SFNClient } from '@aws-sdk/client-sfn';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
+import type { MiddlewareStack } from '@smithy/types';
 import { ConfigError } from '#core/errors.ts';
 import { type CredentialsProvider, createGoogleIdentityProvider } from './google-identity.ts';
 
@@ -64,28 +65,74 @@ function commonOptions(env: Environment = process.env) {
   };
 }
 
+const REMEDIES: readonly { readonly fits: (error: Error & { code?: unknown }) => boolean; readonly remedy: string }[] =
+  [
+    { fits: ({ message }) => /^Region (is missing|not accepted)/.test(message), remedy: 'set AWS_REGION' },
+    {
+      fits: ({ name }) => name === 'CredentialsProviderError',
+      remedy: 'log in, or set AWS_PROFILE, or give this machine a role',
+    },
+    {
+      fits: ({ code }) =>
+        ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'].includes(String(code)),
+      remedy: 'check the network, AWS_REGION and, where it is set, AWS_ENDPOINT_URL',
+    },
+  ];
+
+/** Adds what to do to the text of an error that is about this machine and not about the request. */
+function addRemedy(error: unknown): void {
+  if (!(error instanceof Error)) return;
+  const remedy = REMEDIES.find(({ fits }) => fits(error))?.remedy;
+  if (remedy !== undefined)
+    error.message = `AWS: ${error.message || String((error as { code?: unknown }).code)}; ${remedy}`;
+}
+
+interface WithMiddlewares<Input extends object, Output extends object> {
+  readonly middlewareStack: Pick<MiddlewareStack<Input, Output>, 'add'>;
+}
+
+/** The outermost step of each call, after the SDK's own attempts. */
+function withRemedies<Input extends object, Output extends object, C extends WithMiddlewares<Input, Output>>(
+  client: C & WithMiddlewares<Input, Output>,
+): C {
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      try {
+        return await next(args);
+      } catch (error) {
+        addRemedy(error);
+        throw error;
+      }
+    },
+    { step: 'initialize', priority: 'high', name: 'ringshiftRemedies' },
+  );
+  return client;
+}
+
 /** A client for S3. An endpoint of one's own is addressed with the bucket in the path, as its host has no sub-domains. */
 export function createS3Client(env: Environment = process.env): S3Client {
   const ownEndpoint = env['AWS_ENDPOINT_URL_S3'] ?? env['AWS_ENDPOINT_URL'];
-  return new S3Client({
-    ...commonOptions(env),
-    forcePathStyle: ownEndpoint !== undefined && ownEndpoint !== '',
-    // What is read has checksums of its own (SSTable chunks); hashing the stream again costs about 7 % of the CPU.
-    responseChecksumValidation: 'WHEN_REQUIRED',
-  });
+  return withRemedies(
+    new S3Client({
+      ...commonOptions(env),
+      forcePathStyle: ownEndpoint !== undefined && ownEndpoint !== '',
+      // What is read has checksums of its own (SSTable chunks); hashing the stream again costs about 7 % of the CPU.
+      responseChecksumValidation: 'WHEN_REQUIRED',
+    }),
+  );
 }
 
 /** A client for SQS. The endpoint is the environment's, not the host name inside the queue's URL. */
 export function createSqsClient(): SQSClient {
-  return new SQSClient({ ...commonOptions(), useQueueUrlAsEndpoint: false });
+  return withRemedies(new SQSClient({ ...commonOptions(), useQueueUrlAsEndpoint: false }));
 }
 
 /** A client for Step Functions. */
 export function createSfnClient(): SFNClient {
-  return new SFNClient(commonOptions());
+  return withRemedies(new SFNClient(commonOptions()));
 }
 
 /** A client for Secrets Manager. */
 export function createSecretsManagerClient(): SecretsManagerClient {
-  return new SecretsManagerClient(commonOptions());
+  return withRemedies(new SecretsManagerClient(commonOptions()));
 }

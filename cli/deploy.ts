@@ -8,6 +8,7 @@ import {
   withoutSidecar,
   withSidecar,
 } from '#adapters/cloud-run.ts';
+import { readMigrationConfig } from '#adapters/config-file.ts';
 import { UsageError } from '#core/errors.ts';
 import { withCommonOptions } from './clusters.ts';
 import { type CommonOptions, printResult } from './output.ts';
@@ -95,6 +96,12 @@ async function cloudRun(options: CloudRunOptions): Promise<void> {
 }
 
 async function aws(args: string[], options: CommonOptions): Promise<void> {
+  // Its faults are told here, in our way and before cdk starts. These two are what is only being made.
+  await readMigrationConfig(options.config, {
+    MIGRATION_BUCKET: 'made-by-this-deployment',
+    FAILED_WRITES_QUEUE_URL: 'made-by-this-deployment',
+    ...process.env,
+  });
   const root = join(import.meta.dirname, '..');
   const cdk = join(root, 'node_modules', '.bin', 'cdk');
   const child = spawn(cdk, ['deploy', '--all', ...args], {

@@ -1,6 +1,7 @@
 /** The `ringshift` command: finds the verb's file, loads that one only (start-up stays quick), runs it. */
 import { Command, CommanderError } from 'commander';
-import { ExitCode, reportFailure } from './output.ts';
+import { UsageError } from '#core/errors.ts';
+import { ExitCode, printFailure, reportFailure } from './output.ts';
 
 interface Verb {
   register(program: Command): void;
@@ -36,12 +37,19 @@ async function main(argv: readonly string[]): Promise<void> {
   await program.parseAsync(argv);
 }
 
+/** Commander shows its help for a command without a verb, and calls that `(outputHelp)`. */
+function describeUsage(error: CommanderError): string {
+  return error.code === 'commander.help' ? 'which verb? See --help' : error.message.replace(/^error: /, '');
+}
+
 try {
   await main(process.argv);
 } catch (error) {
-  if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode === 0 ? ExitCode.done : ExitCode.usage;
-  } else {
-    reportFailure(error, { json: process.argv.includes('--json') });
+  const json = process.argv.includes('--json');
+  if (!(error instanceof CommanderError)) reportFailure(error, { json });
+  else if (error.exitCode !== 0) {
+    // What is for people was printed by commander already.
+    process.exitCode = ExitCode.usage;
+    if (json) printFailure(new UsageError(describeUsage(error)));
   }
 }

@@ -13,8 +13,7 @@ export interface CommonOptions {
 /** Prints a result once: as JSON with `--json`, else the lines. `bigint` becomes text. */
 export function printResult(options: { readonly json?: boolean }, value: unknown, lines: readonly string[]): void {
   if (options.json) {
-    const text = JSON.stringify(value, (_, item: unknown) => (typeof item === 'bigint' ? item.toString() : item));
-    process.stdout.write(`${text}\n`);
+    process.stdout.write(`${JSON.stringify(value, bigintAsText)}\n`);
   } else {
     for (const line of lines) process.stdout.write(`${line}\n`);
   }
@@ -56,15 +55,21 @@ export function createProgress(label: string, stream: NodeJS.WriteStream = proce
   };
 }
 
+/** A failure as the one JSON document of standard output. */
+export function printFailure(error: unknown): void {
+  const details =
+    error instanceof MigrationError ? { name: error.name, retryable: error.retryable, context: error.context } : {};
+  const document = { error: { message: describeError(error), ...details } };
+  process.stdout.write(`${JSON.stringify(document, bigintAsText)}\n`);
+}
+
+const bigintAsText = (_: string, item: unknown): unknown => (typeof item === 'bigint' ? item.toString() : item);
+
 /** Says what went wrong in as few lines as it needs, sets the exit code. */
 export function reportFailure(error: unknown, options: { readonly json?: boolean }): void {
   const usage = error instanceof ConfigError || error instanceof UsageError;
   process.exitCode = usage ? ExitCode.usage : ExitCode.found;
-  if (options.json) {
-    const details =
-      error instanceof MigrationError ? { name: error.name, retryable: error.retryable, context: error.context } : {};
-    process.stdout.write(`${JSON.stringify({ error: { message: describeError(error), ...details } })}\n`);
-  }
+  if (options.json) printFailure(error);
   process.stderr.write(`ringshift: ${describeError(error)}\n`);
   if (process.env['RINGSHIFT_DEBUG'] && error instanceof Error) process.stderr.write(`${error.stack}\n`);
 }

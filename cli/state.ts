@@ -52,7 +52,7 @@ async function exportState(file: string, options: CommonOptions): Promise<void> 
 }
 
 async function importState(file: string, options: CommonOptions & { readonly overwrite?: boolean }): Promise<void> {
-  const parsed = exportSchema.safeParse(JSON.parse(await readFile(file, 'utf8')));
+  const parsed = exportSchema.safeParse(await readJson(file));
   if (!parsed.success)
     throw new UsageError(`${file} is not an export of the ledger: ${parsed.error.issues[0]?.message}`);
   const store = await openStore(options);
@@ -67,4 +67,18 @@ async function importState(file: string, options: CommonOptions & { readonly ove
     written++;
   }
   printResult(options, { written, kept }, [`${written} records written, ${kept.length} kept as they were`]);
+}
+
+async function readJson(file: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new UsageError(`${file} can't be read: ${(cause as NodeJS.ErrnoException).code}`, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new UsageError(`${file} is not an export of the ledger: it is no JSON`, { cause });
+  }
 }
