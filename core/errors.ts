@@ -65,6 +65,12 @@ export class ProtocolError extends MigrationError {
   override readonly retryable = false;
 }
 
+/** A statement's text is longer, or has more parts, than is taken apart here. */
+export class StatementTooLargeError extends MigrationError {
+  override readonly name = 'StatementTooLargeError';
+  override readonly retryable = false;
+}
+
 /** No node of a cluster could be reached, or the connection broke. */
 export class ClusterUnreachableError extends MigrationError {
   override readonly name = 'ClusterUnreachableError';

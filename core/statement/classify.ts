@@ -12,14 +12,16 @@ import {
 } from './mutation.ts';
 import type { Statement, StatementKind } from './statement.ts';
 import { TokenCursor } from './token-cursor.ts';
-import { TokenKind, tokenize } from './tokenizer.ts';
+import { newTokenBudget, type TokenBudget, TokenKind, tokenize } from './tokenizer.ts';
 
 /**
  * Says what a CQL text is. A text that is not fully understood as a SELECT, INSERT, UPDATE, DELETE or BATCH keeps its
  * kind when its first word leaves no doubt, and is `other` when it does; a read is never called a write, nor the reverse.
+ * @param budget shared by the texts of one request
+ * @throws StatementTooLargeError
  */
-export function classify(text: string): Statement {
-  const tokens = tokenize(text);
+export function classify(text: string, budget: TokenBudget = newTokenBudget()): Statement {
+  const tokens = tokenize(text, budget);
   const markers = new Map<number, number>();
   const markerNames: (string | undefined)[] = [];
   for (let index = 0; index < tokens.count; index++) {

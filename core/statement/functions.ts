@@ -124,7 +124,8 @@ function typed(type: GeneratedType, literal: string): string {
 export function insertMarkers(text: string): { readonly text: string; readonly inserted: readonly InsertedMarker[] } {
   const tokens = tokenize(text);
   const found = findGenerated(tokens);
-  const isNamed = tokens.kinds.includes(TokenKind.NamedMarker);
+  const taken = markerNames(tokens);
+  const isNamed = taken.size > 0;
   const inserted: InsertedMarker[] = [];
   const replacement: string[] = [];
   let position = 0;
@@ -134,16 +135,26 @@ export function insertMarkers(text: string): { readonly text: string; readonly i
       const kind = tokens.kinds[token];
       if (kind === TokenKind.Marker || kind === TokenKind.NamedMarker) position++;
     }
-    const name = isNamed ? unusedName(text, inserted.length) : undefined;
+    const name = isNamed ? unusedName(taken, inserted.length) : undefined;
     inserted.push({ position: position++, ...(name === undefined ? {} : { name }), call });
     replacement.push(`(${call.type})${name === undefined ? '?' : `:${name}`}`);
   }
   return { text: splice(tokens, found, replacement), inserted };
 }
 
-function unusedName(text: string, index: number): string {
+function markerNames(tokens: Tokens): Set<string> {
+  const names = new Set<string>();
+  for (let index = 0; index < tokens.count; index++) {
+    if (tokens.kinds[index] !== TokenKind.NamedMarker) continue;
+    const name = tokens.text.slice(tokens.starts[index]! + 1, tokens.ends[index]).toLowerCase();
+    names.add(name.startsWith('"') ? name.slice(1, -1) : name);
+  }
+  return names;
+}
+
+function unusedName(taken: ReadonlySet<string>, index: number): string {
   let name = `ringshift_generated_${index}`;
-  while (text.toLowerCase().includes(name)) name += '_';
+  while (taken.has(name)) name += '_';
   return name;
 }
 

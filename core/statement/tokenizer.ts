@@ -1,3 +1,5 @@
+import { StatementTooLargeError } from '#core/errors.ts';
+
 /**
  * Cuts CQL text into tokens in one pass (Lexer.g of Cassandra 5.0). Comments and white space yield none. Nothing is
  * copied: a token is a kind and two offsets.
@@ -53,7 +55,30 @@ const CODE = {
 
 const UUID_BYTES = 36;
 
-export function tokenize(text: string): Tokens {
+/**
+ * Cassandra takes no mutation above 16 MiB (half of a commit-log segment), and a blob's literal is twice as long as the
+ * blob. Long literals cost little: what costs is the number of tokens.
+ */
+const MAX_TEXT_LENGTH = 32 * 1024 * 1024;
+/** Some 3,000 rows of six columns in one text, where a server's default refuses batches above 50 KiB. */
+const MAX_TOKENS = 131_072;
+
+/** What may still be taken apart; one for all texts of a request. */
+export interface TokenBudget {
+  tokens: number;
+}
+
+export function newTokenBudget(): TokenBudget {
+  return { tokens: MAX_TOKENS };
+}
+
+/** @throws StatementTooLargeError: a text that would take the whole process's time and memory is not taken apart */
+export function tokenize(text: string, budget: TokenBudget = newTokenBudget()): Tokens {
+  if (text.length > MAX_TEXT_LENGTH) {
+    throw new StatementTooLargeError(
+      `A statement of ${text.length} characters is too long (the limit is ${MAX_TEXT_LENGTH}); bind its values`,
+    );
+  }
   const kinds: number[] = [];
   const starts: number[] = [];
   const ends: number[] = [];
@@ -62,6 +87,11 @@ export function tokenize(text: string): Tokens {
   let at = 0;
 
   const add = (kind: TokenKind, end: number): void => {
+    if (--budget.tokens < 0) {
+      throw new StatementTooLargeError(
+        `A request of more than ${MAX_TOKENS} words and signs is too large; bind its values`,
+      );
+    }
     kinds.push(kind);
     starts.push(at);
     ends.push(end);
