@@ -20,6 +20,7 @@ import type { RunContext } from './runs.ts';
 
 /** A process decodes on one core; more ranges at once would only hold more memory. */
 const RANGES_AT_ONCE = 4;
+const INDEXES = 'SELECT table_name, index_name FROM system_schema.indexes WHERE keyspace_name = ?';
 
 /** Ports for planning from this machine. */
 function planPorts({ objects, ledger }: RunContext, target: ResolvedCluster): PlanLoadPorts {
@@ -28,7 +29,12 @@ function planPorts({ objects, ledger }: RunContext, target: ResolvedCluster): Pl
     async readTarget(keyspace) {
       const client = await connectDriver(target);
       try {
-        return { tables: await readSchema(client, keyspace), views: await readViewNames(client, keyspace) };
+        const { rows } = await client.execute(INDEXES, [keyspace]);
+        return {
+          tables: await readSchema(client, keyspace),
+          views: await readViewNames(client, keyspace),
+          indexes: rows.map((row) => ({ table: String(row['table_name']), index: String(row['index_name']) })),
+        };
       } finally {
         await client.shutdown();
       }

@@ -99,7 +99,8 @@ async function run(input: LoadInput, context: RunContext, options: RunOptions): 
     const abort = new AbortController();
     let watching: Promise<void> = Promise.resolve();
     const { plan, summary } = await loadHere(context, runId, input, (made) => {
-      if (!options.json) printPlan(made);
+      if (options.json) printWarnings(made.warnings);
+      else printPlan(made);
       if (!made.dryRun) watching = watch(ledger, runId, abort.signal);
     }).finally(async () => {
       abort.abort();
@@ -109,16 +110,26 @@ async function run(input: LoadInput, context: RunContext, options: RunOptions): 
     return finish(options, summary, summary.status);
   }
   await startExecution(STATE_MACHINE, runId, input);
+  if ((input.indexes ?? context.config.bulkLoad.indexes) === 'rebuild') {
+    process.stderr.write(
+      `warning: indexes: rebuild is not built; secondary indexes of the target stay in place (which: ringshift load status ${runId})\n`,
+    );
+  }
   if (!options.wait) {
     return printResult(options, { runId }, [`${runId} is under way; see: ringshift load status ${runId}`]);
   }
   const output = await waitForExecution(context, runId);
+  printWarnings((await ledger.readRun(runId))?.warnings ?? []);
   if (input.dryRun) return printResult(options, output, planLines(output as Partial<LoadPlan>));
   finish(options, output, (output as { status?: string }).status ?? 'done');
 }
 
 function printPlan(plan: LoadPlan): void {
   for (const line of planLines(plan)) process.stderr.write(`${line}\n`);
+}
+
+function printWarnings(warnings: readonly string[]): void {
+  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
 }
 
 /** Of a plan, or of the part of it that a state machine gives out. */
@@ -201,6 +212,7 @@ async function status(runId: string | undefined, options: CommonOptions): Promis
   const tables = (await ledger.listTables()).filter((table) => table.keyspace === record.keyspace);
   printResult(options, { run: record, progress: now, tables }, [
     `${record.runId}: ${record.state}, ${now.done}/${now.ranges} ranges, ${now.rows.toLocaleString('en-US')} rows, ${(now.fraction * 100).toFixed(0)} %`,
+    ...(record.warnings ?? []).map((warning) => `warning: ${warning}`),
     ...now.errors.map((error) => `range ${error.index} of ${error.table}: ${error.name}: ${error.message}`),
     ...tables.map((table) => `${table.keyspace}.${table.table}: ${table.state}`),
   ]);

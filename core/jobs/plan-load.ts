@@ -36,12 +36,18 @@ export interface SnapshotPlace {
   readonly prefix: string;
 }
 
+export interface TargetTables {
+  /** Without views. */
+  readonly tables: readonly TableSchema[];
+  /** Names. */
+  readonly views: readonly string[];
+  /** Secondary indexes; undefined: not looked for. */
+  readonly indexes?: readonly { readonly table: string; readonly index: string }[];
+}
+
 /** What planning needs of the world. */
 export interface PlanLoadPorts {
-  /** The target's tables (without views) and the names of its views. */
-  readonly readTarget: (
-    keyspace: string,
-  ) => Promise<{ readonly tables: readonly TableSchema[]; readonly views: readonly string[] }>;
+  readonly readTarget: (keyspace: string) => Promise<TargetTables>;
   /** Where plans go. */
   readonly objects: ObjectStore;
   readonly openSnapshot: (uri: string) => SnapshotPlace;
@@ -59,6 +65,8 @@ export interface PlanLoadOptions {
   /** SSTable bytes of one range. */
   readonly rangeMB: number;
   readonly maxConcurrency: number;
+  /** `rebuild` is not built: the plan says which indexes stay in place. */
+  readonly indexes?: 'rebuild' | 'skip';
   readonly filterRules: FilterRules | null;
   readonly by: string;
 }
@@ -113,7 +121,10 @@ export async function planLoad(
   checkCoverage(snapshot, input.trustCoverage ?? false);
   const warnings = checkAge(snapshot, phase, input.allowEarlySnapshot ?? false);
   const { chosen, skipped } = chooseTables(input, snapshot, target, options.filterRules);
-  const listAttemptBase = runs.filter((run) => run.keyspace === input.keyspace && run.runId !== runId).length;
+  const listAttemptBase = earlierRuns(runs, input.keyspace, runId);
+
+  const names = chosen.map(({ schema }) => schema.table);
+  warnings.push(...indexWarnings(input.indexes ?? options.indexes, names, target.indexes));
 
   const items: LoadItem[] = [];
   const tables: LoadPlan['tables'][number][] = [];
@@ -158,6 +169,11 @@ export async function planLoad(
   return plan;
 }
 
+/** Runs that may have written the keyspace's lists; each must write them later than all before it, resumed or not. */
+function earlierRuns(runs: readonly RunRecord[], keyspace: string, runId: string): number {
+  return runs.filter((run) => run.keyspace === keyspace && run.runId !== runId).length;
+}
+
 function concurrencyOf(targetWriteMBps: number, most: number): number {
   return Math.max(1, Math.min(most, Math.ceil(targetWriteMBps / RANGE_WRITE_MBPS)));
 }
@@ -186,6 +202,7 @@ async function publish(
     rangeCount: null,
     rangesByTable: null,
     totalBytes: plan.totalBytes,
+    warnings: [...plan.warnings],
     input: { ...input },
   };
   await ledger.startRun(run);
@@ -221,6 +238,21 @@ async function giveUp(runId: string, keyspace: string, tables: readonly string[]
   }
 }
 
+/** Indexes are left where they are, whatever the setting: each write of the load keeps them up to date, at its cost. */
+function indexWarnings(
+  setting: 'rebuild' | 'skip' | undefined,
+  tables: readonly string[],
+  indexes: TargetTables['indexes'],
+): string[] {
+  const asked = setting === 'skip' ? '' : ' (indexes: rebuild, that is to drop and rebuild them, is not built)';
+  if (indexes === undefined) {
+    return [`secondary indexes of the target, if there are any, stay in place during the load and slow it${asked}`];
+  }
+  const own = indexes.filter(({ table }) => tables.includes(table)).map(({ table, index }) => `${index} on ${table}`);
+  if (own.length === 0) return [];
+  return [`secondary indexes stay in place during the load and slow it: ${own.sort().join(', ')}${asked}`];
+}
+
 interface ChosenTable {
   readonly schema: TableSchema;
   readonly table: SnapshotTable;
@@ -229,7 +261,7 @@ interface ChosenTable {
 function chooseTables(
   input: LoadInput,
   snapshot: Snapshot,
-  target: { readonly tables: readonly TableSchema[]; readonly views: readonly string[] },
+  target: TargetTables,
   filterRules: FilterRules | null,
 ): { chosen: ChosenTable[]; skipped: { table: string; reason: string }[] } {
   const { keyspace } = input;
@@ -380,8 +412,10 @@ async function resumeLoad(
       `it is under way; stop it first: ringshift load stop ${earlierId}`,
     ]);
   }
+  const target = await ports.readTarget(input.keyspace);
   const all = JSON.parse(new TextDecoder().decode(body)) as LoadItem[];
   const records = new Map((await ledger.listRanges(earlierId)).map((record) => [record.index, record]));
+  const listAttemptBase = earlierRuns(await ledger.listRuns('load'), input.keyspace, runId);
   const items: LoadItem[] = [];
   for (const item of all) {
     const record = records.get(item.index);
@@ -391,7 +425,7 @@ async function resumeLoad(
       ...item,
       runId,
       index: items.length,
-      listAttemptBase: item.listAttemptBase + 1,
+      listAttemptBase: Math.max(listAttemptBase, item.listAttemptBase + 1),
       ...(checkpoint === undefined || checkpoint === null ? {} : { checkpoint }),
     });
   }
@@ -409,7 +443,7 @@ async function resumeLoad(
     dryRun: input.dryRun ?? false,
     tables,
     skipped: [],
-    warnings: [],
+    warnings: indexWarnings(input.indexes ?? options.indexes, earlier.tables, target.indexes),
   };
   if (!plan.dryRun) await publish(plan, items, input, [], ports, options.by);
   ports.logger.info('resuming a load', { runId, earlierId, ranges: items.length });

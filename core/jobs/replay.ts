@@ -1,5 +1,6 @@
 import pLimit from 'p-limit';
-import { describeError, MessageInvalidError, MigrationError } from '../errors.ts';
+import { ErrorCode } from '../cql/protocol.ts';
+import { describeError, MessageInvalidError, ServerError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { BoundValue } from '../model/cql-request.ts';
 import { decodeFailedWrite, type FailedStatement, type FailedWrite } from '../model/failed-write.ts';
@@ -17,12 +18,14 @@ export interface ReplayMessage {
 }
 
 /**
- * `applied`: the cluster has it, delete the message. `retry`: leave it in the queue. `dead`: no later try can help; its
- * tables are suspect in the ledger, and the message belongs to the dead letters.
+ * `applied`: the cluster has it, delete the message. `retry`: leave it in the queue; nothing speaks against the message.
+ * `refused`: the cluster refused this very message; send it again with `attempts` in it, then delete this one. `dead`: no
+ * later try can help; its tables are suspect in the ledger, and the message belongs to the dead letters.
  */
 export type ReplayResult =
   | { readonly kind: 'applied'; readonly id: string }
   | { readonly kind: 'retry'; readonly id: string; readonly reason: string }
+  | { readonly kind: 'refused'; readonly id: string; readonly reason: string; readonly attempts: number }
   | { readonly kind: 'dead'; readonly id: string; readonly reason: string };
 
 export interface ReplayPorts {
@@ -44,11 +47,14 @@ export interface ReplayOptions {
    * gc_grace_seconds less a margin.
    */
   readonly maxAgeSeconds?: number;
+  /** So often the cluster may refuse a message before it is dead; outages do not count. */
+  readonly maxAttempts?: number;
 }
 
 /** Nine days: a day less than the default gc_grace_seconds. */
 const DEFAULT_MAX_AGE_SECONDS = 9 * 86_400;
 const DEFAULT_CONCURRENCY = 16;
+const DEFAULT_MAX_ATTEMPTS = 3;
 
 /**
  * Applies failed shadow writes with the timestamps that they had, in any order and as often as they are delivered.
@@ -91,16 +97,42 @@ async function replayMessage(
   }
   const refusal = refusalOf(write, ports.clock.nowMillis(), options.maxAgeSeconds ?? DEFAULT_MAX_AGE_SECONDS);
   if (refusal) return bury(write, id, refusal, ports);
+  const retry = (error: unknown): ReplayResult => {
+    ports.logger.warn('failed write not replayed yet', { id, write: write.id, error: describeError(error) });
+    return { kind: 'retry', id, reason: describeError(error) };
+  };
+  let session: CqlSession;
   try {
-    const session = await ports.openSession(write.destination);
+    session = await ports.openSession(write.destination);
+  } catch (error) {
+    // Wrong credentials or settings are mended by people; the whole queue waits for it.
+    return retry(error);
+  }
+  try {
     await applyWrite(write, session, ports.clock, signal);
     return { kind: 'applied', id };
   } catch (error) {
-    const isRetryable = !(error instanceof MigrationError) || error.retryable;
-    if (!isRetryable) return bury(write, id, describeError(error), ports);
-    ports.logger.warn('failed write not replayed yet', { id, write: write.id, error: describeError(error) });
-    return { kind: 'retry', id, reason: describeError(error) };
+    if (error instanceof MessageInvalidError) return bury(write, id, describeError(error), ports);
+    if (!isRefusal(error)) return retry(error);
+    const reason = withoutValues(describeError(error));
+    const attempts = Math.max(1, write.attempts);
+    if (attempts >= (options.maxAttempts ?? DEFAULT_MAX_ATTEMPTS)) {
+      return bury(write, id, `${reason} (attempt ${attempts})`, ports);
+    }
+    ports.logger.warn('failed write refused', { id, write: write.id, attempts, error: reason });
+    return { kind: 'refused', id, reason, attempts: attempts + 1 };
   }
+}
+
+/** Servers quote what they refuse: 'x', or (x) for a constant; names of tables and columns they don't. */
+function withoutValues(message: string): string {
+  return message.replaceAll(/'(?:[^']|'')*'?/g, "'…'").replaceAll(/\([^()]*\)?/g, '(…)');
+}
+
+/** Whether the cluster said no to this message, and not to everything. */
+function isRefusal(error: unknown): boolean {
+  if (!(error instanceof ServerError) || error.retryable) return false;
+  return error.code !== ErrorCode.UNAUTHORIZED && error.code !== ErrorCode.AUTH_ERROR;
 }
 
 function refusalOf(write: FailedWrite, nowMillis: number, maxAgeSeconds: number): string | undefined {

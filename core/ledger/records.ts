@@ -80,6 +80,8 @@ export const runRecordSchema = z.object({
   /** Ranges of each table in the plan; a resumed load has none for tables that were finished before. Absent in older records. */
   rangesByTable: z.record(z.string(), z.int().min(0)).nullable().optional(),
   totalBytes: z.number().min(0),
+  /** What its plan had to say; absent in older records. */
+  warnings: z.array(z.string()).optional(),
   /** The execution input, for resume and for reports. */
   input: z.record(z.string(), z.unknown()),
 });

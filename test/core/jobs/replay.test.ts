@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { encodeInt, encodeText } from '#core/cql/value-codec.ts';
-import { ClusterUnreachableError, MessageInvalidError, ServerError } from '#core/errors.ts';
+import {
+  AuthenticationFailedError,
+  ClusterUnreachableError,
+  MessageInvalidError,
+  PrerequisiteError,
+  ServerError,
+} from '#core/errors.ts';
 import { type ReplayPorts, replayMessages } from '#core/jobs/replay.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { encodeFailedWrite, type FailedWrite } from '#core/model/failed-write.ts';
@@ -140,7 +146,7 @@ test('what could count twice, is too old, or is refused by the server is dead, a
   for (const [write, target] of [
     [failedWrite({ idempotent: false }), new MemoryCluster(schema)],
     [failedWrite({ writtenAtSeconds: NOW - 10 * 86_400 }), new MemoryCluster(schema)],
-    [failedWrite(), refusing],
+    [failedWrite({ attempts: 3 }), refusing],
   ] as const) {
     const ports = portsFor(target);
     expect(await replayMessages([message(write)], ports)).toMatchObject([{ kind: 'dead', id: 'w1' }]);
@@ -175,4 +181,37 @@ test('a cluster that is away means a later try for its messages only, and a brok
   );
   expect(results.map(({ id, kind }) => `${id} ${kind}`)).toEqual(['m1 retry', 'm2 dead', 'm3 dead', 'm4 applied']);
   expect(await ports.ledger.listSuspects()).toEqual([]);
+});
+
+test('credentials, rights and settings that are wrong now bury nothing: the queue waits until they are mended', async () => {
+  const noRights = new MemoryCluster(schema);
+  noRights.onRequest = () => {
+    throw new ServerError('no rights', 0x2100, false);
+  };
+  for (const openSession of [
+    () => Promise.reject(new AuthenticationFailedError('the password was rotated')),
+    () => Promise.reject(new PrerequisiteError('the CA file is missing')),
+    async () => noRights,
+  ]) {
+    const ports = { ...portsFor(noRights), openSession };
+    const results = await replayMessages([message(failedWrite({ attempts: 100 }))], ports);
+    expect(results).toMatchObject([{ kind: 'retry', id: 'w1' }]);
+    expect(await ports.ledger.listSuspects()).toEqual([]);
+  }
+});
+
+test('only refusals of the message itself count as attempts, and the last of them makes it dead', async () => {
+  const target = new MemoryCluster(schema);
+  const answer = (code: number, retryable: boolean, attempts: number) => {
+    target.onRequest = () => {
+      throw new ServerError("Invalid STRING constant (secret) at 'it''s secret' in table t", code, retryable);
+    };
+    return replayMessages([message(failedWrite({ attempts }))], portsFor(target), { maxAttempts: 2 });
+  };
+  expect(await answer(0x1001, true, 9)).toMatchObject([{ kind: 'retry' }]);
+  expect(await answer(0x2200, false, 1)).toMatchObject([{ kind: 'refused', attempts: 2 }]);
+  const dead = await answer(0x2200, false, 2);
+  expect(dead).toEqual([
+    { kind: 'dead', id: 'w1', reason: "Invalid STRING constant (…) at '…' in table t (attempt 2)" },
+  ]);
 });
