@@ -88,10 +88,12 @@ export async function startNode(
   try {
     await waitUntilReady(settings, () => ended === undefined, options.signal);
   } catch (error) {
+    // Asked before we stop it ourselves, which ends it too.
+    const died = ended;
     await stopNode(settings);
-    if (ended === undefined) throw error;
+    if (died === undefined) throw error;
     throw new PrerequisiteError(
-      `Cassandra ${settings.version} (${settings.name}) ended before it was ready (${ended}). Last lines of ` +
+      `Cassandra ${settings.version} (${settings.name}) ended before it was ready (${died}). Last lines of ` +
         `${settings.folder}/logs/system.log:\n${logTail(settings, 15)}`,
     );
   }

@@ -135,9 +135,12 @@ export async function deployMigration(environment: LocalEnvironment, signal?: Ab
   return state;
 }
 
-/** Shell lines that point `ringshift` and the AWS tools at the local environment. */
+/**
+ * Shell lines that point `ringshift` and the AWS tools at the local environment. A profile of the user would win over the
+ * keys, so what must be empty is unset.
+ */
 export function shellEnvironment(environment: LocalEnvironment): string[] {
-  return Object.entries(awsEnvironment(environment.aws))
-    .filter(([, value]) => value !== '')
-    .map(([name, value]) => `export ${name}=${value}`);
+  return Object.entries(awsEnvironment(environment.aws)).map(([name, value]) =>
+    value === '' ? `unset ${name}` : `export ${name}=${value}`,
+  );
 }

@@ -30,7 +30,8 @@ async function up(environment: LocalEnvironment): Promise<void> {
   } catch (error) {
     await stopEnvironment(environment);
     forgetState(environment);
-    throw error;
+    // Whatever broke first, the reason was that we were asked to end.
+    throw signal.aborted ? signal.reason : error;
   }
   const state = readState(environment);
   print(`origin  ${environment.origin.address}:${environment.origin.port} (Cassandra ${environment.origin.version})`);

@@ -3,6 +3,9 @@ import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PrerequisiteError } from '#core/errors.ts';
 
+/** Of a line that is shown; Cassandra logs its whole configuration as one. */
+const MAX_LINE = 400;
+
 export interface CommandResult {
   readonly code: number;
   readonly stdout: string;
@@ -113,7 +116,8 @@ function signalIfThere(target: number, signal: NodeJS.Signals): boolean {
 
 /** The last lines of a text, for messages about a process that died. */
 export function lastLines(text: string, count: number): string {
-  return text.trimEnd().split('\n').slice(-count).join('\n');
+  const shorten = (line: string): string => (line.length > MAX_LINE ? `${line.slice(0, MAX_LINE)} …` : line);
+  return text.trimEnd().split('\n').slice(-count).map(shorten).join('\n');
 }
 
 /** Runs a command that must succeed. @throws PrerequisiteError with its last lines and the remedy */
