@@ -9,7 +9,12 @@ import { createLogger } from '#adapters/logger.ts';
 import { planValidation } from '#core/jobs/plan-validation.ts';
 import { authorityOf, type ReconcileOptions, reconcileRange } from '#core/jobs/reconcile-range.ts';
 import { type RunSummary, summarizeRun } from '#core/jobs/summarize-run.ts';
-import { type ValidationOptions, type ValidationPorts, validateRange } from '#core/jobs/validate-range.ts';
+import {
+  originBytesPerSecond,
+  type ValidationOptions,
+  type ValidationPorts,
+  validateRange,
+} from '#core/jobs/validate-range.ts';
 import type { ValidationInput, ValidationItem } from '#core/jobs/validation-plan.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import type { CqlSession } from '#core/ports.ts';
@@ -45,6 +50,7 @@ async function withSessions<T>(context: RunContext, body: (local: LocalValidatio
         targetConsistency: Consistency[config.target.consistency.read],
         filter: await readFilter(config),
         settleMs: config.validation.settleMs,
+        originBytesPerSecond: originBytesPerSecond(config.validation),
       },
     });
   } finally {

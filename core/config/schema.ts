@@ -123,7 +123,10 @@ const bulkLoad = z
 const validation = z
   .strictObject({
     originReadMBps: z.number().positive().max(100_000).default(20),
-    quietHours: z.string().nullable().default(null),
+    quietHours: z
+      .null('not built yet: leave it null, and stop or start validations by schedule')
+      .default(null)
+      .describe('Not built yet: only null'),
     samplePercent: z.number().gt(0).max(100).default(100),
     compareWriteTime: z.boolean().default(true),
     settleMs: milliseconds.default(10_000),

@@ -6,6 +6,7 @@ import type { Write } from '../merge/writes.ts';
 import type { Consistency } from '../model/cql-request.ts';
 import type { Clock, CqlSession, Logger } from '../ports.ts';
 import { AdaptiveLimit } from './adaptive-limit.ts';
+import { ByteBudget } from './byte-budget.ts';
 
 /** Some writes of one partition; they become one mutation where their times allow. */
 export interface WriteChunk {
@@ -44,8 +45,6 @@ const MAX_IN_FLIGHT = 128;
 const MAX_ATTEMPTS = 10;
 const MIN_DELAY_MS = 100;
 const MAX_DELAY_MS = 15_000;
-/** How far the budget may be used ahead. */
-const BURST_MS = 1000;
 
 // Codes of ERROR (native protocol, section 9) that say "slower": overloaded, write timeout, read timeout, unavailable.
 const SLOWER_CODES: ReadonlySet<number> = new Set([0x1000, 0x1001, 0x1100, 0x1200]);
@@ -59,12 +58,12 @@ export class TargetWriter {
   /** Chunks that are under way, oldest first. */
   readonly #underWay = new Set<WriteChunk>();
   #failure: unknown;
-  /** When the bytes sent so far are paid for. Milliseconds since the epoch. */
-  #paidUntil = 0;
+  readonly #budget: ByteBudget;
 
   constructor(ports: TargetWriterPorts, options: TargetWriterOptions) {
     this.#ports = ports;
     this.#options = options;
+    this.#budget = new ByteBudget(options.bytesPerSecond, ports.clock, ports.sleep);
   }
 
   /** Requests in flight that the target bears at the moment. */
@@ -163,10 +162,7 @@ export class TargetWriter {
   async #pay(group: readonly BoundStatement[]): Promise<void> {
     const bytes = group.reduce((sum, statement) => sum + statement.byteLength, 0);
     this.counts.writtenBytes += bytes;
-    const now = this.#ports.clock.nowMillis();
-    this.#paidUntil = Math.max(this.#paidUntil, now - BURST_MS) + (bytes * 1000) / this.#options.bytesPerSecond;
-    const aheadMs = this.#paidUntil - now;
-    if (aheadMs > BURST_MS) await this.#ports.sleep(aheadMs - BURST_MS);
+    await this.#budget.pay(bytes);
   }
 }
 

@@ -11,11 +11,11 @@ import { settleDifference } from '../checksum/settled-difference.ts';
 import { describeError, MigrationError } from '../errors.ts';
 import type { Filter } from '../filter/filter.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { Consistency } from '../model/cql-request.ts';
+import type { Consistency, ResultPage } from '../model/cql-request.ts';
 import type { Clock, CqlSession, Logger, ObjectStore } from '../ports.ts';
 import type { TokenRange } from '../token/token-range.ts';
 import { parseToken } from '../token/token-range.ts';
-
+import { ByteBudget } from './byte-budget.ts';
 import {
   rangeOfItem,
   readValidationTable,
@@ -43,8 +43,18 @@ export interface ValidationOptions {
   /** How long a write needs to reach both clusters, at most. */
   readonly settleMs: number;
   readonly pageSize?: number;
+  /** What this range may read of the origin; see `originBytesPerSecond`. undefined: as much as it can. */
+  readonly originBytesPerSecond?: number;
   /** When to stop at the next partition and return a checkpoint. Milliseconds since the epoch. */
   readonly deadlineMillis?: number;
+}
+
+/** The budget of one range: `validation.originReadMBps` is shared by all that run at once. */
+export function originBytesPerSecond(validation: {
+  readonly originReadMBps: number;
+  readonly maxConcurrency: number;
+}): number {
+  return (validation.originReadMBps * 1_000_000) / validation.maxConcurrency;
 }
 
 /** How a range ended. The counts are those of the whole range so far. */
@@ -163,7 +173,7 @@ class RangeValidation {
     signal: AbortSignal | undefined,
   ) {
     this.#item = item;
-    this.#ports = ports;
+    this.#ports = withinBudget(ports, options.originBytesPerSecond, signal);
     this.#options = options;
     this.#counts = counts;
     this.#signal = signal;
@@ -280,6 +290,39 @@ class RangeValidation {
     await this.#ports.objects.put(key, `${this.#lines.join('\n')}\n`, this.#signal);
     this.#counts.parts++;
   }
+}
+
+/** Every page that is read of the origin is paid for, also those of partitions that are read again. */
+function withinBudget(
+  ports: ValidationPorts,
+  bytesPerSecond: number | undefined,
+  signal: AbortSignal | undefined,
+): ValidationPorts {
+  if (bytesPerSecond === undefined) return ports;
+  const { origin } = ports;
+  const budget = new ByteBudget(bytesPerSecond, ports.clock, ports.sleep);
+  return {
+    ...ports,
+    origin: {
+      protocolVersion: origin.protocolVersion,
+      query: (text, values, options) => origin.query(text, values, options),
+      prepare: (text) => origin.prepare(text),
+      async execute(statement, values, options) {
+        const page = await origin.execute(statement, values, options);
+        await budget.pay(bytesOf(page), signal);
+        return page;
+      },
+      batch: (kind, entries, options) => origin.batch(kind, entries, options),
+      close: () => origin.close(),
+    },
+  };
+}
+
+function bytesOf({ rows }: ResultPage): number {
+  let bytes = 0;
+  // A value's length takes four bytes on the wire.
+  for (const row of rows) for (const value of row) bytes += 4 + (value?.length ?? 0);
+  return bytes;
 }
 
 async function* digestPages(

@@ -74,3 +74,10 @@ function catchError(body: () => unknown): unknown {
   }
   throw new Error('nothing was thrown');
 }
+
+test('a setting that is not built yet is refused, not taken and forgotten', () => {
+  const text =
+    'origin: { contactPoints: [a] }\ntarget: { contactPoints: [b] }\nvalidation: { quietHours: 08:00-18:00 }\n';
+  expect(() => parseMigrationConfig(text, 'm.yaml', {})).toThrow(/validation.quietHours.*not built yet/);
+  expect(parseMigrationConfig(text.replace('08:00-18:00', 'null'), 'm.yaml', {}).validation.quietHours).toBeNull();
+});

@@ -5,7 +5,12 @@ import { ClusterUnreachableError } from '#core/errors.ts';
 import { createFilter } from '#core/filter/filter.ts';
 import { NO_FILTER_RULES, parseFilterRules } from '#core/filter/filter-rules.ts';
 import { reconcileRange } from '#core/jobs/reconcile-range.ts';
-import { type ValidationOptions, type ValidationPorts, validateRange } from '#core/jobs/validate-range.ts';
+import {
+  originBytesPerSecond,
+  type ValidationOptions,
+  type ValidationPorts,
+  validateRange,
+} from '#core/jobs/validate-range.ts';
 import { encodeValidationTable, type ValidationItem } from '#core/jobs/validation-plan.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { Consistency } from '#core/model/cql-request.ts';
@@ -294,3 +299,22 @@ function list(...items: string[]): Uint8Array {
   const parts = items.flatMap((each) => [encodeInt(Buffer.byteLength(each)), encodeText(each)]);
   return new Uint8Array(Buffer.concat([encodeInt(items.length), ...parts]));
 }
+
+test('a range reads the origin no faster than its share of the budget', async () => {
+  let bytes = 0;
+  const { execute } = origin;
+  origin.execute = async (...request) => {
+    const page = await execute.apply(origin, request);
+    for (const row of page.rows) for (const value of row) bytes += 4 + (value?.length ?? 0);
+    return page;
+  };
+  const perSecond = originBytesPerSecond({ originReadMBps: 0.002, maxConcurrency: 4 });
+  expect(perSecond).toBe(500);
+  const started = nowMillis;
+  await validateRange(item, null, ports, { ...options, originBytesPerSecond: perSecond });
+  const seconds = (nowMillis - started) / 1000;
+  expect(bytes).toBeGreaterThan(2000);
+  // Two seconds may be used ahead: the one before the start and the one at the end.
+  expect(seconds).toBeGreaterThanOrEqual(bytes / perSecond - 2);
+  expect(seconds).toBeLessThanOrEqual(bytes / perSecond);
+});
