@@ -7,6 +7,8 @@ import {
   SendMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
+import type { ReplayResult } from '#core/jobs/replay.ts';
+import { withAttempts } from './sqs-overflow.ts';
 
 /** A message as a consumer has it. */
 export interface ReceivedMessage {
@@ -15,11 +17,51 @@ export interface ReceivedMessage {
   readonly body: string;
   /** 1 for the first delivery. */
   readonly receiveCount: number;
+  /** Why it was buried; of dead letters that were not given up by the queue itself. */
+  readonly reason?: string;
 }
 
 /** A cluster that restarts is back in seconds, one that is repaired in hours: the delay doubles between these. */
 const FIRST_DELAY_SECONDS = 5;
 const MAX_DELAY_SECONDS = 900;
+
+/** Where messages go. */
+export interface ReplayQueues {
+  readonly queueUrl: string;
+  /** undefined: dead messages stay until the queue itself gives them up. */
+  readonly deadLetterQueueUrl: string | undefined;
+  /** Between two attempts of a message that the cluster refused; SQS takes up to 900. */
+  readonly retryIntervalSecs: number;
+}
+
+/**
+ * Does what a result asks for; resolves to whether the message is to be deleted. What replaces a message is sent before:
+ * a crash in between leaves two of it, which is harmless, and never none.
+ */
+export async function settleMessage(
+  client: SQSClient,
+  queues: ReplayQueues,
+  message: ReceivedMessage,
+  result: ReplayResult,
+): Promise<boolean> {
+  if (result.kind === 'applied') return true;
+  if (result.kind === 'dead' && queues.deadLetterQueueUrl !== undefined) {
+    await buryMessage(client, queues.deadLetterQueueUrl, message, result.reason);
+    return true;
+  }
+  if (result.kind === 'refused') {
+    await client.send(
+      new SendMessageCommand({
+        QueueUrl: queues.queueUrl,
+        MessageBody: withAttempts(message.body, result.attempts),
+        DelaySeconds: Math.min(MAX_DELAY_SECONDS, queues.retryIntervalSecs),
+      }),
+    );
+    return true;
+  }
+  await delayMessage(client, queues.queueUrl, message);
+  return false;
+}
 
 /** How long a message that was received so often stays hidden. Seconds. */
 export function retryDelaySeconds(receiveCount: number, random: number): number {
@@ -45,7 +87,7 @@ export async function delayMessage(
 }
 
 /** Puts a message that no later try can help among the dead letters, with the reason beside it. */
-export async function buryMessage(
+async function buryMessage(
   client: SQSClient,
   deadLetterQueueUrl: string,
   message: ReceivedMessage,
@@ -82,15 +124,20 @@ export async function receiveMessages(
       WaitTimeSeconds: 1,
       VisibilityTimeout: visibilitySeconds,
       MessageSystemAttributeNames: ['ApproximateReceiveCount'],
+      MessageAttributeNames: ['reason'],
     }),
     { abortSignal: signal },
   );
-  return (answer.Messages ?? []).map((message) => ({
-    id: message.MessageId ?? '',
-    receiptHandle: message.ReceiptHandle ?? '',
-    body: message.Body ?? '',
-    receiveCount: Number(message.Attributes?.ApproximateReceiveCount ?? 1),
-  }));
+  return (answer.Messages ?? []).map((message) => {
+    const reason = message.MessageAttributes?.['reason']?.StringValue;
+    return {
+      id: message.MessageId ?? '',
+      receiptHandle: message.ReceiptHandle ?? '',
+      body: message.Body ?? '',
+      receiveCount: Number(message.Attributes?.ApproximateReceiveCount ?? 1),
+      ...(reason === undefined ? {} : { reason }),
+    };
+  });
 }
 
 /** Ends a message that was applied. */

@@ -18,6 +18,8 @@ const Pointer = z.strictObject({
     key: z.string().startsWith(OVERFLOW_PREFIX).max(1024),
     byteLength: z.int().min(1).max(MAX_OVERFLOW_BYTES),
   }),
+  /** In place of the object's own: the object is never written again. */
+  attempts: z.int().min(1).optional(),
 });
 type OverflowPointer = z.infer<typeof Pointer>['overflow'];
 
@@ -42,6 +44,7 @@ export async function resolveMessageBody(body: string, overflow: ObjectStore, si
   if (!pointer.success) {
     throw new MessageInvalidError(`the overflow pointer is not valid: ${z.prettifyError(pointer.error)}`);
   }
+  const { attempts } = pointer.data;
   const { key, byteLength } = pointer.data.overflow;
   const bytes = await overflow.get(key, signal);
   if (bytes === undefined) {
@@ -55,7 +58,15 @@ export async function resolveMessageBody(body: string, overflow: ObjectStore, si
       { context: { key } },
     );
   }
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+  return attempts === undefined ? text : withAttempts(text, attempts);
+}
+
+/** A message as it is sent again: the same, with another number of attempts. @throws MessageInvalidError */
+export function withAttempts(body: string, attempts: number): string {
+  const message = parseJson(body);
+  if (typeof message !== 'object' || message === null) throw new MessageInvalidError('the message is no JSON object');
+  return JSON.stringify({ ...message, attempts });
 }
 
 function parseJson(text: string): unknown {

@@ -8,6 +8,7 @@ import {
 } from '@aws-sdk/client-sqs';
 import { ObjectStoreError } from '#core/errors.ts';
 import type { FailedWriteQueue, ObjectStore, QueuedMessage } from '#core/ports.ts';
+import { type ReceivedMessage, receiveMessages } from './sqs-consumer.ts';
 import { encodeOverflowPointer, MAX_BODY_BYTES, overflowKey } from './sqs-overflow.ts';
 
 /** Limits of SendMessageBatch: entries, and bytes of all bodies together (the older, smaller limit of 256 KiB). */
@@ -17,10 +18,17 @@ const MAX_BATCH_BYTES = 256 * 1024;
 /** Most dead letters that are looked at in one call. */
 const MAX_DEAD_LETTERS = 10_000;
 
+/** Long enough that the calls of one look get different ones, short enough that a redrive at once finds them all. */
+const PEEK_SECONDS = 5;
+
 /** What operators do with dead letters, besides the port that the proxy uses. */
 export interface SqsFailedWriteQueue extends FailedWriteQueue {
   /** Puts dead letters back into the queue; resolves to how many. A message is deleted only after it was sent. */
   redriveDeadLetters(limit?: number, signal?: AbortSignal): Promise<number>;
+  /** Some of the dead letters, at most `limit`; they stay where they are. */
+  peekDeadLetters(limit: number, signal?: AbortSignal): Promise<readonly ReceivedMessage[]>;
+  /** undefined: the queue has no dead letters. */
+  deadLetterQueueUrl(): Promise<string | undefined>;
 }
 
 interface SqsQueueOptions {
@@ -75,6 +83,18 @@ export function createSqsFailedWriteQueue(options: SqsQueueOptions): SqsFailedWr
       if (deadLetters === undefined) return 0;
       return moveMessages(client, deadLetters, queueUrl, Math.min(limit, MAX_DEAD_LETTERS), signal);
     },
+    async peekDeadLetters(limit, signal) {
+      const deadLetters = await findDeadLetters();
+      const found = new Map<string, ReceivedMessage>();
+      while (deadLetters !== undefined && found.size < limit) {
+        const messages = await receiveMessages(client, deadLetters, PEEK_SECONDS, signal);
+        const sizeBefore = found.size;
+        for (const message of messages) found.set(message.id, message);
+        if (found.size === sizeBefore) break;
+      }
+      return [...found.values()].slice(0, limit);
+    },
+    deadLetterQueueUrl: findDeadLetters,
   };
 }
 

@@ -5,11 +5,18 @@ import { resolveCluster } from '#adapters/config-file.ts';
 import { createCqlSession } from '#adapters/cql/session.ts';
 import { createLogger } from '#adapters/logger.ts';
 import { createSqsFailedWriteQueue } from '#adapters/sqs.ts';
-import { delayMessage, deleteMessage, receiveMessages } from '#adapters/sqs-consumer.ts';
+import {
+  deleteMessage,
+  type ReceivedMessage,
+  type ReplayQueues,
+  receiveMessages,
+  settleMessage,
+} from '#adapters/sqs-consumer.ts';
 import { resolveMessageBody } from '#adapters/sqs-overflow.ts';
-import { UsageError } from '#core/errors.ts';
-import { type ReplayPorts, type ReplayResult, replayMessages } from '#core/jobs/replay.ts';
-import type { CqlSession } from '#core/ports.ts';
+import { describeError, UsageError } from '#core/errors.ts';
+import { type ReplayOptions, type ReplayPorts, type ReplayResult, replayMessages } from '#core/jobs/replay.ts';
+import { decodeFailedWrite } from '#core/model/failed-write.ts';
+import type { CqlSession, ObjectStore } from '#core/ports.ts';
 import { withCommonOptions } from './clusters.ts';
 import { type CommonOptions, createProgress, ExitCode, printResult } from './output.ts';
 import { openRuns, type RunContext } from './runs.ts';
@@ -17,6 +24,11 @@ import { openRuns, type RunContext } from './runs.ts';
 /** Longer than a batch of ten can take, so that no other consumer gets them meanwhile. */
 const VISIBILITY_SECONDS = 300;
 const MAX_REASONS_SHOWN = 20;
+const MAX_DEAD_SHOWN = 20;
+
+interface StatusOptions extends CommonOptions {
+  readonly dead?: boolean;
+}
 
 interface RunOptions extends CommonOptions {
   readonly local?: boolean;
@@ -28,7 +40,8 @@ export function register(program: Command): void {
   withCommonOptions(
     replay
       .command('status')
-      .description('how many wait, are being applied, or are dead; exit code 1 when some are dead'),
+      .description('how many wait, are being applied, or are dead; exit code 1 when some are dead')
+      .option('--dead', `say of up to ${MAX_DEAD_SHOWN} dead letters why they are dead; they stay where they are`),
   ).action(status);
   withCommonOptions(
     replay.command('redrive').description('put the dead letters back into the queue, after their cause is mended'),
@@ -48,12 +61,42 @@ function openQueue({ config, objects }: RunContext) {
   return { queueUrl, queue: createSqsFailedWriteQueue({ client: createSqsClient(), queueUrl, overflow: objects }) };
 }
 
-async function status(options: CommonOptions): Promise<void> {
-  const depth = await openQueue(await openRuns(options.config)).queue.depth();
-  printResult(options, depth, [
+async function status(options: StatusOptions): Promise<void> {
+  const context = await openRuns(options.config);
+  const { queue } = openQueue(context);
+  const depth = await queue.depth();
+  const letters = options.dead ? await queue.peekDeadLetters(MAX_DEAD_SHOWN) : [];
+  const dead = await Promise.all(letters.map((letter) => describeDeadLetter(letter, context.objects)));
+  const hint = depth.deadLetters > 0 && !options.dead ? ['why they are dead: ringshift replay status --dead'] : [];
+  printResult(options, options.dead ? { ...depth, dead } : depth, [
     `${depth.waiting} waiting, ${depth.inFlight} being applied, ${depth.deadLetters} dead letters`,
+    ...dead.map(
+      (one) =>
+        `${one.id}: ${one.tables.join(', ') || '(unknown tables)'}: ${one.reason} (attempts: ${one.attempts ?? '?'})`,
+    ),
+    ...hint,
   ]);
   if (depth.deadLetters > 0) process.exitCode = ExitCode.found;
+}
+
+export interface DeadLetter {
+  /** The failed write's own id, or the queue's where the message can't be read. */
+  readonly id: string;
+  readonly tables: readonly string[];
+  readonly reason: string;
+  readonly attempts: number | null;
+}
+
+/** What may be shown of a dead letter: nothing of the application's values. */
+export async function describeDeadLetter(letter: ReceivedMessage, objects: ObjectStore): Promise<DeadLetter> {
+  try {
+    const write = decodeFailedWrite(await resolveMessageBody(letter.body, objects));
+    const tables = write.tables.map(({ keyspace, table }) => `${keyspace}.${table}`);
+    const givenUp = `the queue gave it up after too many deliveries; the shadow had failed with: ${write.reason ?? 'unknown'}`;
+    return { id: write.id, tables, reason: letter.reason ?? givenUp, attempts: write.attempts };
+  } catch (error) {
+    return { id: letter.id, tables: [], reason: letter.reason ?? describeError(error), attempts: null };
+  }
 }
 
 async function redrive(options: CommonOptions): Promise<void> {
@@ -65,7 +108,9 @@ async function run(options: RunOptions): Promise<void> {
   const rate = options.rate === undefined ? undefined : Number(options.rate);
   if (rate !== undefined && !(rate > 0)) throw new UsageError('--rate wants a number above 0');
   const context = await openRuns(options.config);
-  const { queueUrl } = openQueue(context);
+  const { queueUrl, queue } = openQueue(context);
+  const { retryIntervalSecs, maxAttempts } = context.config.failedWrites;
+  const queues = { queueUrl, deadLetterQueueUrl: await queue.deadLetterQueueUrl(), retryIntervalSecs };
   const sessions = new Map<'origin' | 'target', Promise<CqlSession>>();
   const ports: ReplayPorts = {
     ledger: context.ledger,
@@ -81,9 +126,12 @@ async function run(options: RunOptions): Promise<void> {
     },
   };
   try {
-    const results = await drain(queueUrl, context, ports, rate);
+    const results = await drain(queues, context, ports, {
+      maxAttempts,
+      ...(rate === undefined ? {} : { messagesPerSecond: rate }),
+    });
     const dead = results.filter((result) => result.kind === 'dead');
-    const retry = results.filter((result) => result.kind === 'retry');
+    const retry = results.filter((result) => result.kind === 'retry' || result.kind === 'refused');
     const applied = results.length - dead.length - retry.length;
     printResult(options, { applied, retry, dead }, [
       ...[...dead, ...retry].slice(0, MAX_REASONS_SHOWN).map(({ id, kind, reason }) => `${id}: ${kind}: ${reason}`),
@@ -97,28 +145,26 @@ async function run(options: RunOptions): Promise<void> {
 
 /** Takes from the queue until it is empty, or until a batch comes back of which nothing could be applied. */
 async function drain(
-  queueUrl: string,
+  queues: ReplayQueues,
   context: RunContext,
   ports: ReplayPorts,
-  messagesPerSecond: number | undefined,
+  options: ReplayOptions,
 ): Promise<ReplayResult[]> {
   const client = createSqsClient();
   const progress = createProgress('replay');
   const results: ReplayResult[] = [];
   try {
     for (;;) {
-      const messages = await receiveMessages(client, queueUrl, VISIBILITY_SECONDS);
+      const messages = await receiveMessages(client, queues.queueUrl, VISIBILITY_SECONDS);
       if (messages.length === 0) return results;
       const batch = await replayMessages(
         messages.map(({ id, body }) => ({ id, body: () => resolveMessageBody(body, context.objects) })),
         ports,
-        messagesPerSecond === undefined ? {} : { messagesPerSecond },
+        options,
       );
       for (const [at, result] of batch.entries()) {
         const message = messages[at]!;
-        // A dead one stays until the queue itself moves it to the dead letters.
-        if (result.kind === 'applied') await deleteMessage(client, queueUrl, message);
-        else await delayMessage(client, queueUrl, message);
+        if (await settleMessage(client, queues, message, result)) await deleteMessage(client, queues.queueUrl, message);
       }
       results.push(...batch);
       progress.update(results.length, 0, `${results.length} messages`);

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 import { createSqsClient } from '#adapters/aws-clients.ts';
-import { buryMessage, delayMessage, type ReceivedMessage } from '#adapters/sqs-consumer.ts';
+import { type ReceivedMessage, settleMessage } from '#adapters/sqs-consumer.ts';
 import { resolveMessageBody } from '#adapters/sqs-overflow.ts';
+import { describeError } from '#core/errors.ts';
 import { type ReplayResult, replayMessages } from '#core/jobs/replay.ts';
 import { type Job, jobHandler } from './support/job-handler.ts';
 
@@ -24,7 +25,7 @@ export const handler = jobHandler('replay-failed-writes', async (event: SQSEvent
       logger,
       sleep: (ms, stop) => delay(ms, undefined, { signal: stop }),
     },
-    {},
+    { maxAttempts: environment.config.failedWrites.maxAttempts },
     signal,
   );
   const records = new Map(event.Records.map((record) => [record.messageId, record]));
@@ -40,7 +41,7 @@ export const handler = jobHandler('replay-failed-writes', async (event: SQSEvent
 
 /** Resolves to the id of a message that must stay in the queue. */
 async function settle(result: ReplayResult, record: SQSRecord | undefined, { environment, logger }: Job) {
-  const { queueUrl } = environment.config.failedWrites;
+  const { queueUrl, retryIntervalSecs } = environment.config.failedWrites;
   if (result.kind === 'applied' || record === undefined) return undefined;
   if (queueUrl === null) return result.id;
   const message: ReceivedMessage = {
@@ -49,15 +50,13 @@ async function settle(result: ReplayResult, record: SQSRecord | undefined, { env
     body: record.body,
     receiveCount: Number(record.attributes.ApproximateReceiveCount),
   };
+  const queues = { queueUrl, deadLetterQueueUrl: environment.deadLetterQueueUrl, retryIntervalSecs };
   try {
-    if (result.kind === 'dead') {
-      await buryMessage(sqs, environment.deadLetterQueueUrl ?? queueUrl, message, result.reason);
-      return undefined;
-    }
-    await delayMessage(sqs, queueUrl, message);
+    // What is not reported as staying is deleted when this handler returns.
+    if (await settleMessage(sqs, queues, message, result)) return undefined;
   } catch (error) {
     // It comes back by itself when its visibility time-out ends, only later than it could.
-    logger.warn('message neither delayed nor buried', { id: result.id, error: String(error) });
+    logger.warn('message neither delayed, sent again nor buried', { id: result.id, error: describeError(error) });
   }
   return result.id;
 }

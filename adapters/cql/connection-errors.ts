@@ -50,6 +50,8 @@ export function serverError(node: NodeName, error: ErrorMessage): ServerError {
 }
 
 const RETRYABLE: ReadonlySet<number> = new Set([
+  // A fault of the node, not of the request.
+  ErrorCode.SERVER_ERROR,
   ErrorCode.UNAVAILABLE,
   ErrorCode.OVERLOADED,
   ErrorCode.IS_BOOTSTRAPPING,

@@ -31,7 +31,7 @@ export interface FailedWrite {
   readonly partitionKey?: Uint8Array;
   /** Why the shadow failed: an error name, for the report. Never a value of the application. */
   readonly reason?: string;
-  /** How often it was tried before it was queued. */
+  /** Which attempt comes next: 1 when it is queued, one more each time the cluster refuses this very write. */
   readonly attempts: number;
   /** ISO 8601. */
   readonly enqueuedAt: string;

@@ -1,4 +1,4 @@
-import { CfnOutput, Duration, Stack, type StackProps } from 'aws-cdk-lib';
+import { Annotations, CfnOutput, Duration, Stack, type StackProps } from 'aws-cdk-lib';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { EventSourceMapping } from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
@@ -11,6 +11,9 @@ import { REPLAY_TIMEOUT, type StorageStack } from './storage-stack.ts';
 
 /** SQS allows no fewer; enough to drain an outage without pressing a cluster that just came back. */
 const MAX_CONCURRENT_BATCHES = 4;
+
+/** The payload of one invocation may not pass 6 MiB, and a message has up to 256 KiB. */
+const MAX_BATCH_MESSAGES = 20;
 
 /** Applies failed shadow writes from the queue to the cluster that missed them. */
 export class ReplayStack extends Stack {
@@ -47,13 +50,24 @@ export class ReplayStack extends Stack {
           actions: ['sqs:SendMessage'],
           resources: [deadLetters.queueArn],
         }),
+        new PolicyStatement({
+          sid: 'SendAgain',
+          actions: ['sqs:SendMessage'],
+          resources: [failedWrites.queueArn],
+        }),
       ],
     });
+    const { batchSize } = deployment.config.failedWrites;
+    if (batchSize > MAX_BATCH_MESSAGES) {
+      Annotations.of(this).addInfo(
+        `failedWrites.batchSize: ${batchSize} holds for the proxies; the replay function takes ${MAX_BATCH_MESSAGES} messages at a time, as many as surely fit into an invocation`,
+      );
+    }
     new EventSourceMapping(this, 'FailedWrites', {
       target: replay.function,
       eventSourceArn: failedWrites.queueArn,
-      // Beyond ten a batch window is needed, and the payload of a batch may not pass 6 MiB.
-      batchSize: Math.min(deployment.config.failedWrites.batchSize, 20),
+      // Beyond ten a batch window is needed.
+      batchSize: Math.min(batchSize, MAX_BATCH_MESSAGES),
       maxBatchingWindow: Duration.seconds(1),
       maxConcurrency: MAX_CONCURRENT_BATCHES,
       reportBatchItemFailures: true,

@@ -1,9 +1,9 @@
-import { Match } from 'aws-cdk-lib/assertions';
+import { Annotations, Match } from 'aws-cdk-lib/assertions';
 import { expect, test } from 'vitest';
 import { CONFIG, synthesize } from './support.ts';
 
 const TOPIC = 'arn:aws:sns:eu-west-1:123456789012:on-call';
-const { templates, all } = synthesize();
+const { templates, all, stacks } = synthesize();
 /** Everything that may be configured, configured otherwise. */
 const { templates: other } = synthesize(
   `${CONFIG.replace('enabled: true', 'enabled: false')}deploy:
@@ -188,6 +188,18 @@ test('a message stays hidden for six times as long as the replay function may ru
     QueueName: 'ringshift-failed-writes',
     VisibilityTimeout: 6 * Number(replay?.['Properties'].Timeout),
   });
+});
+
+test('a batch size beyond what an invocation takes is said at synthesis, and one within it is not', () => {
+  const said = (from: typeof stacks) =>
+    Annotations.fromStack(from.replay).findInfo('*', Match.stringLikeRegexp('failedWrites.batchSize: .* takes 20'));
+  expect(said(stacks)).toHaveLength(1);
+  expect(said(synthesize(`${CONFIG}failedWrites: { batchSize: 20 }\n`).stacks)).toEqual([]);
+});
+
+test('replay may send a refused message again', () => {
+  const sends = statementsOf().filter(({ Sid }) => Sid === 'SendAgain');
+  expect(sends).toMatchObject([{ Action: 'sqs:SendMessage' }]);
 });
 
 test('replay reports failures message by message and presses the cluster with few batches', () => {

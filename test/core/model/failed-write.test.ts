@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MessageInvalidError } from '#core/errors.ts';
-import { decodeFailedWrite, encodeFailedWrite, type FailedWrite } from '#core/model/failed-write.ts';
+import { decodeFailedWrite, encodeFailedWrite, type FailedWrite, findTables } from '#core/model/failed-write.ts';
 
 const write: FailedWrite = {
   version: 1,
@@ -64,4 +64,23 @@ test('a message without a timestamp, of another version, or with an unknown key 
   } catch (error) {
     expect(String(error)).not.toContain('hunter2');
   }
+});
+
+test('what queues refuse to carry is escaped, and comes back', () => {
+  const odd = { ...write, statements: [{ text: `INSERT INTO t (k) VALUES ('\uFFFE\uFFFF')`, values: [] }] };
+  expect(encodeFailedWrite(odd)).not.toMatch(/[\uFFFE\uFFFF]/);
+  expect(decodeFailedWrite(encodeFailedWrite(odd))).toEqual(odd);
+});
+
+test('the tables are found in every body that is torn behind them, and in none torn before', () => {
+  const name = fc.string({ minLength: 1, unit: fc.constantFrom('a', '"', ']', '}', ',', '\\', 'ü') });
+  const tables = fc.array(fc.record({ keyspace: name, table: name }), { minLength: 1, maxLength: 3 });
+  fc.assert(
+    fc.property(tables, name, fc.nat(), (names, keyspace, cut) => {
+      const body = encodeFailedWrite({ ...write, keyspace, tables: names });
+      const end = body.indexOf('],"consistency"') + 1;
+      const at = cut % (body.length + 1);
+      expect(findTables(body.slice(0, at))).toEqual(at >= end ? names : undefined);
+    }),
+  );
 });
