@@ -40,7 +40,9 @@ export class Cluster {
    */
   static async open(config: ResolvedCluster, signal?: AbortSignal, keyspace?: string): Promise<Cluster> {
     if (config.secureConnectBundle !== null) {
-      throw new PrerequisiteError(`${config.name}.secureConnectBundle is not supported here; use --source cql`);
+      throw new PrerequisiteError(
+        `${config.name}.secureConnectBundle is not supported here; give contactPoints, auth and tls instead`,
+      );
     }
     const tls = await readTlsOptions(config.tls);
     const failures: string[] = [];

@@ -63,7 +63,7 @@ export function parseStatistics(bytes: Uint8Array, version: SSTableVersion, file
     const partitioner = validation.readText(validation.readUint16());
     if (!MURMUR3.test(partitioner)) {
       throw new SSTableUnsupportedError(
-        `${file}: the partitioner ${partitioner} is not read; only Murmur3Partitioner can be moved by SSTable (use --source cql)`,
+        `${file}: the partitioner ${partitioner} is not read; only Murmur3Partitioner can be moved by SSTable`,
         { context: { file, partitioner } },
       );
     }

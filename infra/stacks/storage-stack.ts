@@ -72,7 +72,7 @@ export class StorageStack extends Stack {
     const alarms = new Alarms(this, 'Alarms', deployment);
     alarms.above('DeadLetters', deadLetters.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum' }), 0, {
       description:
-        'Failed writes could not be replayed. Read why: ringshift replay status. Then: ringshift replay redrive.',
+        'Failed writes could not be replayed. Read why: ringshift replay status --dead. Mend it, then: ringshift replay redrive.',
     });
     alarms.above('OldestFailedWrite', failedWrites.metricApproximateAgeOfOldestMessage({ statistic: 'Maximum' }), 900, {
       description: 'A failed write waits for more than 15 minutes: the target lags. Is it up, and does it take writes?',
