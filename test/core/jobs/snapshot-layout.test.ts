@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { SnapshotIncompleteError, SnapshotTooOldError } from '#core/errors.ts';
+import { changePhase } from '#core/jobs/change-phase.ts';
 import {
   checkAge,
   checkCoverage,
@@ -8,7 +9,9 @@ import {
   readSnapshot,
   type SnapshotManifest,
 } from '#core/jobs/snapshot-layout.ts';
+import { createLedger } from '#core/ledger/ledger.ts';
 import type { PhaseRecord } from '#core/ledger/records.ts';
+import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 import { createMemoryObjectStore } from '../../support/memory-object-store.ts';
 
 const FOLDER = 'shop/orders-0123456789abcdef0123456789abcdef/snapshots/t1';
@@ -113,4 +116,54 @@ test('a snapshot of before the dual writes, or of unknown age, is refused unless
   expect(() => checkAge(early, undefined, false)).toThrow(SnapshotTooOldError);
   const ageless = await read(storeOf(manifestOf('n1', { takenAt: null })));
   expect(() => checkAge(ageless, phaseOf('2026-01-01T12:00:00.000Z'), false)).toThrow('unknown');
+});
+
+test('the age is counted from when every proxy was seen writing to both clusters, not from the activation', async () => {
+  const ledger = createLedger(createMemoryLedgerStore());
+  const at = (seconds: number) => new Date(Date.UTC(2026, 0, 1) + seconds * 1000);
+  let seconds = 0;
+  let actingEpoch = 1;
+  await ledger.initPhase('origin-only', 'test', at(0));
+  const put = async () => {
+    const drainedForEpoch = 2;
+    const leaseUntil = at(seconds + 60).toISOString();
+    const startedAt = at(0).toISOString();
+    await ledger.putProxy({
+      version: 1,
+      instance: 'p',
+      startedAt,
+      leaseUntil,
+      drainedForEpoch,
+      actingEpoch,
+      counters: {},
+    });
+  };
+  await put();
+  const phase = await changePhase(
+    {
+      phase: 'dual-async',
+      by: 'test',
+      why: '',
+      force: false,
+      fence: [],
+      withoutProxies: false,
+      drainTimeoutMs: 30_000,
+    },
+    {
+      ledger,
+      now: () => at(seconds),
+      // A request of before the dual writes keeps this proxy from saying that it acts for eleven seconds.
+      sleep: async () => {
+        seconds++;
+        if (seconds > 10) actingEpoch = 2;
+        await put();
+      },
+      onWait: () => undefined,
+    },
+  );
+  expect(phase.dualWritesSince).toBe(at(0).toISOString());
+  const takenAt = async (second: number) => read(storeOf(manifestOf('n1', { takenAt: at(second).toISOString() })));
+  const early = await takenAt(10);
+  expect(() => checkAge(early, phase, false)).toThrow(SnapshotTooOldError);
+  expect(checkAge(await takenAt(11), phase, false)).toEqual([]);
 });
