@@ -20,7 +20,8 @@ export function hideMarkers(prepared: PreparedMessage, positions: readonly numbe
 }
 
 function visibleKey(indexes: readonly number[], positions: readonly number[]): number[] {
-  if (indexes.some((index) => positions.includes(index))) return [];
+  const hidden = new Set(positions);
+  if (indexes.some((index) => hidden.has(index))) return [];
   return indexes.map((index) => index - positions.filter((position) => position < index).length);
 }
 
@@ -71,12 +72,13 @@ function hidingEdits(reader: BodyReader, version: number, hidden: readonly numbe
 
 function columnEdits(reader: BodyReader, isGlobal: boolean, count: number, hidden: readonly number[]): Edit[] {
   if (isGlobal) skipStrings(reader, 2);
+  const isHidden = new Set(hidden);
   const edits: Edit[] = [];
   for (let index = 0; index < count; index++) {
     const start = reader.offset;
     skipStrings(reader, isGlobal ? 1 : 3);
     readType(reader);
-    if (hidden.includes(index)) edits.push({ start, end: reader.offset, bytes: Buffer.alloc(0) });
+    if (isHidden.has(index)) edits.push({ start, end: reader.offset, bytes: Buffer.alloc(0) });
   }
   return edits;
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { flagsOf, HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
+import { HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
 import { BatchKind, Opcode, QueryFlag } from '#core/cql/protocol.ts';
 import {
   applyEdits,
@@ -8,16 +8,15 @@ import {
   requestEdits,
   type ValueInsertion,
 } from '#core/cql/request-edit.ts';
-import { type RequestLayout, readRequestLayout, readValues, requestOffset } from '#core/cql/request-layout.ts';
+import { type RequestLayout, readRequestLayout, readValues } from '#core/cql/request-layout.ts';
 import type { Consistency } from '#core/model/cql-request.ts';
-import { classify } from '#core/statement/classify.ts';
 import { replaceFunctions } from '#core/statement/functions.ts';
 import { evaluateCall, type ValueSource } from '#core/statement/generated-value.ts';
 import type { Statement } from '#core/statement/statement.ts';
 import { COPIED_FRAME_BYTES } from './frame-writer.ts';
 import { readPagingMark } from './paging.ts';
 import type { PreparedEntry, PreparedStatements } from './prepared-statements.ts';
-import { classOf, type RequestClass } from './route.ts';
+import type { RequestClass } from './route.ts';
 import type { ValueLookup } from './tenant.ts';
 import type { TimestampGenerator } from './timestamps.ts';
 import type { ClusterName } from './upstream/cluster.ts';
@@ -45,66 +44,11 @@ export interface RequestContext {
   readonly targetConsistency: ReadonlyMap<Consistency, Consistency>;
 }
 
-/** Statements that the proxy does not know are told to the client, which then prepares them again. */
-export type ReadRequest =
-  | { readonly kind: 'request'; readonly request: ClientRequest }
-  | { readonly kind: 'unprepared'; readonly id: Buffer };
-
 const TIMESTAMP_BYTES = 8;
 /** With the timestamp, and a little, below what a frame writer copies. */
 const MAX_SHARED_BYTES = COPIED_FRAME_BYTES - 64;
 
 const VALUE_SOURCE: ValueSource = { nowMillis: Date.now, randomBytes: () => randomBytes(16) };
-
-/**
- * Reads a QUERY, EXECUTE or BATCH: only what routing needs. The rest stays bytes.
- * @throws ProtocolError
- */
-export function readClientRequest(
-  frame: Buffer,
-  version: number,
-  sessionKeyspace: string | undefined,
-  context: RequestContext,
-): ReadRequest {
-  const offset = HEADER_BYTES + requestOffset(flagsOf(frame), frame.subarray(HEADER_BYTES));
-  const opcode = opcodeOf(frame);
-  if (opcode === Opcode.EXECUTE) {
-    const idEnd = offset + 2 + frame.readUInt16BE(offset);
-    const id = frame.subarray(offset + 2, idEnd);
-    const entry = context.prepared.find(id);
-    if (!entry) return { kind: 'unprepared', id };
-    const keyspace = entry.keyspace ?? sessionKeyspace;
-    const request = new ClientRequest(frame, version, offset, keyspace, entry.alone, context);
-    if (entry.requestClass !== 'read' || hasPagingState(frame, idEnd, version)) request.readLayout();
-    return { kind: 'request', request };
-  }
-  const layout = readRequestLayout(opcode, frame, version, offset);
-  const statements: RequestStatement[] = [];
-  for (const { text, id } of layout.statements) {
-    const entry = id && context.prepared.find(id);
-    if (id && !entry) return { kind: 'unprepared', id };
-    statements.push({ statement: entry ? entry.statement : classify(text ?? ''), entry });
-  }
-  const requestClass = classOfAll(opcode, statements);
-  const keyspace = layout.keyspace ?? sessionKeyspace;
-  const entries = statements.flatMap(({ entry }) => (entry ? [entry] : []));
-  const request = new ClientRequest(frame, version, offset, keyspace, { statements, entries, requestClass }, context);
-  request.readLayout(layout);
-  return { kind: 'request', request };
-}
-
-/** The children of a BATCH are mutations whatever they claim to be; the server refuses others. */
-function classOfAll(opcode: number, statements: readonly RequestStatement[]): RequestClass {
-  if (opcode !== Opcode.BATCH) return classOf(statements[0]!.statement);
-  return statements.some(({ statement }) => statement.isLwt) ? 'lwt' : 'write';
-}
-
-/** The flags lie behind the id, in v5 the result metadata id, and the consistency. */
-function hasPagingState(frame: Buffer, idEnd: number, version: number): boolean {
-  const behindIds = version >= 5 ? idEnd + 2 + frame.readUInt16BE(idEnd) : idEnd;
-  const flags = version >= 5 ? frame.readInt32BE(behindIds + 2) : frame.readUInt8(behindIds + 2);
-  return (flags & QueryFlag.PAGING_STATE) !== 0;
-}
 
 /** A request of a client, pinned: its timestamp and generated values are chosen once, for both clusters. */
 export class ClientRequest implements OutgoingRequest {
@@ -162,9 +106,15 @@ export class ClientRequest implements OutgoingRequest {
     };
   }
 
-  get consistency(): Consistency {
+  /** The same for a read, whose fields are looked at only where somebody asks for them. @throws ProtocolError */
+  ensureLayout(): RequestLayout {
     this.#layout ??= readRequestLayout(this.opcode, this.#frame, this.version, this.#offset);
-    return this.#layout.consistency;
+    return this.#layout;
+  }
+
+  /** @throws ProtocolError */
+  get consistency(): Consistency {
+    return this.ensureLayout().consistency;
   }
 
   /** The write time of everything in it that has none of its own: the client's, or the one pinned here. */
@@ -250,10 +200,10 @@ export class ClientRequest implements OutgoingRequest {
     const isUnchanged =
       ids.size === 0 && consistency === undefined && this.#pageEdit === undefined && isEmpty(this.#pinned);
     if (isUnchanged) return this.#frame;
-    this.#layout ??= readRequestLayout(this.opcode, this.#frame, this.version, this.#offset);
+    const layout = this.ensureLayout();
     const statements = new Map<number, { text?: string; id?: Uint8Array }>(ids);
     for (const [index, text] of texts ?? []) statements.set(index, { text });
-    const edits = requestEdits(this.#frame, this.#layout, this.version, {
+    const edits = requestEdits(this.#frame, layout, this.version, {
       ...pinned,
       statements,
       ...(consistency === undefined ? {} : { consistency }),

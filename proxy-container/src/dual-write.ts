@@ -21,7 +21,7 @@ export interface DualWriteOptions {
   readonly requestTimeoutMs: Readonly<Record<ClusterName, number>>;
 }
 
-/** Receives what the client is to be told. */
+/** Receives what the client is to be told. Does not throw: what follows the answer must always happen. */
 export type Answer = (outcome: Outcome) => void;
 
 /** Applies writes by the rules of the phase: who is waited for, when the copy leaves, what becomes of differences. */
@@ -163,9 +163,13 @@ export class DualWrite {
   }
 }
 
-/** The first column of a conditional write's answer is [applied], whatever else it shows. */
+/** The first column of a conditional write's answer is [applied]. An answer that can't be read counts as applied. */
 function wasApplied(frame: Buffer, version: number): boolean {
   const body = bodyOf(frame);
-  const result = decodeResult(body, version, responseOffset(flagsOf(frame), body));
-  return result.kind !== 'rows' || result.rows.some((row) => row[0]?.[0] === 1);
+  try {
+    const result = decodeResult(body, version, responseOffset(flagsOf(frame), body));
+    return result.kind !== 'rows' || result.rows.some((row) => row[0]?.[0] === 1);
+  } catch {
+    return true;
+  }
 }

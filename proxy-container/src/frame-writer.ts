@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { HEADER_BYTES, setStreamId } from '#core/cql/frame.ts';
 import { encodeSegments, type SegmentCompression } from '#core/cql/segment.ts';
+import { rethrowLater } from './rethrow.ts';
 
 const SLAB_BYTES = 64 * 1024;
 /** Frames up to this are copied when they are written; the body of a larger one goes out as the view that it came in as. */
@@ -115,6 +116,13 @@ export class Flusher {
     this.#isScheduled = false;
     const dirty = this.#dirty;
     this.#dirty = [];
-    for (const writer of dirty) writer.flush();
+    for (const writer of dirty) {
+      try {
+        writer.flush();
+      } catch (error) {
+        // Of one socket; the others have bytes waiting.
+        rethrowLater(error);
+      }
+    }
   }
 }

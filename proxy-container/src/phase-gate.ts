@@ -1,11 +1,23 @@
 import type { Phase } from '#core/config/schema.ts';
 
+/** Of all clients together; what does not fit is told to come back. */
+const MAX_HELD = 65_536;
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
+
+/** A request that waits for the next epoch. */
+export interface HeldRequest {
+  readonly byteCount: number;
+  /** Called once, when the next epoch is in force. Does not throw. */
+  run(): void;
+}
+
 /** The epoch that this proxy acts on, and whether new requests must wait for the next one. */
 export class PhaseGate {
   #phase: Phase;
   #epoch: number;
   #inFlight = 0;
-  #held: (() => void)[] | undefined;
+  #held: Set<HeldRequest> | undefined;
+  #heldBytes = 0;
   #whenDrained: (() => void) | undefined;
 
   constructor(phase: Phase, epoch: number) {
@@ -30,6 +42,15 @@ export class PhaseGate {
     return this.#held !== undefined;
   }
 
+  /** Requests that wait for the next epoch. */
+  get heldCount(): number {
+    return this.#held?.size ?? 0;
+  }
+
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
   enter(): void {
     this.#inFlight++;
   }
@@ -39,14 +60,23 @@ export class PhaseGate {
     if (this.#inFlight === 0) this.#whenDrained?.();
   }
 
-  /** Runs the request when the next epoch is in force. Only while holding. */
-  wait(request: () => void): void {
-    this.#held?.push(request);
+  /** Keeps the request until the next epoch is in force. False: it does not hold, or there is no room. */
+  hold(request: HeldRequest): boolean {
+    const held = this.#held;
+    if (!held || held.size >= MAX_HELD || this.#heldBytes + request.byteCount > MAX_HELD_BYTES) return false;
+    held.add(request);
+    this.#heldBytes += request.byteCount;
+    return true;
+  }
+
+  /** Gives up a request that was answered otherwise, or whose client has gone. */
+  drop(request: HeldRequest): void {
+    if (this.#held?.delete(request)) this.#heldBytes -= request.byteCount;
   }
 
   /** Holds new requests and waits until those under way are finished. False: they are not, after `withinMs`. */
   async holdAndDrain(withinMs: number): Promise<boolean> {
-    this.#held ??= [];
+    this.#held ??= new Set();
     if (this.#inFlight === 0) return true;
     return new Promise((resolve) => {
       const finish = (isDrained: boolean): void => {
@@ -69,6 +99,7 @@ export class PhaseGate {
   release(): void {
     const held = this.#held;
     this.#held = undefined;
-    for (const request of held ?? []) request();
+    this.#heldBytes = 0;
+    for (const request of held ?? []) request.run();
   }
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { hideMarkers } from '#core/cql/hidden-markers.ts';
-import { decodeResult, encodePrepared } from '#core/cql/result-message.ts';
+import { rewritePrepared } from '#core/cql/hidden-markers.ts';
+import { decodeResult } from '#core/cql/result-message.ts';
 import type { ResultColumn } from '#core/model/cql-request.ts';
 import { classify } from '#core/statement/classify.ts';
 import { type InsertedMarker, insertMarkers } from '#core/statement/functions.ts';
@@ -108,19 +108,11 @@ export function learnPrepared(
   entry.resultColumns = entry.topology === undefined ? undefined : result.prepared.result.columns;
 }
 
-/** The PREPARED body for the client: the proxy's id, and only the markers that the client wrote. */
+/**
+ * The PREPARED body for the client, what lies before its message included: the proxy's id, and only the markers that the
+ * client wrote. Everything else stays as the cluster wrote it.
+ */
 export function preparedForClient(entry: PreparedEntry, body: Buffer, version: number, offset: number): Buffer {
-  if (entry.inserted.length > 0) {
-    const result = decodeResult(body, version, offset);
-    if (result.kind === 'prepared') {
-      const positions = entry.inserted.map((marker) => marker.position);
-      return encodePrepared({ ...hideMarkers(result.prepared, positions), id: entry.id }, version);
-    }
-  }
-  // <kind [int]><id [short bytes]>…: everything behind the id stays as the cluster wrote it.
-  const idEnd = offset + 6 + body.readUInt16BE(offset + 4);
-  const head = Buffer.alloc(6);
-  body.copy(head, 0, offset, offset + 4);
-  head.writeUInt16BE(entry.id.length, 4);
-  return Buffer.concat([head, entry.id, body.subarray(idEnd)]);
+  const hidden = entry.inserted.map((marker) => marker.position);
+  return rewritePrepared(body, version, { id: entry.id, hidden }, offset);
 }

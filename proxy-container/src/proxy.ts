@@ -317,6 +317,7 @@ export class CqlProxy {
       phase,
       epoch: this.#gate?.epoch ?? 0,
       isHolding: this.#gate?.isHolding ?? false,
+      held: this.#gate?.heldCount ?? 0,
       isListening: this.#server?.isListening ?? false,
       inFlight: this.#gate?.inFlight ?? 0,
       clients: this.#counters.clientConnections,

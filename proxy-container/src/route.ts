@@ -47,7 +47,11 @@ function routeOfPhase(phase: Phase): Route {
   return { primary: primaryOf(phase), shadow: shadowOf(phase), isSync: phase === 'dual-sync' };
 }
 
-/** What a filter excludes belongs to the origin in every phase, reads and writes. */
-export function routeOf(phase: Phase, isExcluded: boolean): Route {
-  return isExcluded ? ORIGIN_ALONE : ROUTES[phase];
+/**
+ * What a filter excludes belongs to the origin in every phase, reads and writes. undefined: in `target-only` it has no
+ * place any more, because nothing goes to the origin then.
+ */
+export function routeOf(phase: Phase, isExcluded: boolean): Route | undefined {
+  if (!isExcluded) return ROUTES[phase];
+  return phase === 'target-only' ? undefined : ORIGIN_ALONE;
 }

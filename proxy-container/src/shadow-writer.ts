@@ -54,8 +54,11 @@ export class ShadowWriter {
       counters.shadowInFlight--;
       counters.shadowBytes -= request.byteCount;
       counters.shadowLatency.observe(performance.now() - startedMs);
-      this.settle(request, cluster, epoch, outcome);
-      gate.leave();
+      try {
+        this.settle(request, cluster, epoch, outcome);
+      } finally {
+        gate.leave();
+      }
     };
     const call = new UpstreamCall(upstreams, cluster, request, { timeoutMs: this.timeoutMs, failFast: true }, finish);
     call.start();

@@ -19,10 +19,6 @@ export class StreamIds {
     return this.#next - this.#free.length;
   }
 
-  get isExhausted(): boolean {
-    return this.#free.length === 0 && this.#next >= this.#max;
-  }
-
   /** -1 when none is left. */
   take(): number {
     const freed = this.#free.pop();

@@ -31,6 +31,7 @@ export function faceOf(localAddress: string | undefined, localPort: number | und
  * types, order and all others stay as the node gave them. Peers come out empty: a driver that knew of the real nodes
  * would connect to them.
  * @param knownColumns those of PREPARED, for an answer without metadata
+ * @param isJson the statement is SELECT JSON: only then is a column `[json]` the server's; else a client named it so
  */
 export function showProxy(
   body: Buffer,
@@ -38,6 +39,7 @@ export function showProxy(
   table: TopologyTable,
   face: ProxyFace,
   knownColumns: readonly ResultColumn[] | undefined,
+  isJson: boolean,
   offset = 0,
 ): Buffer {
   const result = decodeResult(body, version, offset);
@@ -45,7 +47,7 @@ export function showProxy(
   const columns = result.metadata.columns ?? knownColumns ?? [];
   const values = table === 'local' ? localValues(face) : NO_VALUES;
   const rows = result.rows.flatMap((row) => {
-    const replaced = row.map((value, index) => replacement(columns[index], value, values, table));
+    const replaced = row.map((value, index) => replacement(columns[index], value, values, table, isJson));
     return table === 'local' || isAggregate(columns) ? [replaced] : [];
   });
   return encodeRows(result.metadata, rows);
@@ -63,22 +65,38 @@ function replacement(
   value: Buffer | null,
   values: Values,
   table: TopologyTable,
+  isJson: boolean,
 ): Buffer | null {
   if (column === undefined || value === null) return value;
-  if (column.name === '[json]') return jsonReplacement(value, values);
-  if (column.name === 'count' && table !== 'local') return encodeBigint(0n);
+  if (isJson && column.name === '[json]') return jsonReplacement(value, values);
+  if (isCount(column) && table !== 'local') return encodeBigint(0n);
   return values.get(column.name)?.bytes ?? value;
 }
 
 function jsonReplacement(value: Buffer, values: Values): Buffer {
-  const row = JSON.parse(value.toString()) as Record<string, unknown>;
+  const row = parseObject(value.toString());
+  if (row === undefined) return value;
   for (const [name, { json }] of values) if (name in row) row[name] = json;
   return encodeText(JSON.stringify(row));
 }
 
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** `count(*)` has a row even where there is nothing to count. */
 function isAggregate(columns: readonly ResultColumn[]): boolean {
-  return columns.length === 1 && columns[0]!.name === 'count';
+  return columns.length === 1 && isCount(columns[0]!);
+}
+
+/** No topology table has a bigint column, so an alias can't pass for the aggregate. */
+function isCount({ name, type }: ResultColumn): boolean {
+  return name === 'count' && type.kind === 'native' && type.name === 'bigint';
 }
 
 function localValues({ address, port }: ProxyFace): Values {

@@ -64,8 +64,11 @@ test.each([
   expect(routeOf(phase, false)).toEqual({ primary, shadow, isSync });
 });
 
-test('what a filter excludes goes to the origin alone in every phase', () => {
-  for (const phase of phases) expect(routeOf(phase, true)).toMatchObject({ primary: 'origin', shadow: undefined });
+test('what a filter excludes goes to the origin alone in every phase, and nowhere when the origin is given up', () => {
+  for (const phase of phases.filter((one) => one !== 'target-only')) {
+    expect(routeOf(phase, true)).toMatchObject({ primary: 'origin', shadow: undefined });
+  }
+  expect(routeOf('target-only', true)).toBeUndefined();
 });
 
 test.each([
@@ -140,7 +143,7 @@ test('system.local shows the proxy in the columns that name a node, and leaves t
     columns: columns(['rpc_address', native('inet')], ['host_id', native('uuid')], ['cluster_name', native('text')]),
   };
   const body = encodeRows(metadata, [[encodeInet('10.0.0.9'), encodeUuid(tenant), encodeText('mine')]]);
-  const shown = decodeResult(showProxy(body, 4, 'local', faceOf('::ffff:127.0.4.3', 9042), undefined), 4);
+  const shown = decodeResult(showProxy(body, 4, 'local', faceOf('::ffff:127.0.4.3', 9042), undefined, false), 4);
   if (shown.kind !== 'rows') throw new Error('no rows');
   const [row] = shown.rows;
   expect(decodeInet(row![0]!)).toBe('127.0.4.3');
@@ -151,7 +154,7 @@ test('system.local shows the proxy in the columns that name a node, and leaves t
 test('system.peers shows nobody', () => {
   const metadata = { columnCount: 1, columns: columns(['peer', native('inet')]) };
   const shown = decodeResult(
-    showProxy(encodeRows(metadata, [[encodeInet('10.0.0.9')]]), 4, 'peers', faceOf('::1', 1), undefined),
+    showProxy(encodeRows(metadata, [[encodeInet('10.0.0.9')]]), 4, 'peers', faceOf('::1', 1), undefined, false),
     4,
   );
   expect(shown).toMatchObject({ kind: 'rows', rows: [] });
@@ -209,7 +212,7 @@ test('a gate holds new requests until what is under way has ended and the next e
   const order: string[] = [];
   gate.enter();
   const drained = gate.holdAndDrain(5000).then((isDrained) => order.push(`drained ${isDrained}`));
-  gate.wait(() => order.push(`held request in ${gate.phase}`));
+  gate.hold({ byteCount: 1, run: () => order.push(`held request in ${gate.phase}`) });
   gate.leave();
   await drained;
   gate.act('target-primary', 2);
@@ -222,6 +225,26 @@ test('a gate says when requests under way do not end', async () => {
   gate.enter();
   expect(await gate.holdAndDrain(10)).toBe(false);
   expect(gate.isHolding).toBe(true);
+});
+
+test('a gate keeps no more requests than it has room for, and forgets those that are dropped', async () => {
+  const gate = new PhaseGate('dual-sync', 1);
+  await gate.holdAndDrain(10);
+  let ran = 0;
+  const run = () => {
+    ran++;
+  };
+  const large = { byteCount: 60 * 1024 * 1024, run };
+  expect(gate.hold(large)).toBe(true);
+  expect(gate.hold({ byteCount: 5 * 1024 * 1024, run })).toBe(false);
+  gate.drop(large);
+  expect(gate.heldBytes).toBe(0);
+  let kept = 0;
+  while (kept < 100_000 && gate.hold({ byteCount: 1, run })) kept++;
+  expect(kept).toBe(gate.heldCount);
+  expect(kept).toBeLessThan(100_000);
+  gate.release();
+  expect([ran, gate.heldCount, gate.heldBytes]).toEqual([kept, 0, 0]);
 });
 
 test('buckets of a histogram are cumulative', () => {

@@ -46,13 +46,23 @@ export interface TestProxy {
   readonly queue: MemoryQueue;
   readonly port: number;
   readonly adminUrl: string;
-  connect(): Promise<UpstreamConnection>;
+  connect(version?: number): Promise<UpstreamConnection>;
   stop(): Promise<void>;
 }
 
-export async function startTestProxy(proxyConfig: object = {}): Promise<TestProxy> {
-  const origin = new MockCluster();
-  const target = new MockCluster();
+export interface TestProxyOptions {
+  /** Of both mock clusters. */
+  readonly maxVersion?: 4 | 5;
+  /** One that another proxy uses as well, or that a test has written to. */
+  readonly ledger?: Ledger;
+  readonly journalDir?: string;
+  /** Beside the mock's address. */
+  readonly originConfig?: object;
+}
+
+export async function startTestProxy(proxyConfig: object = {}, options: TestProxyOptions = {}): Promise<TestProxy> {
+  const origin = new MockCluster(options.maxVersion);
+  const target = new MockCluster(options.maxVersion);
   const folder = mkdtempSync(join(tmpdir(), 'ringshift-proxy-'));
   const [port, adminPort] = [await freePort(), await freePort()];
   const cluster = (clusterPort: number) => ({
@@ -61,7 +71,7 @@ export async function startTestProxy(proxyConfig: object = {}): Promise<TestProx
     requestTimeoutMs: 2000,
   });
   const config: MigrationConfig = migrationConfigSchema.parse({
-    origin: cluster(await origin.listen()),
+    origin: { ...cluster(await origin.listen()), ...options.originConfig },
     target: cluster(await target.listen()),
     proxy: {
       listen: { host: '127.0.0.1', port },
@@ -69,10 +79,10 @@ export async function startTestProxy(proxyConfig: object = {}): Promise<TestProx
       instance: 'unit',
       ...proxyConfig,
     },
-    failedWrites: { journalDir: join(folder, 'journal'), retryIntervalSecs: 1 },
+    failedWrites: { journalDir: options.journalDir ?? join(folder, 'journal'), retryIntervalSecs: 1 },
   });
   const resolved = (name: 'origin' | 'target'): ResolvedCluster => ({ ...config[name], name, credentials: null });
-  const ledger = createLedger(createMemoryLedgerStore());
+  const ledger = options.ledger ?? createLedger(createMemoryLedgerStore());
   const queue = new MemoryQueue();
   const proxy = new CqlProxy(config, {
     ledger,
@@ -82,7 +92,14 @@ export async function startTestProxy(proxyConfig: object = {}): Promise<TestProx
     target: resolved('target'),
     logger: createLogger('test', 'silent'),
   });
-  await proxy.start();
+  try {
+    await proxy.start();
+  } catch (error) {
+    await proxy.stop().catch(() => undefined);
+    await Promise.all([origin.close(), target.close()]);
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
   const clients: UpstreamConnection[] = [];
   return {
     proxy,
@@ -92,11 +109,11 @@ export async function startTestProxy(proxyConfig: object = {}): Promise<TestProx
     queue,
     port,
     adminUrl: `http://127.0.0.1:${adminPort}`,
-    async connect() {
+    async connect(version = 4) {
       const address = { host: '127.0.0.1', port, connectTimeoutMs: 2000 };
-      const client = await UpstreamConnection.open(address, 4, new Flusher());
+      const client = await UpstreamConnection.open(address, version, new Flusher());
       const startup = new Map([['CQL_VERSION', '3.0.0']]);
-      await openSession(client, { version: 4, startup, credentials: undefined, keyspace: 'ks' }, 5000);
+      await openSession(client, { version, startup, credentials: undefined, keyspace: 'ks' }, 5000);
       clients.push(client);
       return client;
     },

@@ -6,6 +6,7 @@ import { encodeSupported } from '#core/cql/handshake-messages.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { readRequestLayout } from '#core/cql/request-layout.ts';
 import { encodePrepared, encodeRows, encodeVoid } from '#core/cql/result-message.ts';
+import { encodeSegments, SegmentSplitter } from '#core/cql/segment.ts';
 import { encodeBigint, encodeInet, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
 
@@ -35,7 +36,7 @@ export function errorReply(code: number, message = 'refused by the mock', unprep
   return { opcode: Opcode.ERROR, body: encodeError({ code, message, ...(unpreparedId ? { unpreparedId } : {}) }, 4) };
 }
 
-/** One node of protocol v4 on a loopback port: a table from opcode to handler. */
+/** One node on a loopback port: a table from opcode to handler. Speaks v3 and v4, and v5 when it is told to. */
 export class MockCluster {
   /** Requests of clients, in order; the proxy's own look-ups of system tables are left out. */
   readonly seen: SeenRequest[] = [];
@@ -44,23 +45,33 @@ export class MockCluster {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #texts = new Map<string, string>();
+  readonly #maxVersion: number;
   keepsRequests = true;
+  /** Which keyspaces there are not. */
+  refusesKeyspace: (name: string) => boolean = () => false;
 
-  constructor() {
+  constructor(maxVersion = 4) {
+    this.#maxVersion = maxVersion;
     this.#server = createServer({ noDelay: true }, (socket) => {
-      const splitter = new FrameSplitter();
+      let splitter: FrameSplitter | SegmentSplitter = new FrameSplitter();
+      let isSegmented = false;
       this.#sockets.add(socket);
       socket.on('error', () => undefined);
       socket.on('close', () => this.#sockets.delete(socket));
       socket.on('data', (chunk: Buffer) => {
         const replies: Buffer[] = [];
+        const wasSegmented = isSegmented;
         splitter.push(chunk, (frame) => {
+          if (versionOf(frame) >= 5 && opcodeOf(frame) === Opcode.STARTUP) {
+            splitter = new SegmentSplitter('none');
+            isSegmented = true;
+          }
           const reply = this.#answer(frame);
           if (!reply) return;
           const header = { version: versionOf(frame), isResponse: true, flags: 0, streamId: streamIdOf(frame) };
           replies.push(encodeFrame({ ...header, opcode: reply.opcode }, reply.body));
         });
-        if (replies.length > 0) socket.write(replies.length === 1 ? replies[0]! : Buffer.concat(replies));
+        if (replies.length > 0) socket.write(Buffer.concat(wasSegmented ? encodeSegments(replies, 'none') : replies));
       });
     });
   }
@@ -91,6 +102,7 @@ export class MockCluster {
 
   #answer(frame: Buffer): MockReply | undefined {
     const opcode = opcodeOf(frame);
+    const version = versionOf(frame);
     const body = bodyOf(frame);
     switch (opcode) {
       case Opcode.OPTIONS:
@@ -98,7 +110,7 @@ export class MockCluster {
           opcode: Opcode.SUPPORTED,
           body: encodeSupported(
             new Map([
-              ['PROTOCOL_VERSIONS', ['3/v3', '4/v4']],
+              ['PROTOCOL_VERSIONS', ['3/v3', '4/v4', '5/v5'].slice(0, this.#maxVersion - 2)],
               ['CQL_VERSION', ['3.4.6']],
             ]),
           ),
@@ -107,18 +119,21 @@ export class MockCluster {
       case Opcode.REGISTER:
         return { opcode: Opcode.READY, body: Buffer.alloc(0) };
       case Opcode.PREPARE:
-        return this.#prepare(body);
+        return this.#prepare(body, version);
       default:
-        return this.#request(opcode, body);
+        return this.#request(opcode, body, version);
     }
   }
 
-  #prepare(body: Buffer): MockReply {
+  #prepare(body: Buffer, version: number): MockReply | undefined {
     const text = body.toString('utf8', 4, 4 + body.readInt32BE(0));
     // Not the proxy's way of making ids, so that a test notices where one is passed on instead of translated.
     const id = createHash('md5').update(`mock ${text}`).digest();
     this.#texts.set(id.toString('hex'), text);
-    this.#keep({ opcode: Opcode.PREPARE, text, body, timestampMicros: undefined });
+    const request = { opcode: Opcode.PREPARE, text, body, timestampMicros: undefined };
+    this.#keep(request);
+    const handler = this.handlers.get(Opcode.PREPARE);
+    if (handler) return handler(request);
     const markers = [...text.matchAll(/\?/g)].map((_, index) => column('t', `c${index}`, native('int')));
     const prepared = {
       id,
@@ -126,14 +141,16 @@ export class MockCluster {
       partitionKeyIndexes: markers.length > 0 ? [0] : [],
       result: { columnCount: 0, columns: [] },
     };
-    return { opcode: Opcode.RESULT, body: encodePrepared(prepared, 4) };
+    return { opcode: Opcode.RESULT, body: encodePrepared(prepared, version) };
   }
 
-  #request(opcode: number, body: Buffer): MockReply | undefined {
-    const layout = readRequestLayout(opcode, body, 4);
+  #request(opcode: number, body: Buffer, version: number): MockReply | undefined {
+    const layout = readRequestLayout(opcode, body, version);
     const [first] = layout.statements;
     const text = first?.text ?? this.#texts.get(first?.id?.toString('hex') ?? '');
     if (text === undefined) return errorReply(ErrorCode.UNPREPARED, 'unknown here', first?.id);
+    const used = /^USE "?(\w+)/i.exec(text)?.[1];
+    if (used !== undefined && this.refusesKeyspace(used)) return errorReply(ErrorCode.INVALID, 'no such keyspace');
     const system = systemAnswer(text);
     if (system) return system;
     const request: SeenRequest = { opcode, text, body: Buffer.from(body), timestampMicros: layout.timestampMicros };
@@ -161,6 +178,8 @@ function systemAnswer(text: string): MockReply | undefined {
     return rows([['now', native('timestamp'), encodeBigint(BigInt(Date.now()))]]);
   }
   if (/FROM system\.local/i.test(text)) {
+    const alias = /^SELECT release_version AS "([^"]+)"/i.exec(text)?.[1];
+    if (alias) return rows([[alias, native('text'), encodeText('4.1.0')]]);
     if (/^SELECT schema_version/i.test(text)) return rows([['schema_version', native('uuid'), encodeUuid(VERSION_ID)]]);
     return rows([
       ['key', native('text'), encodeText('local')],

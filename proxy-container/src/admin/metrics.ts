@@ -118,6 +118,7 @@ export function createMetrics(counters: Counters, status: () => ProxyStatus): { 
     for (const phase of phases) one.set({ phase }, status().phase === phase ? 1 : 0);
   });
   set('ringshift_epoch', 'The epoch that this instance acts on', [], (one) => one.set(status().epoch));
+  set('ringshift_held_requests', 'Requests that wait for a change of phase', [], (one) => one.set(status().held));
   set('ringshift_cluster_up', 'Whether a cluster answers', ['cluster'], (one) => {
     for (const cluster of status().clusters) one.set({ cluster: cluster.name }, cluster.state === 'up' ? 1 : 0);
   });

@@ -8,6 +8,8 @@ export interface ProxyStatus {
   readonly epoch: number;
   /** New requests wait for a change of phase. */
   readonly isHolding: boolean;
+  /** Requests that wait for it. */
+  readonly held: number;
   readonly isListening: boolean;
   readonly inFlight: number;
   readonly clients: number;

@@ -29,6 +29,8 @@ const MAX_CLIENT_BODY_BYTES = 64 * 1024 * 1024;
 /** A client that does not read its answers is not read either, until it has. */
 const PAUSE_AT_BYTES = 4 * 1024 * 1024;
 const EVENT_STREAM_ID = -1;
+/** Messages of clusters name what a client sent, and a [string] has no room for more than 64 KiB. */
+const MAX_ERROR_LENGTH = 8 * 1024;
 
 /** One client's connection: framing, handshake and what is said outside of requests. */
 export class ClientSession {
@@ -44,6 +46,10 @@ export class ClientSession {
   #handler: RequestHandler | undefined;
   #upstreams: SessionUpstreams | undefined;
   #wantsSchemaChanges = false;
+  /** A step of the login is under way at the cluster. */
+  #isLoggingIn = false;
+  /** Nothing is read any more: the client broke the protocol, or was told good-bye. */
+  #isEnding = false;
   #isClosed = false;
   onClosed: (() => void) | undefined;
 
@@ -79,7 +85,9 @@ export class ClientSession {
   }
 
   sendError(error: ErrorMessage, streamId: number): void {
-    this.sendMessage(Opcode.ERROR, encodeError(error, this.#version), streamId);
+    const { message } = error;
+    const told = message.length > MAX_ERROR_LENGTH ? { ...error, message: message.slice(0, MAX_ERROR_LENGTH) } : error;
+    this.sendMessage(Opcode.ERROR, encodeError(told, this.#version), streamId);
   }
 
   /** Pushes a schema change to the client if it has asked for them. */
@@ -90,12 +98,14 @@ export class ClientSession {
 
   /** Closes when every answer has left; new requests are told to go elsewhere. */
   drain(): void {
-    if (this.#handler) this.#handler.isDraining = true;
+    this.#handler?.drain();
     if (this.inFlightCount === 0) this.end();
   }
 
   /** Sends what is queued, then closes. */
   end(): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
     this.#writer.flush();
     this.#socket.end();
     setTimeout(() => this.close(), 1000).unref();
@@ -106,12 +116,14 @@ export class ClientSession {
     this.#isClosed = true;
     clearTimeout(this.#handshakeTimer);
     this.#login?.abandon();
+    this.#handler?.close();
     this.#upstreams?.close();
     this.#socket.destroy();
     this.onClosed?.();
   }
 
   #read(chunk: Buffer): void {
+    if (this.#isEnding) return;
     try {
       if (this.#version === 0) this.#refuseUnknownVersion(chunk);
       this.#splitter.push(chunk, this.#consume);
@@ -139,7 +151,7 @@ export class ClientSession {
   }
 
   readonly #consume = (frame: Buffer): boolean => {
-    if (this.#isClosed) return false;
+    if (this.#isClosed || this.#isEnding) return false;
     if (isResponse(frame)) throw new ProtocolError('a client sent a response');
     const streamId = streamIdOf(frame);
     if (streamId < 0) throw new ProtocolError(`a client used the stream id ${streamId}`);
@@ -163,7 +175,7 @@ export class ClientSession {
       case Opcode.STARTUP:
         return void this.#startup(bodyOf(frame), streamId);
       case Opcode.AUTH_RESPONSE:
-        if (!this.#login) throw new ProtocolError('AUTH_RESPONSE before STARTUP');
+        if (!this.#login || this.#isLoggingIn) throw new ProtocolError('AUTH_RESPONSE out of turn');
         return void this.#step(this.#login.respond(Buffer.from(bodyOf(frame))), streamId);
       case Opcode.REGISTER: {
         if (!this.#handler) throw new ProtocolError('REGISTER before the login');
@@ -183,30 +195,33 @@ export class ClientSession {
       this.#compression = compressionOf(options.get('COMPRESSION'), this.#version);
       const { clusters, gate } = this.#services;
       this.#login = new Login(clusters, this.#services.primary(gate.phase), this.#version, options);
-      await this.#step(this.#login.start(), streamId, true);
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
-      this.sendError({ code: ErrorCode.PROTOCOL_ERROR, message: error.message }, streamId);
+      const code = error instanceof ProtocolError ? ErrorCode.PROTOCOL_ERROR : ErrorCode.SERVER_ERROR;
+      this.sendError({ code, message: describeError(error) }, streamId);
       this.end();
+      return;
     }
+    await this.#step(this.#login.start(), streamId, true);
   }
 
-  /** Passes one answer of the cluster on. In v5 everything behind the answer to STARTUP is in segments. */
+  /** Passes one answer of the cluster on. In v5 everything behind the answer to STARTUP is in segments. Never rejects. */
   async #step(pending: Promise<LoginStep>, streamId: number, isStartup = false): Promise<void> {
-    let step: LoginStep;
+    this.#isLoggingIn = true;
     try {
-      step = await pending;
+      const step = await pending;
+      if (step.upstreams) this.#becomeReady(step.upstreams);
+      this.sendMessage(step.opcode, step.body, streamId);
+      if (isStartup && this.#version >= 5 && step.opcode !== Opcode.ERROR) {
+        const compression = this.#compression === 'lz4' ? 'lz4' : 'none';
+        this.#writer.startSegments(compression);
+        this.#splitter = new SegmentSplitter(compression, MAX_CLIENT_BODY_BYTES);
+      }
     } catch (error) {
       this.#login?.abandon();
       this.sendError({ code: ErrorCode.OVERLOADED, message: describeError(error) }, streamId);
-      return this.end();
-    }
-    if (step.upstreams) this.#becomeReady(step.upstreams);
-    this.sendMessage(step.opcode, step.body, streamId);
-    if (isStartup && this.#version >= 5 && step.opcode !== Opcode.ERROR) {
-      const compression = this.#compression === 'lz4' ? 'lz4' : 'none';
-      this.#writer.startSegments(compression);
-      this.#splitter = new SegmentSplitter(compression, MAX_CLIENT_BODY_BYTES);
+      this.end();
+    } finally {
+      this.#isLoggingIn = false;
     }
   }
 

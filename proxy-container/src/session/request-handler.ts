@@ -1,54 +1,74 @@
-import { bodyOf, encodeFrame, flagsOf, opcodeOf } from '#core/cql/frame.ts';
-import { ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
+import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { requestOffset } from '#core/cql/request-layout.ts';
-import { decodePrepare, encodePrepare } from '#core/cql/request-messages.ts';
-import { encodeSetKeyspace, responseOffset } from '#core/cql/result-message.ts';
-import { describeError, ProtocolError, ServerError } from '#core/errors.ts';
-import { type ClientRequest, readClientRequest } from '../client-request.ts';
+import { decodePrepare } from '#core/cql/request-messages.ts';
+import { encodeSetKeyspace } from '#core/cql/result-message.ts';
+import { describeError, ProtocolError, ServerError, StatementTooLargeError } from '#core/errors.ts';
+import type { ClientRequest } from '../client-request.ts';
 import { tablesOf } from '../failed-writes.ts';
-import { hasMorePages, markPage } from '../paging.ts';
-import { learnPrepared, type PreparedEntry, preparedForClient } from '../prepared-statements.ts';
 import type { ProxyServices } from '../proxy-services.ts';
+import { readClientRequest } from '../read-request.ts';
 import { type Route, routeOf } from '../route.ts';
 import { combine, type Exclusion, exclusionOf } from '../tenant.ts';
-import { showProxy, topologyTable } from '../topology.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
-import { type Outcome, type OutgoingRequest, UpstreamCall } from '../upstream/upstream-call.ts';
+import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { ClientSession } from './client-session.ts';
+import { HeldRequests } from './held-requests.ts';
+import { outgoingPrepare } from './outgoing-prepare.ts';
+import { dressPrepared, dressRead, failureOf } from './replies.ts';
 import type { SessionUpstreams } from './session-upstreams.ts';
 
 const MAX_IN_FLIGHT = 8192;
-/** Flags by which a response body has something in front of its message. */
-const PREFIX_FLAGS = FrameFlag.TRACING | FrameFlag.WARNING | FrameFlag.CUSTOM_PAYLOAD;
+const SHUTTING_DOWN = 'Shutting down, please retry on next host.';
+const NO_ORIGIN = 'A filter keeps this on the origin, and in the phase target-only nothing goes there any more';
 
-/** Takes the requests of one client that is logged in: each gets exactly one answer. */
+/** Takes the requests of one client that is logged in: each gets exactly one answer, whatever fails on the way. */
 export class RequestHandler {
   readonly #session: ClientSession;
   readonly #upstreams: SessionUpstreams;
   readonly #version: number;
   readonly #services: ProxyServices;
+  readonly #held: HeldRequests;
   #inFlight = 0;
-  isDraining = false;
+  #isDraining = false;
 
   constructor(session: ClientSession, upstreams: SessionUpstreams, version: number, services: ProxyServices) {
     this.#session = session;
     this.#upstreams = upstreams;
     this.#version = version;
     this.#services = services;
+    this.#held = new HeldRequests({
+      gate: services.gate,
+      timeoutMs: services.requestTimeoutMs,
+      run: (frame, streamId) => this.#takeUp(frame, streamId),
+      refuse: (streamId, message) => this.#refuse(streamId, message),
+    });
   }
 
+  /** Requests without an answer, those that wait for a change of phase included. */
   get inFlightCount(): number {
-    return this.#inFlight;
+    return this.#inFlight + this.#held.count;
   }
 
-  /** @throws ProtocolError when the frame is broken; the connection is then closed */
+  /** New requests are refused from now on, and those that wait as well; those under way end. */
+  drain(): void {
+    this.#isDraining = true;
+    this.#held.refuseAll(SHUTTING_DOWN);
+  }
+
+  /** The client has gone. */
+  close(): void {
+    this.#held.drop();
+  }
+
+  /** @throws ProtocolError, RangeError when the frame is broken; the connection is then closed */
   handle(frame: Buffer, streamId: number): void {
-    const { gate, counters } = this.#services;
-    if (this.isDraining) {
-      this.#refuse(streamId, 'Shutting down, please retry on next host.');
+    const { gate } = this.#services;
+    if (this.#isDraining) {
+      this.#refuse(streamId, SHUTTING_DOWN);
       return;
     }
-    if (this.#inFlight >= MAX_IN_FLIGHT) {
+    if (this.inFlightCount >= MAX_IN_FLIGHT) {
       this.#refuse(streamId, 'too many requests in flight on this connection');
       return;
     }
@@ -57,7 +77,7 @@ export class RequestHandler {
       return;
     }
     if (gate.isHolding) {
-      this.#hold(frame, streamId);
+      this.#held.hold(frame, streamId);
       return;
     }
     this.#inFlight++;
@@ -67,29 +87,20 @@ export class RequestHandler {
     } catch (error) {
       this.#finish();
       if (error instanceof ProtocolError || error instanceof RangeError) throw error;
-      counters.protocolErrors++;
-      this.#services.logger.error('a request could not be handled', { error: describeError(error) });
-      this.#session.sendError({ code: ErrorCode.SERVER_ERROR, message: describeError(error) }, streamId);
+      if (error instanceof StatementTooLargeError) {
+        this.#session.sendError({ code: ErrorCode.INVALID, message: error.message }, streamId);
+      } else this.#fault(error, streamId);
     }
   }
 
-  /** Waits for the next phase, but no longer than a client waits for an answer. */
-  #hold(frame: Buffer, streamId: number): void {
-    let isAnswered = false;
-    const timer = setTimeout(() => {
-      isAnswered = true;
-      this.#refuse(streamId, 'the phase of the migration is changing');
-    }, this.#services.requestTimeoutMs);
-    this.#services.gate.wait(() => {
-      clearTimeout(timer);
-      if (isAnswered) return;
-      try {
-        this.handle(frame, streamId);
-      } catch (error) {
-        this.#session.sendError({ code: ErrorCode.PROTOCOL_ERROR, message: describeError(error) }, streamId);
-        this.#session.end();
-      }
-    });
+  /** A request that waited; nobody is there to catch what `handle` throws. */
+  #takeUp(frame: Buffer, streamId: number): void {
+    try {
+      this.handle(frame, streamId);
+    } catch (error) {
+      this.#session.sendError({ code: ErrorCode.PROTOCOL_ERROR, message: describeError(error) }, streamId);
+      this.#session.end();
+    }
   }
 
   #dispatch(frame: Buffer, streamId: number): void {
@@ -122,6 +133,10 @@ export class RequestHandler {
     if (first?.kind === 'use' && request.opcode !== Opcode.BATCH) return void this.#use(first.keyspace, streamId);
     const exclusion = this.#exclusionOf(request);
     const route = routeOf(gate.phase, exclusion === 'excluded');
+    if (route === undefined) {
+      this.#invalid(streamId, NO_ORIGIN);
+      return;
+    }
     if (request.requestClass === 'read') {
       this.#read(request, route, streamId);
       return;
@@ -132,7 +147,7 @@ export class RequestHandler {
   #exclusionOf(request: ClientRequest): Exclusion {
     const filter = this.#services.filter();
     if (filter.isEmpty) return 'migrate';
-    request.readLayout();
+    request.ensureLayout();
     return combine(
       request.statements.map(({ statement, entry }, index) =>
         exclusionOf(filter, statement, entry?.keyspace ?? request.keyspace, request.valuesOf(index)),
@@ -154,41 +169,27 @@ export class RequestHandler {
       if (outcome.kind === 'lost' && outcome.reason === 'closed' && !isRetry) {
         return this.#read(request, route, streamId, true);
       }
-      if (outcome.kind === 'reply') this.#session.send(this.#dressRead(request, cluster, outcome.frame), streamId);
-      else {
-        if (cluster === 'origin') counters.failedReadsOrigin++;
-        else counters.failedReadsTarget++;
-        this.#sendFailure(request, cluster, outcome, streamId);
+      try {
+        if (outcome.kind === 'reply') {
+          this.#session.send(dressRead(request, cluster, outcome.frame, this.#session.face), streamId);
+        } else {
+          if (cluster === 'origin') counters.failedReadsOrigin++;
+          else counters.failedReadsTarget++;
+          this.#sendFailure(request, cluster, outcome, streamId);
+        }
+      } catch (error) {
+        this.#fault(error, streamId);
       }
       this.#finish();
     });
     call.start();
   }
 
-  /** The answer as the cluster gave it, but for paging states and the tables that show the cluster's nodes. */
-  #dressRead(request: ClientRequest, cluster: ClusterName, frame: Buffer): Buffer {
-    if (opcodeOf(frame) !== Opcode.RESULT) return frame;
-    const flags = flagsOf(frame);
-    const offset = (flags & PREFIX_FLAGS) === 0 ? 0 : responseOffset(flags, bodyOf(frame));
-    const { statement, entry } = request.statements[0]!;
-    const topology = entry ? entry.topology : topologyTable(statement.keyspace ?? request.keyspace, statement.table);
-    if (topology) {
-      const body = bodyOf(frame);
-      const shown = showProxy(body, this.#version, topology, this.#session.face, entry?.resultColumns, offset);
-      return this.#withBody(frame, [body.subarray(0, offset), shown]);
-    }
-    return hasMorePages(frame, offset) ? markPage(frame, offset, cluster) : frame;
-  }
-
   #write(request: ClientRequest, route: Route, exclusion: Exclusion, streamId: number): void {
     const { counters, gate, logger, dualWrite, definitions } = this.#services;
-    if (exclusion === 'mixed') {
-      const message = 'The statement touches tenants or tables of both clusters; send them apart';
-      if (gate.phase !== 'origin-only') {
-        this.#session.sendError({ code: ErrorCode.INVALID, message }, streamId);
-        this.#finish();
-        return;
-      }
+    if (exclusion === 'mixed' && gate.phase !== 'origin-only') {
+      this.#invalid(streamId, 'The statement touches tenants or tables of both clusters; send them apart');
+      return;
     }
     if (exclusion === 'excluded') {
       counters.filteredWrites++;
@@ -197,20 +198,32 @@ export class RequestHandler {
       }
     }
     const startedMs = performance.now();
+    let isAnswered = false;
     counters.writes++;
     counters.inFlightWrites++;
     if (request.wasPinned) counters.pinnedTimestamps++;
     const answer = (outcome: Outcome): void => {
+      if (isAnswered) return;
+      isAnswered = true;
       counters.inFlightWrites--;
       counters.writeLatency.observe(performance.now() - startedMs);
-      if (outcome.kind === 'reply') this.#session.send(outcome.frame, streamId);
-      else this.#sendFailure(request, route.primary, outcome, streamId);
+      try {
+        if (outcome.kind === 'reply') this.#session.send(outcome.frame, streamId);
+        else this.#sendFailure(request, route.primary, outcome, streamId);
+      } catch (error) {
+        this.#fault(error, streamId);
+      }
       // In dual-async the copy leaves after this, and must be counted before the request is over.
       queueMicrotask(this.#finish);
     };
     if (request.requestClass === 'write' || request.requestClass === 'lwt') {
       dualWrite.apply(this.#upstreams, request, route, answer);
-    } else void definitions.apply(this.#upstreams, request, route, answer);
+      return;
+    }
+    definitions.apply(this.#upstreams, request, route, answer).catch((error: unknown) => {
+      this.#noteFault(error);
+      answer({ kind: 'unsent', code: ErrorCode.SERVER_ERROR, message: describeError(error) });
+    });
   }
 
   #prepare(frame: Buffer, streamId: number): void {
@@ -224,31 +237,25 @@ export class RequestHandler {
       table.keyspace !== undefined &&
       table.table !== undefined &&
       this.#services.filter().decide(table.keyspace, table.table).kind === 'excluded';
-    const cluster = routeOf(gate.phase, isExcluded).primary;
-    const outgoing = this.#outgoingPrepare(frame, entry, keyspace);
+    const route = routeOf(gate.phase, isExcluded);
+    if (route === undefined) {
+      this.#invalid(streamId, NO_ORIGIN);
+      return;
+    }
+    const cluster = route.primary;
+    const outgoing = outgoingPrepare(frame, entry, this.#version, keyspace);
     const options = { timeoutMs: requestTimeoutMs, failFast: false };
     const call = new UpstreamCall(this.#upstreams, cluster, outgoing, options, (outcome) => {
-      if (outcome.kind === 'reply') this.#session.send(this.#dressPrepared(entry, cluster, outcome.frame), streamId);
-      else this.#sendFailure(undefined, cluster, outcome, streamId);
+      try {
+        if (outcome.kind === 'reply') {
+          this.#session.send(dressPrepared(entry, cluster, outcome.frame, this.#version), streamId);
+        } else this.#sendFailure(undefined, cluster, outcome, streamId);
+      } catch (error) {
+        this.#fault(error, streamId);
+      }
       this.#finish();
     });
     call.start();
-  }
-
-  #outgoingPrepare(frame: Buffer, entry: PreparedEntry, keyspace: string | undefined): OutgoingRequest {
-    const isChanged = entry.inserted.length > 0;
-    const changed = isChanged
-      ? this.#withBody(frame, [encodePrepare(entry.text, this.#version, keyspace)], PREFIX_FLAGS)
-      : frame;
-    return { entries: [], frameFor: () => changed, forgetFrames: () => undefined };
-  }
-
-  #dressPrepared(entry: PreparedEntry, cluster: ClusterName, frame: Buffer): Buffer {
-    if (opcodeOf(frame) !== Opcode.RESULT) return frame;
-    const body = bodyOf(frame);
-    const offset = responseOffset(flagsOf(frame), body);
-    learnPrepared(entry, cluster, body, this.#version, offset);
-    return this.#withBody(frame, [body.subarray(0, offset), preparedForClient(entry, body, this.#version, offset)]);
   }
 
   /** Requests of this session go over connections of that keyspace from now on; whether it may be used, the cluster says. */
@@ -256,15 +263,14 @@ export class RequestHandler {
     const cluster = this.#services.primary(this.#services.gate.phase);
     try {
       if (keyspace === undefined) throw new ServerError('USE without a keyspace', ErrorCode.SYNTAX_ERROR, false);
-      const pool = this.#upstreams.poolOf(cluster, keyspace);
-      await pool.acquire(this.#services.requestTimeoutMs);
-      this.#upstreams.keyspace = keyspace;
+      await this.#upstreams.use(cluster, keyspace, this.#services.requestTimeoutMs);
       this.#session.sendMessage(Opcode.RESULT, encodeSetKeyspace(keyspace), streamId);
     } catch (error) {
       const code = error instanceof ServerError ? error.code : ErrorCode.OVERLOADED;
       this.#session.sendError({ code, message: describeError(error) }, streamId);
+    } finally {
+      this.#finish();
     }
-    this.#finish();
   }
 
   #sendFailure(
@@ -273,25 +279,15 @@ export class RequestHandler {
     outcome: Exclude<Outcome, { kind: 'reply' }>,
     streamId: number,
   ): void {
-    if (outcome.kind === 'unsent') {
-      if (outcome.code === ErrorCode.OVERLOADED) this.#services.counters.overloaded++;
-      this.#session.sendError({ code: outcome.code, message: outcome.message }, streamId);
-      return;
-    }
-    this.#services.counters.requestTimeouts++;
-    const what = outcome.reason === 'timeout' ? 'did not answer in time' : 'closed the connection';
-    const message = `the ${cluster} cluster ${what}`;
-    if (request === undefined) {
-      this.#session.sendError({ code: ErrorCode.SERVER_ERROR, message }, streamId);
-      return;
-    }
-    const counts = { consistency: request.consistency, received: 0, required: 1 };
-    if (request.requestClass === 'read') {
-      this.#session.sendError({ code: ErrorCode.READ_TIMEOUT, message, ...counts, dataPresent: false }, streamId);
-      return;
-    }
-    const writeType = request.requestClass === 'lwt' ? 'CAS' : writeTypeOf(request);
-    this.#session.sendError({ code: ErrorCode.WRITE_TIMEOUT, message, ...counts, writeType }, streamId);
+    if (outcome.kind === 'lost') this.#services.counters.requestTimeouts++;
+    else if (outcome.code === ErrorCode.OVERLOADED) this.#services.counters.overloaded++;
+    this.#session.sendError(failureOf(request, cluster, outcome), streamId);
+  }
+
+  /** The request's own fault, told in its answer; it is over. */
+  #invalid(streamId: number, message: string): void {
+    this.#session.sendError({ code: ErrorCode.INVALID, message }, streamId);
+    this.#finish();
   }
 
   #refuse(streamId: number, message: string): void {
@@ -299,27 +295,20 @@ export class RequestHandler {
     this.#session.sendError({ code: ErrorCode.OVERLOADED, message }, streamId);
   }
 
-  /** The frame with another body; `dropFlags` are those of a prefix that the new body does not have. */
-  #withBody(frame: Buffer, parts: readonly Buffer[], dropFlags = 0): Buffer {
-    const header = {
-      version: this.#version,
-      isResponse: (frame[0]! & 0x80) !== 0,
-      flags: flagsOf(frame) & ~(dropFlags & ~FrameFlag.TRACING),
-      streamId: 0,
-      opcode: opcodeOf(frame),
-    };
-    return encodeFrame(header, parts.length === 1 ? parts[0]! : Buffer.concat(parts));
+  /** A fault of the proxy, or an answer of a cluster that can't be read: the client is told, and nobody else. */
+  #fault(error: unknown, streamId: number): void {
+    this.#noteFault(error);
+    this.#session.sendError({ code: ErrorCode.SERVER_ERROR, message: describeError(error) }, streamId);
+  }
+
+  #noteFault(error: unknown): void {
+    this.#services.counters.internalErrors++;
+    this.#services.logger.error('a request could not be handled', { error: describeError(error) });
   }
 
   readonly #finish = (): void => {
     this.#inFlight--;
     this.#services.gate.leave();
-    if (this.isDraining && this.#inFlight === 0) this.#session.end();
+    if (this.#isDraining && this.#inFlight === 0) this.#session.end();
   };
-}
-
-function writeTypeOf(request: ClientRequest): string {
-  if (request.isCounterBatch) return 'COUNTER';
-  if (request.opcode !== Opcode.BATCH) return 'SIMPLE';
-  return request.batchKind === 1 ? 'UNLOGGED_BATCH' : 'BATCH';
 }

@@ -10,6 +10,9 @@ import { type Credentials, openSession, type SessionIdentity } from '../upstream
 import type { UpstreamConnection } from '../upstream/upstream-connection.ts';
 import type { UpstreamPool } from '../upstream/upstream-pool.ts';
 
+/** Keyspaces of one session whose connections are kept ready for it; the first one used is given up first. */
+const MAX_KEYSPACES = 32;
+
 export type Clusters = Readonly<Record<ClusterName, Cluster>>;
 
 /** The upstream connections that one client's session may use: those of its login, version and keyspace. */
@@ -25,6 +28,7 @@ export class SessionUpstreams {
   /** The pools of the keyspace in force, found without a look-up. */
   readonly #current: Record<ClusterName, UpstreamPool | undefined> = { origin: undefined, target: undefined };
   #keyspace: string | undefined;
+  #isClosed = false;
 
   constructor(
     clusters: Clusters,
@@ -54,17 +58,52 @@ export class SessionUpstreams {
   pool(cluster: ClusterName): UpstreamPool {
     const current = this.#current[cluster];
     if (current) return current;
-    const pool = this.poolOf(cluster, this.#keyspace);
-    this.#current[cluster] = pool;
+    const pool = this.#poolOf(cluster, this.#keyspace);
+    if (!this.#isClosed) this.#current[cluster] = pool;
     return pool;
   }
 
-  poolOf(cluster: ClusterName, keyspace: string | undefined): UpstreamPool {
+  /**
+   * Makes a keyspace the one in force once a cluster has accepted it for this login.
+   * @throws ServerError, ClusterUnreachableError, AuthenticationFailedError
+   */
+  async use(cluster: ClusterName, keyspace: string, timeoutMs: number): Promise<void> {
+    await this.#verifiedPool(cluster, keyspace, timeoutMs);
+    this.keyspace = keyspace;
+  }
+
+  /** The pool of a keyspace that was accepted before. */
+  #poolOf(cluster: ClusterName, keyspace: string | undefined): UpstreamPool {
+    return this.#pools[cluster].get(keyspace) ?? this.#keep(cluster, keyspace);
+  }
+
+  /** A keyspace that a client only names gets no pool that outlives the refusal. */
+  async #verifiedPool(cluster: ClusterName, keyspace: string | undefined, timeoutMs: number): Promise<UpstreamPool> {
     const known = this.#pools[cluster].get(keyspace);
     if (known) return known;
     const pool = this.clusters[cluster].pool(this.#identity(cluster, keyspace));
+    try {
+      await pool.acquire(timeoutMs);
+    } catch (error) {
+      this.clusters[cluster].discard(pool);
+      throw error;
+    }
+    return this.#poolOf(cluster, keyspace);
+  }
+
+  #keep(cluster: ClusterName, keyspace: string | undefined): UpstreamPool {
+    const pools = this.#pools[cluster];
+    const pool = this.clusters[cluster].pool(this.#identity(cluster, keyspace));
+    // A copy that leaves after its client has gone finds a connection, but keeps none open.
+    if (this.#isClosed) return pool;
+    for (const [oldest, used] of pools) {
+      if (pools.size < MAX_KEYSPACES) break;
+      if (oldest === this.#keyspace) continue;
+      used.removeUser();
+      pools.delete(oldest);
+    }
     pool.addUser();
-    this.#pools[cluster].set(keyspace, pool);
+    pools.set(keyspace, pool);
     return pool;
   }
 
@@ -74,7 +113,7 @@ export class SessionUpstreams {
    */
   async prepare(cluster: ClusterName, entry: PreparedEntry, near?: UpstreamConnection): Promise<void> {
     const { requestTimeoutMs, connectTimeoutMs } = this.clusters[cluster].config;
-    const pool = this.poolOf(cluster, entry.keyspace);
+    const pool = await this.#verifiedPool(cluster, entry.keyspace, connectTimeoutMs);
     const connection =
       near === undefined
         ? await pool.acquire(connectTimeoutMs)
@@ -91,6 +130,9 @@ export class SessionUpstreams {
   }
 
   close(): void {
+    this.#isClosed = true;
+    this.#current.origin = undefined;
+    this.#current.target = undefined;
     for (const pools of Object.values(this.#pools)) {
       for (const pool of pools.values()) pool.removeUser();
       pools.clear();

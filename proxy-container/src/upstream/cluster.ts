@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import type { ResolvedCluster } from '#core/config/schema.ts';
 import { ClusterUnreachableError, describeError } from '#core/errors.ts';
+import type { Counters } from '../counters.ts';
 import type { Flusher } from '../frame-writer.ts';
 import type { Credentials, SessionIdentity } from './handshake.ts';
 import { type UpstreamAddress, UpstreamConnection } from './upstream-connection.ts';
@@ -25,18 +26,19 @@ export type ClusterName = 'origin' | 'target';
 export class Cluster {
   readonly name: ClusterName;
   readonly config: ResolvedCluster;
+  readonly counters: Counters;
   readonly #flusher: Flusher;
   readonly #tls: UpstreamAddress['tls'];
   readonly #pools = new Map<string, UpstreamPool>();
   readonly #sweeper: NodeJS.Timeout;
   #nodes: Node[];
   #nextNode = 0;
-  #lastReplyMs = 0;
 
-  constructor(name: ClusterName, config: ResolvedCluster, flusher: Flusher) {
+  constructor(name: ClusterName, config: ResolvedCluster, flusher: Flusher, counters: Counters) {
     this.name = name;
     this.config = config;
     this.#flusher = flusher;
+    this.counters = counters;
     this.#nodes = config.contactPoints.map((host) => ({ host, failures: 0, retryAtMs: 0 }));
     this.#tls = config.tls.enabled ? tlsOf(config) : undefined;
     this.#sweeper = setInterval(() => this.#closeIdlePools(), IDLE_SWEEP_MS);
@@ -65,14 +67,6 @@ export class Cluster {
     for (const pool of this.#pools.values())
       for (const connection of pool.connections) count += connection.inFlightCount;
     return count;
-  }
-
-  noteReply(): void {
-    this.#lastReplyMs = performance.now();
-  }
-
-  get msSinceReply(): number {
-    return performance.now() - this.#lastReplyMs;
   }
 
   /**
@@ -109,7 +103,11 @@ export class Cluster {
   connectTo(host: string, version: number): Promise<UpstreamConnection> {
     const { port, connectTimeoutMs } = this.config;
     const tls = this.#tls ? { tls: this.#tls } : {};
-    return UpstreamConnection.open({ host, port, connectTimeoutMs, ...tls }, version, this.#flusher);
+    return UpstreamConnection.open({ host, port, connectTimeoutMs, ...tls }, version, this.#flusher).catch((error) => {
+      if (this.name === 'origin') this.counters.failedConnectionsOrigin++;
+      else this.counters.failedConnectionsTarget++;
+      throw error;
+    });
   }
 
   /** The pool for sessions of this identity; made when there is none. */
@@ -126,6 +124,14 @@ export class Cluster {
       this.#pools.set(key, pool);
     }
     return pool;
+  }
+
+  /** Gives up a pool that nobody uses and that never got a connection: its keyspace or its login is wrong. */
+  discard(pool: UpstreamPool): void {
+    if (pool.userCount > 0 || pool.connections.length > 0) return;
+    const key = keyOf(pool.identity);
+    if (this.#pools.get(key) === pool) this.#pools.delete(key);
+    pool.close();
   }
 
   close(): void {

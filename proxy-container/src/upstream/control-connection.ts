@@ -203,8 +203,12 @@ export class ControlConnection {
   }
 
   #takeEvent(frame: Buffer): void {
-    const event = decodeEvent(bodyOf(frame), responseOffset(flagsOf(frame), bodyOf(frame)));
-    if (event.type === 'SCHEMA_CHANGE') this.onSchemaChange?.(event.change);
+    try {
+      const event = decodeEvent(bodyOf(frame), responseOffset(flagsOf(frame), bodyOf(frame)));
+      if (event.type === 'SCHEMA_CHANGE') this.onSchemaChange?.(event.change);
+    } catch (error) {
+      this.#logger.warn('an event could not be read', { cluster: this.cluster.name, error: describeError(error) });
+    }
   }
 
   async #query(text: string): Promise<readonly (readonly (Buffer | null)[])[]> {

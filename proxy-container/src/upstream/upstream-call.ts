@@ -1,8 +1,7 @@
-import { errorCodeOf } from '#core/cql/error-message.ts';
-import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
+import { opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import { responseOffset } from '#core/cql/result-message.ts';
-import { describeError, ServerError } from '#core/errors.ts';
+import { describeError, ProtocolError, ServerError } from '#core/errors.ts';
+import { errorCodeIn } from '../outcome.ts';
 import type { PreparedEntry } from '../prepared-statements.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { ClusterName } from './cluster.ts';
@@ -31,22 +30,23 @@ export interface CallOptions {
   readonly timeoutMs: number;
   /** Answer at once when the cluster is known to be away, instead of waiting for it. */
   readonly failFast: boolean;
-  /** Nothing is sent over a connection that has this many bytes waiting. */
-  readonly maxBufferedBytes?: number;
 }
 
 const MAX_REPREPARES = 3;
-const DEFAULT_MAX_BUFFERED_BYTES = 32 * 1024 * 1024;
+/** Nothing is sent over a connection that has this many bytes waiting. */
+const MAX_BUFFERED_BYTES = 32 * 1024 * 1024;
 
 /**
- * Sends one request to one cluster and reports its one outcome. A statement that the node does not know is prepared
- * there and the request sent again, unseen by anybody: UNPREPARED says that nothing was applied.
+ * Sends one request to one cluster and reports its one outcome, whatever fails on the way: no method throws. A statement
+ * that the node does not know is prepared there and the request sent again, unseen by anybody: UNPREPARED says that
+ * nothing was applied.
  */
 export class UpstreamCall implements ReplyHandler {
   readonly cluster: ClusterName;
   readonly #upstreams: SessionUpstreams;
   readonly #request: OutgoingRequest;
   readonly #options: CallOptions;
+  /** Does not throw. */
   readonly #done: (outcome: Outcome) => void;
   #connection: UpstreamConnection | undefined;
   #reprepares = 0;
@@ -74,13 +74,11 @@ export class UpstreamCall implements ReplyHandler {
 
   onReply(frame: Buffer): void {
     if (opcodeOf(frame) === Opcode.ERROR && this.#request.entries.length > 0) {
-      const body = bodyOf(frame);
-      const code = errorCodeOf(body, responseOffset(flagsOf(frame), body));
-      if (code === ErrorCode.UNPREPARED && this.#reprepares++ < MAX_REPREPARES) {
+      if (errorCodeIn(frame) === ErrorCode.UNPREPARED && this.#reprepares++ < MAX_REPREPARES) {
+        this.#upstreams.clusters[this.cluster].counters.reprepared++;
         return void this.#prepareThenSend(this.#connection);
       }
     }
-    this.#upstreams.clusters[this.cluster].noteReply();
     this.#done({ kind: 'reply', frame });
   }
 
@@ -107,13 +105,16 @@ export class UpstreamCall implements ReplyHandler {
 
   #sendOn(connection: UpstreamConnection): void {
     this.#connection = connection;
-    const { maxBufferedBytes = DEFAULT_MAX_BUFFERED_BYTES, timeoutMs } = this.#options;
-    if (
-      connection.bufferedBytes > maxBufferedBytes ||
-      !connection.send(this.#request.frameFor(this.cluster), this, timeoutMs)
-    ) {
-      this.#unsent('its connections are full');
+    let frame: Buffer;
+    try {
+      frame = this.#request.frameFor(this.cluster);
+    } catch (error) {
+      // The request's own fault (values without the names they need): nothing has left.
+      this.#unsent(error);
+      return;
     }
+    const hasRoom = connection.bufferedBytes <= MAX_BUFFERED_BYTES;
+    if (!hasRoom || !connection.send(frame, this, this.#options.timeoutMs)) this.#unsent('its connections are full');
   }
 
   async #prepareThenSend(near: UpstreamConnection | undefined): Promise<void> {
@@ -132,13 +133,13 @@ export class UpstreamCall implements ReplyHandler {
   }
 
   #unsent(reason: unknown): void {
-    this.#done({
-      kind: 'unsent',
-      code: reason instanceof ServerError ? reason.code : ErrorCode.OVERLOADED,
-      message:
-        reason instanceof ServerError
-          ? reason.message
-          : `the ${this.cluster} cluster can't take the request: ${describeError(reason)}`,
-    });
+    if (reason instanceof ServerError) {
+      this.#done({ kind: 'unsent', code: reason.code, message: reason.message });
+    } else if (reason instanceof ProtocolError || reason instanceof RangeError) {
+      this.#done({ kind: 'unsent', code: ErrorCode.INVALID, message: describeError(reason) });
+    } else {
+      const message = `the ${this.cluster} cluster can't take the request: ${describeError(reason)}`;
+      this.#done({ kind: 'unsent', code: ErrorCode.OVERLOADED, message });
+    }
   }
 }

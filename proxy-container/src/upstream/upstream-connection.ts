@@ -5,6 +5,7 @@ import { Opcode } from '#core/cql/protocol.ts';
 import { SegmentSplitter } from '#core/cql/segment.ts';
 import { ClusterUnreachableError, describeError, ProtocolError, RequestTimeoutError } from '#core/errors.ts';
 import { type Flusher, FrameWriter } from '../frame-writer.ts';
+import { rethrowLater } from '../rethrow.ts';
 import { StreamIds } from '../stream-ids.ts';
 
 /** Why a request will get no reply. In both cases what it did is unknown. */
@@ -21,6 +22,8 @@ export interface UpstreamAddress {
   readonly host: string;
   readonly port: number;
   readonly connectTimeoutMs: number;
+  /** How long the node may be silent before it is asked whether it is there; 30 s unless given. */
+  readonly heartbeatMs?: number;
   readonly tls?: { readonly context: SecureContext; readonly verifyHostname: boolean };
 }
 
@@ -35,6 +38,10 @@ interface InFlight {
 /** A connection with this many requests that never got an answer is given up: its stream ids are gone. */
 const MAX_ORPHANS = 512;
 const SWEEP_MS = 100;
+const HEARTBEAT_MS = 30_000;
+/** How long the answer to a heartbeat may take. */
+const MAX_HEARTBEAT_REPLY_MS = 5_000;
+const NO_BODY = Buffer.alloc(0);
 
 /**
  * One socket to a node: many requests in flight under stream ids of its own, replies handed on as they came. Knows
@@ -56,10 +63,14 @@ export class UpstreamConnection {
   #orphanCount = 0;
   #isClosed = false;
   #awaitsStartupReply = false;
+  readonly #heartbeatMs: number;
+  /** Sweeps since the last byte of the node: the clock is not read for every chunk. */
+  #silentSweeps = 0;
 
-  private constructor(socket: Socket, host: string, version: number, flusher: Flusher) {
+  private constructor(socket: Socket, address: UpstreamAddress, version: number, flusher: Flusher) {
     this.#socket = socket;
-    this.host = host;
+    this.host = address.host;
+    this.#heartbeatMs = address.heartbeatMs ?? HEARTBEAT_MS;
     this.version = version;
     this.#writer = new FrameWriter(socket, flusher);
     socket.setNoDelay(true);
@@ -103,7 +114,7 @@ export class UpstreamConnection {
       socket.once(tls ? 'secureConnect' : 'connect', () => {
         clearTimeout(timer);
         socket.off('error', onError);
-        resolve(new UpstreamConnection(socket, host, version, flusher));
+        resolve(new UpstreamConnection(socket, address, version, flusher));
       });
     });
   }
@@ -176,16 +187,18 @@ export class UpstreamConnection {
     for (const slot of this.#inFlight) {
       const handler = slot?.handler;
       if (slot) slot.handler = undefined;
-      handler?.onLost('closed');
+      if (handler) tellLost(handler, 'closed');
     }
   }
 
   #read(chunk: Buffer): void {
+    this.#silentSweeps = 0;
     try {
       this.#splitter.push(chunk, this.#consume);
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
+      // The node's stream can't be cut into frames any more. Faults of handlers do not come here.
       this.close();
+      if (!(error instanceof ProtocolError)) rethrowLater(error);
     }
   }
 
@@ -193,7 +206,7 @@ export class UpstreamConnection {
     if (!isResponse(frame)) throw new ProtocolError('a node sent a request');
     const id = streamIdOf(frame);
     if (id < 0) {
-      if (opcodeOf(frame) === Opcode.EVENT) this.onEvent?.(frame);
+      if (opcodeOf(frame) === Opcode.EVENT) this.#tellEvent(frame);
       return true;
     }
     const mustSwitch = this.#awaitsStartupReply;
@@ -211,9 +224,22 @@ export class UpstreamConnection {
     }
     slot.handler = undefined;
     this.#ids.release(id);
-    handler.onReply(frame);
+    try {
+      handler.onReply(frame);
+    } catch (error) {
+      // One request's fault; the connection carries those of other clients.
+      rethrowLater(error);
+    }
     return !mustSwitch;
   };
+
+  #tellEvent(frame: Buffer): void {
+    try {
+      this.onEvent?.(frame);
+    } catch (error) {
+      rethrowLater(error);
+    }
+  }
 
   #finishStartup(opcode: number): void {
     this.#awaitsStartupReply = false;
@@ -223,6 +249,7 @@ export class UpstreamConnection {
   }
 
   #sweep(): void {
+    if (++this.#silentSweeps * SWEEP_MS >= this.#heartbeatMs) this.#sendHeartbeat();
     if (this.#ids.used === this.#orphanCount) return;
     const nowMs = performance.now();
     for (const slot of this.#inFlight) {
@@ -231,8 +258,25 @@ export class UpstreamConnection {
       slot.handler = undefined;
       slot.isOrphan = true;
       this.#orphanCount++;
-      handler.onLost('timeout');
+      tellLost(handler, 'timeout');
     }
     if (this.#orphanCount > MAX_ORPHANS) this.close();
+  }
+
+  /** A peer that vanished without a word is noticed here, and not by the requests of clients. */
+  #sendHeartbeat(): void {
+    if (this.#awaitsStartupReply) return;
+    this.#silentSweeps = 0;
+    this.request(Opcode.OPTIONS, 0, NO_BODY, Math.min(this.#heartbeatMs, MAX_HEARTBEAT_REPLY_MS)).catch(() =>
+      this.close(),
+    );
+  }
+}
+
+function tellLost(handler: ReplyHandler, reason: LostReason): void {
+  try {
+    handler.onLost(reason);
+  } catch (error) {
+    rethrowLater(error);
   }
 }

@@ -13,7 +13,6 @@ export interface PoolOptions {
   readonly handshakeTimeoutMs: number;
   /** Connects to the next node that is worth trying. */
   readonly connect: () => Promise<UpstreamConnection>;
-  readonly onConnected?: (connection: UpstreamConnection) => void;
 }
 
 interface Waiter {
@@ -142,10 +141,10 @@ export class UpstreamPool {
     }
     this.#connections.push(connection);
     connection.onClosed = () => {
-      this.#connections.splice(this.#connections.indexOf(connection), 1);
+      const index = this.#connections.indexOf(connection);
+      if (index >= 0) this.#connections.splice(index, 1);
       if (this.#connections.length === 0) this.#retryLater();
     };
-    this.#options.onConnected?.(connection);
     for (const waiter of this.#waiters) {
       clearTimeout(waiter.timer);
       waiter.resolve(connection);
