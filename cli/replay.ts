@@ -67,7 +67,11 @@ async function status(options: StatusOptions): Promise<void> {
   const depth = await queue.depth();
   const letters = options.dead ? await queue.peekDeadLetters(MAX_DEAD_SHOWN) : [];
   const dead = await Promise.all(letters.map((letter) => describeDeadLetter(letter, context.objects)));
-  const hint = depth.deadLetters > 0 && !options.dead ? ['why they are dead: ringshift replay status --dead'] : [];
+  const hint: string[] = [];
+  if (depth.deadLetters > 0 && !options.dead) hint.push('why they are dead: ringshift replay status --dead');
+  else if (depth.deadLetters > dead.length && dead.length < MAX_DEAD_SHOWN) {
+    hint.push('the others are being looked at; try again in a few seconds');
+  }
   printResult(options, options.dead ? { ...depth, dead } : depth, [
     `${depth.waiting} waiting, ${depth.inFlight} being applied, ${depth.deadLetters} dead letters`,
     ...dead.map(
