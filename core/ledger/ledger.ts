@@ -39,6 +39,11 @@ export interface Ledger {
   changePhase(change: (record: PhaseRecord) => PhaseRecord): Promise<PhaseRecord>;
 
   putProxy(record: ProxyRecord): Promise<void>;
+  /**
+   * The same by compare-and-set, for a process that has a `processId`.
+   * @throws GateClosedError while another process of the same name holds a lease
+   */
+  claimProxy(record: ProxyRecord, now: Date): Promise<void>;
   listProxies(): Promise<readonly ProxyRecord[]>;
   removeProxy(instance: string): Promise<void>;
 
@@ -88,6 +93,11 @@ const proxyKey = (instance: string) => `proxies/${encodeURIComponent(instance)}.
 const suspectKey = (keyspace: string, table: string, id: string) =>
   `suspects/${keyspace}.${table}/${encodeURIComponent(id)}.json`;
 const lockKey = (kind: RunKind, keyspace: string) => `active/${kind}.${keyspace}.json`;
+
+/** Whether a record belongs to a living process that is not this one. A release without process ids counts as one. */
+export function isHeldByAnother(record: ProxyRecord, processId: string | undefined, now: Date): boolean {
+  return record.processId !== processId && Date.parse(record.leaseUntil) >= now.getTime();
+}
 
 /** The ledger over a store. */
 export function createLedger(store: LedgerStore): Ledger {
@@ -191,6 +201,18 @@ export function createLedger(store: LedgerStore): Ledger {
 
     async putProxy(record) {
       await store.put(proxyKey(record.instance), JSON.stringify(record));
+    },
+    async claimProxy(record, now) {
+      const key = proxyKey(record.instance);
+      await changeRecord(key, (text) => {
+        const found = text === undefined ? undefined : parseRecord(proxyRecordSchema, key, text);
+        if (found && isHeldByAnother(found, record.processId, now)) {
+          throw new GateClosedError(`proxy ${record.instance}`, [
+            `another process is registered under this name until ${found.leaseUntil}; give each proxy a name of its own (proxy.instance)`,
+          ]);
+        }
+        return JSON.stringify(record);
+      });
     },
     listProxies: () => all('proxies/', (key, text) => parseRecord(proxyRecordSchema, key, text)),
     removeProxy: (instance) => store.remove(proxyKey(instance)),

@@ -36,6 +36,8 @@ export type PhaseProposal = NonNullable<PhaseRecord['proposal']>;
 export const proxyRecordSchema = z.object({
   version: z.literal(1),
   instance: z.string().min(1),
+  /** Made anew by each process, so that two of one name are told apart. Absent in older records. */
+  processId: z.string().min(1).optional(),
   startedAt: isoTime,
   leaseUntil: isoTime,
   /** The epoch whose predecessor this proxy has drained; it holds requests until that epoch is activated. */

@@ -9,6 +9,7 @@ import { createSqsFailedWriteQueue } from '#adapters/sqs.ts';
 import type { MigrationConfig } from '#core/config/schema.ts';
 import { ConfigError, describeError, ObjectStoreError, UsageError } from '#core/errors.ts';
 import type { FailedWriteQueue, ObjectStore } from '#core/ports.ts';
+import { installLastResort } from './last-resort.ts';
 import { CqlProxy } from './proxy.ts';
 
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent'];
@@ -44,6 +45,8 @@ async function main(): Promise<void> {
   };
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop(signal));
   await proxy.start();
+  // Not before: a fault while starting is a reason not to start.
+  installLastResort(process, { logger, onFault: () => proxy.noteFault() });
 }
 
 function levelOf(name: string | undefined): LogLevel {

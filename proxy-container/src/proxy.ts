@@ -1,7 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { readYamlFile } from '#adapters/config-file.ts';
 import type { MigrationConfig, Phase, ResolvedCluster } from '#core/config/schema.ts';
-import { UsageError } from '#core/errors.ts';
+import { ConfigError, UsageError } from '#core/errors.ts';
 import { createFilter, type Filter } from '#core/filter/filter.ts';
 import { type FilterRules, filterRulesSchema, NO_FILTER_RULES } from '#core/filter/filter-rules.ts';
 import { changePhase } from '#core/jobs/change-phase.ts';
@@ -16,6 +17,7 @@ import type { ProxyStatus } from './admin/status.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { Counters } from './counters.ts';
 import { Definitions } from './definitions.ts';
+import { DirectoryLock } from './directory-lock.ts';
 import { DualWrite } from './dual-write.ts';
 import { FailedWrites } from './failed-writes.ts';
 import { Flusher } from './frame-writer.ts';
@@ -26,6 +28,7 @@ import type { PhaseGate } from './phase-gate.ts';
 import { PhaseWatch } from './phase-watch.ts';
 import { PreparedStatements } from './prepared-statements.ts';
 import type { ProxyServices } from './proxy-services.ts';
+import { Registration } from './registration.ts';
 import { SchemaFacts } from './schema-facts.ts';
 import { CqlServer, listenOn } from './server.ts';
 import type { Clusters } from './session/session-upstreams.ts';
@@ -67,9 +70,12 @@ export class CqlProxy {
   readonly #marks: SuspectMarks;
   readonly #facts: SchemaFacts;
   readonly #clocks: ClockWatch;
+  readonly #registration: Registration;
   readonly #watch: PhaseWatch;
   #rules: FilterRules = NO_FILTER_RULES;
   #filter: Filter = createFilter(NO_FILTER_RULES);
+  readonly #processId = randomUUID();
+  #lock: DirectoryLock | undefined;
   #journal: Journal | undefined;
   #sender: JournalSender | undefined;
   #failedWrites: FailedWrites | undefined;
@@ -100,8 +106,9 @@ export class CqlProxy {
       logger,
       controls: () => this.#inUse(),
     });
+    this.#registration = new Registration({ ledger, instance: this.#instance, processId: this.#processId, logger });
     this.#watch = new PhaseWatch({
-      ledger,
+      ledger: this.#registration.ledger,
       instance: this.#instance,
       logger,
       counters: () => this.#counters.summary(),
@@ -111,15 +118,21 @@ export class CqlProxy {
 
   /**
    * Starts in the order in which things need each other; listens last.
-   * @throws ConfigError, UsageError, PrerequisiteError, ClusterUnreachableError, AuthenticationFailedError,
-   *   LedgerUnavailableError: what is missing, with the remedy
+   * @throws ConfigError, UsageError, PrerequisiteError, GateClosedError, ClusterUnreachableError,
+   *   AuthenticationFailedError, LedgerUnavailableError: what is missing, with the remedy
    */
   async start(): Promise<void> {
     const { ledger, logger, queue } = this.#ports;
     const { proxy, failedWrites } = this.#config;
+    refuseSecureConnectBundles(this.#ports);
     await this.#readFilterRules();
+    this.#lock = await DirectoryLock.take(failedWrites.journalDir, this.#processId);
+    await this.#registration.waitForName(this.#lock.deadProcessId);
     const first =
       (await ledger.readPhase()) ?? (await ledger.initPhase(proxy.initialPhase, this.#instance, new Date()));
+    if (first.active.phase === 'target-only' && !this.#filter.isEmpty) {
+      logger.error('filter rules are in force in target-only: requests for what they exclude are refused', {});
+    }
     await this.#connectClusters(first.active.phase);
     // First: what the journal finds in doubt is added to them.
     await this.#marks.restore();
@@ -178,6 +191,7 @@ export class CqlProxy {
     await Promise.all([this.#sender?.stop(FLUSH_QUEUE_MS), this.#marks.flush(), this.#clocks.stop()]);
     await this.#journal?.close();
     await this.#watch.stop();
+    await this.#lock?.release();
     await Promise.all(Object.values(this.#controls).map((control) => control.stop()));
     this.#admin?.closeAllConnections();
     this.#admin?.close();
@@ -228,7 +242,7 @@ export class CqlProxy {
       support: () => supportOf(NAMES.map((name) => this.#controls[name].facts)),
       filter: () => this.#filter,
       primary: primaryOf,
-      isFenced: () => proxy.onLedgerLoss === 'stop' && this.#watch.ledgerAwayMs > this.#watch.leaseMs,
+      isFenced: () => proxy.onLedgerLoss === 'stop' && this.#registration.isLeaseOver,
     };
   }
 
@@ -282,6 +296,10 @@ export class CqlProxy {
       reloadFilters: () => this.#readFilterRules(),
     });
     await listenOn(this.#admin, host, port, 'proxy.admin');
+    this.#admin.on('error', (error) => {
+      this.noteFault();
+      this.#ports.logger.error('the admin API could not accept a connection', { error: error.message });
+    });
   }
 
   #changePhase(request: PhaseRequest): Promise<unknown> {
@@ -307,6 +325,11 @@ export class CqlProxy {
     this.#rules = rules;
     this.#filter = filter;
     return rules;
+  }
+
+  /** Counts a fault that nobody handled. */
+  noteFault(): void {
+    this.#counters.internalErrors++;
   }
 
   status(): ProxyStatus {
@@ -348,6 +371,15 @@ export class CqlProxy {
       ),
     };
   }
+}
+
+/** @throws ConfigError */
+function refuseSecureConnectBundles(ports: ProxyPorts): void {
+  const issues = NAMES.filter((name) => ports[name].secureConnectBundle !== null).map((name) => ({
+    path: `${name}.secureConnectBundle`,
+    message: 'the proxy does not connect through a bundle; set contactPoints, port and tls instead',
+  }));
+  if (issues.length > 0) throw new ConfigError('the configuration of the proxy', issues);
 }
 
 function consistencyMap(byName: MigrationConfig['proxy']['targetConsistency']): Map<Consistency, Consistency> {

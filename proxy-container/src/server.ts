@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SchemaChange } from '#core/cql/schema-change.ts';
-import { PrerequisiteError } from '#core/errors.ts';
+import { describeError, PrerequisiteError } from '#core/errors.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { ClientSession } from './session/client-session.ts';
 
@@ -13,10 +13,12 @@ export class CqlServer {
   readonly #server: Server;
 
   constructor(services: ProxyServices, maxClients: number) {
+    const { counters, logger } = services;
     this.#services = services;
     this.#maxClients = maxClients;
     this.#server = createServer({ noDelay: true }, (socket) => {
-      const { counters } = services;
+      // Also of sockets that no session takes.
+      socket.on('error', () => undefined);
       if (this.#sessions.size >= this.#maxClients) {
         counters.overloaded++;
         socket.destroy();
@@ -29,6 +31,12 @@ export class CqlServer {
       session.onClosed = () => {
         if (this.#sessions.delete(session)) counters.clientConnections--;
       };
+    });
+    // Too many open files, for example: who is connected stays so. While it starts to listen, `listenOn` tells.
+    this.#server.on('error', (error) => {
+      if (!this.#server.listening) return;
+      counters.internalErrors++;
+      logger.error('a client could not be accepted', { error: describeError(error) });
     });
   }
 

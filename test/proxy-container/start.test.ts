@@ -1,0 +1,172 @@
+import { EventEmitter } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { createLogger } from '#adapters/logger.ts';
+import { decodeError } from '#core/cql/error-message.ts';
+import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import { encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
+import { ConfigError, GateClosedError, PrerequisiteError } from '#core/errors.ts';
+import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import type { ProxyRecord } from '#core/ledger/records.ts';
+import { DirectoryLock } from '../../proxy-container/src/directory-lock.ts';
+import { installLastResort } from '../../proxy-container/src/last-resort.ts';
+import { Registration } from '../../proxy-container/src/registration.ts';
+import { startTestProxy } from '../support/in-process-proxy.ts';
+import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
+
+let folder: string;
+let ledger: Ledger;
+const logger = createLogger('test', 'silent');
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'ringshift-start-'));
+  ledger = createLedger(createMemoryLedgerStore());
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const record = (processId: string, leaseMs = 15_000): ProxyRecord => ({
+  version: 1,
+  instance: 'unit',
+  processId,
+  startedAt: new Date().toISOString(),
+  leaseUntil: new Date(Date.now() + leaseMs).toISOString(),
+  drainedForEpoch: 0,
+  actingEpoch: 0,
+  counters: {},
+});
+const registration = (processId: string) => new Registration({ ledger, instance: 'unit', processId, logger });
+
+test('a second proxy of the same name does not start while the first one lives, and takes nothing from it', async () => {
+  const first = await startTestProxy({}, { ledger });
+  const renew = setInterval(() => void ledger.putProxy({ ...record('another'), instance: 'unit' }), 200);
+  try {
+    await ledger.putProxy(record('another'));
+    await expect(startTestProxy({}, { ledger })).rejects.toThrow(/another process with this name is alive/);
+    expect(await ledger.listProxies()).toHaveLength(1);
+  } finally {
+    clearInterval(renew);
+    await first.stop();
+  }
+}, 20_000);
+
+test('the lease of a process that died is waited for, and one that is known to be dead is not', async () => {
+  await ledger.putProxy(record('dead', 700));
+  await registration('mine').waitForName(undefined);
+  expect(Date.parse((await ledger.listProxies())[0]!.leaseUntil)).toBeLessThan(Date.now());
+  await ledger.putProxy(record('dead'));
+  await registration('mine').waitForName('dead');
+  expect(await ledger.listProxies()).toEqual([]);
+});
+
+test('a record of another living process is neither overwritten nor removed', async () => {
+  await ledger.putProxy(record('another'));
+  const mine = registration('mine');
+  await expect(mine.ledger.putProxy(record('mine'))).rejects.toThrow(GateClosedError);
+  await mine.ledger.removeProxy('unit');
+  expect((await ledger.listProxies())[0]?.processId).toBe('another');
+});
+
+test('a lease is over by the clock alone, counted from what the ledger took', async () => {
+  const mine = registration('mine');
+  await mine.ledger.putProxy(record('mine', 15_000));
+  expect(mine.isLeaseOver).toBe(false);
+  await mine.ledger.putProxy(record('mine', -1));
+  expect(mine.isLeaseOver).toBe(true);
+  await mine.ledger.putProxy(record('mine', 15_000));
+  expect(mine.isLeaseOver).toBe(false);
+});
+
+test('a proxy that stops without its ledger refuses requests from the end of its lease, also when the ledger only hangs', async () => {
+  const memory = createMemoryLedgerStore();
+  let isHanging = false;
+  const hang = new Promise<never>(() => undefined);
+  const store = {
+    ...memory,
+    get: (key: string) => (isHanging ? hang : memory.get(key)),
+    put: (...args: Parameters<typeof memory.put>) => (isHanging ? hang : memory.put(...args)),
+  };
+  const parts = await startTestProxy({ onLedgerLoss: 'stop' }, { ledger: createLedger(store) });
+  const client = await parts.connect();
+  const query = () => client.request(Opcode.QUERY, 0, encodeQuery('SELECT * FROM t', {}, 4), 5000);
+  expect(opcodeOf(await query())).toBe(Opcode.RESULT);
+  isHanging = true;
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 16_000);
+  try {
+    expect(decodeError(bodyOf(await query()), 4)).toMatchObject({ code: ErrorCode.OVERLOADED });
+  } finally {
+    vi.restoreAllMocks();
+    isHanging = false;
+    client.close();
+  }
+}, 20_000);
+
+test('a directory has one process; a dead one’s lock is taken over and its process told', async () => {
+  const lock = await DirectoryLock.take(folder, 'first');
+  await expect(DirectoryLock.take(folder, 'second')).rejects.toThrow(PrerequisiteError);
+  await lock.release();
+  expect(readdirSync(folder)).toEqual([]);
+  const holder = { host: hostname(), processId: 'gone' };
+  // No process has a number above the kernel's limit of 2^22.
+  writeFileSync(join(folder, 'lock'), JSON.stringify({ ...holder, pid: 2 ** 22 + 7 }));
+  const next = await DirectoryLock.take(folder, 'second');
+  expect(next.deadProcessId).toBe('gone');
+  await next.release();
+});
+
+test('a living process’s lock is respected, one of an unknown machine until it is old', async () => {
+  const path = join(folder, 'lock');
+  writeFileSync(path, JSON.stringify({ host: hostname(), processId: 'x', pid: process.ppid }));
+  await expect(DirectoryLock.take(folder, 'y')).rejects.toThrow(new RegExp(`process ${process.ppid}`));
+  writeFileSync(path, JSON.stringify({ host: 'elsewhere.example', processId: 'x', pid: 1 }));
+  await expect(DirectoryLock.take(folder, 'y')).rejects.toThrow(/elsewhere\.example/);
+  const old = new Date(Date.now() - 60_000);
+  utimesSync(path, old, old);
+  await (await DirectoryLock.take(folder, 'y')).release();
+});
+
+test('two proxies do not share a journal', async () => {
+  const journalDir = join(folder, 'journal');
+  const first = await startTestProxy({ instance: 'one' }, { ledger, journalDir });
+  await expect(startTestProxy({ instance: 'two' }, { ledger, journalDir })).rejects.toThrow(/journalDir/);
+  await first.stop();
+  const second = await startTestProxy({ instance: 'two' }, { ledger, journalDir });
+  await second.stop();
+});
+
+test('a secure-connect bundle is refused, not ignored', async () => {
+  const start = startTestProxy({}, { originConfig: { secureConnectBundle: 'bundle.zip' } });
+  await expect(start).rejects.toThrow(ConfigError);
+  await expect(start).rejects.toThrow(/origin\.secureConnectBundle.*contactPoints/);
+});
+
+test('in target-only what a filter excludes is refused, and never reaches the origin', async () => {
+  const filterRules = join(folder, 'filter.yaml');
+  writeFileSync(filterRules, 'tables: { exclude: [ks.kept] }\n');
+  const parts = await startTestProxy({ initialPhase: 'target-only', filterRules });
+  const client = await parts.connect();
+  const query = (text: string) => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 5000);
+  const refused = [
+    await query('INSERT INTO kept (id) VALUES (1)'),
+    await query('SELECT * FROM kept'),
+    await client.request(Opcode.PREPARE, 0, encodePrepare('INSERT INTO kept (id) VALUES (?)', 4), 5000),
+  ];
+  for (const reply of refused) {
+    expect(decodeError(bodyOf(reply), 4)).toMatchObject({ code: ErrorCode.INVALID });
+  }
+  expect(opcodeOf(await query('INSERT INTO t (id) VALUES (1)'))).toBe(Opcode.RESULT);
+  expect(parts.origin.seen).toEqual([]);
+  expect(parts.proxy.status().inFlight).toBe(0);
+  await parts.stop();
+});
+
+test('what nobody caught is logged and counted, and ends nothing', () => {
+  const emitter = new EventEmitter();
+  let faults = 0;
+  installLastResort(emitter, { logger, onFault: () => faults++ });
+  expect(emitter.emit('uncaughtException', new Error('a fault'))).toBe(true);
+  expect(emitter.emit('unhandledRejection', undefined)).toBe(true);
+  expect(faults).toBe(2);
+});
