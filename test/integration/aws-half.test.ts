@@ -5,8 +5,8 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
-import { DescribeExecutionCommand, StartExecutionCommand } from '@aws-sdk/client-sfn';
+import { DeleteObjectCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
+import { DescribeExecutionCommand, ListExecutionsCommand, StartExecutionCommand } from '@aws-sdk/client-sfn';
 import { ReceiveMessageCommand, SendMessageCommand } from '@aws-sdk/client-sqs';
 import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -196,6 +196,16 @@ test('one flipped byte in a Data.db fails the execution; file and offset are nam
   expect(shown.stdout).not.toContain('files: loaded');
 });
 
+test('an SSTable of an unknown version, or without one of its components, fails the execution by its name', async () => {
+  await renameBrokenFiles('nb', 'zz');
+  expect(await failBrokenLoad()).toMatch(/SSTableUnsupportedError.*zz-1-big.* is of version zz-big/);
+  await renameBrokenFiles('zz', 'nb');
+  const removed = (await brokenFiles()).find((key) => key.endsWith('-Statistics.db')) ?? '';
+  await s3.send(new DeleteObjectCommand({ Bucket: half.bucket, Key: removed }));
+  expect(await failBrokenLoad()).toContain(`${removed} is missing`);
+  expect(await tableState(BROKEN_KS, 'files')).not.toBe('loaded');
+});
+
 test('a validation by execution finds the clusters equal', async () => {
   const summary = await printed<Summary>(0, 'validate', 'start', '--keyspace', KS, '--wait');
   expect(summary).toMatchObject({ status: 'done', totals: { partitions: ROWS - 50 } });
@@ -315,14 +325,46 @@ async function tableState(keyspace: string, table: string): Promise<string | und
   return records[`tables/${keyspace}.${table}.json`]?.state;
 }
 
-/** Changes one byte in the middle of an uploaded Data.db; its length stays. */
-async function flipByte(): Promise<{ key: string; offset: number }> {
+/** The uploaded files of the keyspace that is to be broken. */
+async function brokenFiles(): Promise<string[]> {
   const prefix = `snapshots/${TAG}/`;
   const listed = await s3.send(new ListObjectsV2Command({ Bucket: half.bucket, Prefix: prefix }));
-  const key = (listed.Contents ?? [])
-    .map((object) => object.Key ?? '')
-    .find((name) => name.includes(BROKEN_KS) && name.endsWith('-Data.db'));
-  if (key === undefined) throw new Error(`no Data.db of ${BROKEN_KS} below ${prefix}`);
+  return (listed.Contents ?? []).map((object) => object.Key ?? '').filter((key) => key.includes(`/${BROKEN_KS}/`));
+}
+
+/** Starts a load that must fail, in the plan or in a range. Resolves to what the command printed. */
+async function failBrokenLoad(): Promise<string> {
+  const loading = ['load', 'start', '--keyspace', BROKEN_KS, '--snapshot', place(), '--wait'];
+  const result = JSON.stringify(await printed<object>(1, ...loading));
+  const stateMachineArn = outputNamed(half.outputs, 'BulkLoadStateMachineArn');
+  const { executions } = await sfn.send(new ListExecutionsCommand({ stateMachineArn }));
+  const latest = executions?.toSorted((a, b) => Number(b.startDate) - Number(a.startDate))[0];
+  expect(latest?.status).toBe('FAILED');
+  expect(result).toContain(latest?.name);
+  return result;
+}
+
+/** Gives every file another version; the manifest says the same, as a node of that version would have written it. */
+async function renameBrokenFiles(from: string, to: string): Promise<void> {
+  const rename = (text: string) => text.replaceAll(`${from}-1-big-`, `${to}-1-big-`);
+  const copy = async (source: string, edit: (bytes: string) => string) => {
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket: half.bucket, Key: source }));
+    // Latin-1 keeps every byte as it is.
+    const text = edit(Buffer.from(await Body!.transformToByteArray()).toString('latin1'));
+    const Key = rename(source);
+    await s3.send(new PutObjectCommand({ Bucket: half.bucket, Key, Body: Buffer.from(text, 'latin1') }));
+  };
+  for (const key of await brokenFiles()) {
+    if (rename(key) === key) continue;
+    await copy(key, (bytes) => bytes);
+    await s3.send(new DeleteObjectCommand({ Bucket: half.bucket, Key: key }));
+  }
+  await copy(`snapshots/${TAG}/${testEnvironment.origin.address}/ringshift-manifest.json`, rename);
+}
+
+/** Changes one byte in the middle of an uploaded Data.db; its length stays. */
+async function flipByte(): Promise<{ key: string; offset: number }> {
+  const key = (await brokenFiles()).find((name) => name.endsWith('-Data.db')) ?? '';
   const object = await s3.send(new GetObjectCommand({ Bucket: half.bucket, Key: key }));
   const bytes = await object.Body!.transformToByteArray();
   const offset = bytes.length >> 1;
