@@ -2,23 +2,22 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { readYamlFile } from '#adapters/config-file.ts';
 import type { MigrationConfig, Phase, ResolvedCluster } from '#core/config/schema.ts';
-import { ConfigError, UsageError } from '#core/errors.ts';
+import { UsageError } from '#core/errors.ts';
 import { createFilter, type Filter } from '#core/filter/filter.ts';
 import { type FilterRules, filterRulesSchema, NO_FILTER_RULES } from '#core/filter/filter-rules.ts';
 import { changePhase } from '#core/jobs/change-phase.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
-import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
+import { primaryOf } from '#core/ledger/phase-change.ts';
 import { parsePhase } from '#core/ledger/phase-names.ts';
-import { Consistency, type ConsistencyName } from '#core/model/cql-request.ts';
 import type { FailedWriteQueue, Logger } from '#core/ports.ts';
 import { createAdminServer, type PhaseRequest } from './admin/admin-server.ts';
 import { createMetrics } from './admin/metrics.ts';
+import { statusOf } from './admin/proxy-status.ts';
 import type { ProxyStatus } from './admin/status.ts';
 import { ClockWatch } from './clock-watch.ts';
+import { composeServices } from './compose-services.ts';
 import { Counters } from './counters.ts';
-import { Definitions } from './definitions.ts';
 import { DirectoryLock } from './directory-lock.ts';
-import { DualWrite } from './dual-write.ts';
 import { FailedWrites } from './failed-writes.ts';
 import { Flusher } from './frame-writer.ts';
 import { Journal } from './journal/journal.ts';
@@ -32,11 +31,11 @@ import { Registration } from './registration.ts';
 import { SchemaFacts } from './schema-facts.ts';
 import { CqlServer, listenOn } from './server.ts';
 import type { Clusters } from './session/session-upstreams.ts';
-import { ShadowWriter } from './shadow-writer.ts';
-import { supportOf } from './support.ts';
+import { refuseSecureConnectBundles } from './settings.ts';
 import { TimestampGenerator } from './timestamps.ts';
-import { Cluster, type ClusterName } from './upstream/cluster.ts';
-import { ControlConnection } from './upstream/control-connection.ts';
+import { Cluster } from './upstream/cluster.ts';
+import type { ControlConnection } from './upstream/control-connection.ts';
+import { CLUSTER_NAMES, ControlConnections } from './upstream/control-connections.ts';
 
 const MAX_JOURNAL_BYTES = 1024 * 1024 * 1024;
 const DRAIN_CLIENTS_MS = 5_000;
@@ -54,15 +53,13 @@ export interface ProxyPorts {
   readonly logger: Logger;
 }
 
-const NAMES: readonly ClusterName[] = ['origin', 'target'];
-
 /** One proxy instance, put together. */
 export class CqlProxy {
   readonly #config: MigrationConfig;
   readonly #ports: ProxyPorts;
   readonly #instance: string;
   readonly #clusters: Clusters;
-  readonly #controls: Readonly<Record<ClusterName, ControlConnection>>;
+  readonly #controls: ControlConnections;
   readonly #counters = new Counters();
   readonly #prepared = new PreparedStatements();
   readonly #timestamps = new TimestampGenerator();
@@ -93,10 +90,7 @@ export class CqlProxy {
       origin: new Cluster('origin', ports.origin, this.#flusher, this.#counters),
       target: new Cluster('target', ports.target, this.#flusher, this.#counters),
     };
-    this.#controls = {
-      origin: new ControlConnection(this.#clusters.origin, logger),
-      target: new ControlConnection(this.#clusters.target, logger),
-    };
+    this.#controls = new ControlConnections(this.#clusters, logger);
     const directory = config.failedWrites.journalDir;
     this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, logger });
     this.#facts = new SchemaFacts(() => this.#inUse());
@@ -112,7 +106,7 @@ export class CqlProxy {
       instance: this.#instance,
       logger,
       counters: () => this.#counters.summary(),
-      onAct: (record) => this.#followPhase(record.active.phase),
+      onAct: (record) => this.#controls.follow(record.active.phase),
     });
   }
 
@@ -124,7 +118,7 @@ export class CqlProxy {
   async start(): Promise<void> {
     const { ledger, logger, queue } = this.#ports;
     const { proxy, failedWrites } = this.#config;
-    refuseSecureConnectBundles(this.#ports);
+    refuseSecureConnectBundles([this.#ports.origin, this.#ports.target]);
     await this.#readFilterRules();
     this.#lock = await DirectoryLock.take(failedWrites.journalDir, this.#processId);
     await this.#registration.waitForName(this.#lock.deadProcessId);
@@ -157,7 +151,7 @@ export class CqlProxy {
     // Before this proxy is registered: one that can't start must not be waited for by a change of phase.
     await this.#listenAdmin();
     this.#gate = await this.#watch.begin(first);
-    this.#followPhase(this.#gate.phase);
+    this.#controls.follow(this.#gate.phase);
     const services = this.#services(this.#gate, this.#journal);
     this.#server = new CqlServer(services, proxy.maxClients);
     try {
@@ -192,75 +186,35 @@ export class CqlProxy {
     await this.#journal?.close();
     await this.#watch.stop();
     await this.#lock?.release();
-    await Promise.all(Object.values(this.#controls).map((control) => control.stop()));
+    await this.#controls.stop();
     this.#admin?.closeAllConnections();
     this.#admin?.close();
   }
 
   #services(gate: PhaseGate, journal: Journal): ProxyServices {
-    const { proxy } = this.#config;
-    const { logger, ledger } = this.#ports;
-    const counters = this.#counters;
-    const failedWrites = new FailedWrites({
-      instance: this.#instance,
-      journal,
-      marks: this.#marks,
-      facts: this.#facts,
-      counters,
-      logger,
-      maxMessageBytes: this.#ports.maxMessageBytes,
-    });
-    this.#failedWrites = failedWrites;
-    const shadows = new ShadowWriter({ timeoutMs: proxy.shadowTimeoutMs, gate, failedWrites, counters, logger });
-    const requestTimeoutMs = {
-      origin: this.#config.origin.requestTimeoutMs,
-      target: this.#config.target.requestTimeoutMs,
-    };
-    return {
-      clusters: this.#clusters,
+    const { logger, ledger, maxMessageBytes } = this.#ports;
+    const shared = { marks: this.#marks, facts: this.#facts, counters: this.#counters, logger };
+    this.#failedWrites = new FailedWrites({ ...shared, instance: this.#instance, journal, maxMessageBytes });
+    return composeServices({
+      ...shared,
+      config: this.#config,
+      ledger,
       gate,
+      clusters: this.#clusters,
+      controls: this.#controls,
       prepared: this.#prepared,
-      requestContext: {
-        prepared: this.#prepared,
-        timestamps: this.#timestamps,
-        targetConsistency: consistencyMap(proxy.targetConsistency),
-      },
-      dualWrite: new DualWrite({ dualSync: proxy.dualSync, gate, shadows, failedWrites, counters, requestTimeoutMs }),
-      definitions: new Definitions({
-        policy: proxy.ddl,
-        controls: this.#controls,
-        ledger,
-        marks: this.#marks,
-        facts: this.#facts,
-        counters,
-        logger,
-      }),
-      counters,
-      logger,
+      timestamps: this.#timestamps,
       flusher: this.#flusher,
-      requestTimeoutMs: Math.max(requestTimeoutMs.origin, requestTimeoutMs.target),
-      support: () => supportOf(NAMES.map((name) => this.#controls[name].facts)),
+      failedWrites: this.#failedWrites,
       filter: () => this.#filter,
-      primary: primaryOf,
-      isFenced: () => proxy.onLedgerLoss === 'stop' && this.#registration.isLeaseOver,
-    };
+      isFenced: () => this.#config.proxy.onLedgerLoss === 'stop' && this.#registration.isLeaseOver,
+    });
   }
 
-  /** The cluster that answers must be there; the other one may come later. */
   async #connectClusters(phase: Phase): Promise<void> {
-    const primary = primaryOf(phase);
-    await this.#controls[primary].connectOnce();
-    const other = primary === 'origin' ? 'target' : 'origin';
-    if (phase !== 'target-only') {
-      await this.#controls[other].connectOnce().catch((error: unknown) =>
-        this.#ports.logger.warn('the other cluster is not reachable yet', {
-          cluster: other,
-          error: error instanceof Error ? error.message : String(error),
-        }),
-      );
-    }
-    for (const name of NAMES) {
-      this.#controls[name].onSchemaChange = (change) => {
+    await this.#controls.connect(phase);
+    for (const name of CLUSTER_NAMES) {
+      this.#controls.of[name].onSchemaChange = (change) => {
         this.#facts.forget();
         if (this.#gate && name === primaryOf(this.#gate.phase)) this.#server?.pushSchemaChange(change);
       };
@@ -268,17 +222,8 @@ export class CqlProxy {
     await this.#clocks.measure();
   }
 
-  /** In `target-only` nothing needs the origin any more, not even its absence is noticed. */
-  #followPhase(phase: Phase): void {
-    this.#controls.target.start();
-    if (phase === 'target-only') void this.#controls.origin.stop();
-    else this.#controls.origin.start();
-  }
-
   #inUse(): ControlConnection[] {
-    const phase = this.#gate?.phase ?? this.#config.proxy.initialPhase;
-    const ordered = primaryOf(phase) === 'origin' ? NAMES : NAMES.toReversed();
-    return ordered.map((name) => this.#controls[name]).filter((control) => control.state === 'up');
+    return this.#controls.inUse(this.#gate?.phase ?? this.#config.proxy.initialPhase);
   }
 
   async #listenAdmin(): Promise<void> {
@@ -333,60 +278,20 @@ export class CqlProxy {
   }
 
   status(): ProxyStatus {
-    const phase = this.#gate?.phase ?? this.#config.proxy.initialPhase;
-    return {
+    return statusOf({
       instance: this.#instance,
-      startedAt: new Date(this.#counters.startedAtMs).toISOString(),
-      phase,
-      epoch: this.#gate?.epoch ?? 0,
-      isHolding: this.#gate?.isHolding ?? false,
-      held: this.#gate?.heldCount ?? 0,
-      isListening: this.#server?.isListening ?? false,
-      inFlight: this.#gate?.inFlight ?? 0,
-      clients: this.#counters.clientConnections,
-      preparedStatements: this.#prepared.size,
-      protocolVersion: supportOf(NAMES.map((name) => this.#controls[name].facts)).maxVersion,
-      clusters: NAMES.map((name) => ({
-        name,
-        role: primaryOf(phase) === name ? 'primary' : shadowOf(phase) === name ? 'shadow' : 'unused',
-        state: this.#controls[name].state,
-        connections: this.#clusters[name].connectionCount,
-        hosts: this.#clusters[name].hosts,
-        error: this.#controls[name].lastError ?? null,
-      })),
-      failedWrites: {
-        journalMessages: this.#journal?.messageCount ?? 0,
-        journalBytes: this.#journal?.byteCount ?? 0,
-        lost: this.#journal?.lostCount ?? 0,
-        setAside: this.#journal?.setAsideCount ?? 0,
-        queued: this.#sender?.sentCount ?? 0,
-        queueError: this.#sender?.lastError ?? null,
-        suspectMarks: this.#marks.count,
-        suspectMarksWaiting: this.#marks.pendingCount,
-      },
-      ledger: { awayMs: this.#watch.ledgerAwayMs, error: this.#watch.lastError ?? null },
-      clockSkewMs: this.#clocks.skewMs,
-      counters: Object.fromEntries(
-        Object.entries(this.#counters).filter((entry): entry is [string, number] => typeof entry[1] === 'number'),
-      ),
-    };
+      initialPhase: this.#config.proxy.initialPhase,
+      clusters: this.#clusters,
+      controls: this.#controls,
+      counters: this.#counters,
+      prepared: this.#prepared,
+      marks: this.#marks,
+      watch: this.#watch,
+      clocks: this.#clocks,
+      gate: this.#gate,
+      server: this.#server,
+      journal: this.#journal,
+      sender: this.#sender,
+    });
   }
-}
-
-/** @throws ConfigError */
-function refuseSecureConnectBundles(ports: ProxyPorts): void {
-  const issues = NAMES.filter((name) => ports[name].secureConnectBundle !== null).map((name) => ({
-    path: `${name}.secureConnectBundle`,
-    message: 'the proxy does not connect through a bundle; set contactPoints, port and tls instead',
-  }));
-  if (issues.length > 0) throw new ConfigError('the configuration of the proxy', issues);
-}
-
-function consistencyMap(byName: MigrationConfig['proxy']['targetConsistency']): Map<Consistency, Consistency> {
-  return new Map(
-    Object.entries(byName).map(([from, to]) => [
-      Consistency[from as ConsistencyName],
-      Consistency[to as ConsistencyName],
-    ]),
-  );
 }

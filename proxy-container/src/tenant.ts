@@ -1,6 +1,7 @@
 import { decodeList } from '#core/cql/value-codec.ts';
 import type { Filter } from '#core/filter/filter.ts';
 import { type BoundTerm, literalValue, type Statement } from '#core/statement/statement.ts';
+import type { ClientRequest } from './client-request.ts';
 
 /** The bytes bound to a marker: by position, or by name where the client names its values. */
 export type ValueLookup = (index: number, name: string | undefined) => Uint8Array | null | undefined;
@@ -27,8 +28,19 @@ export function exclusionOf(
   return combine(tenants.map((tenant) => filter.decide(keyspace, table, tenant).kind));
 }
 
+/** Decides all statements of a request together. @throws ProtocolError */
+export function exclusionOfRequest(filter: Filter, request: ClientRequest): Exclusion {
+  if (filter.isEmpty) return 'migrate';
+  request.ensureLayout();
+  return combine(
+    request.statements.map(({ statement, entry }, index) =>
+      exclusionOf(filter, statement, entry?.keyspace ?? request.keyspace, request.valuesOf(index)),
+    ),
+  );
+}
+
 /** What several statements are together. */
-export function combine(exclusions: readonly Exclusion[]): Exclusion {
+function combine(exclusions: readonly Exclusion[]): Exclusion {
   const [first = 'migrate', ...rest] = exclusions;
   return rest.every((one) => one === first) ? first : 'mixed';
 }

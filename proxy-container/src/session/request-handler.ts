@@ -9,7 +9,7 @@ import { tablesOf } from '../failed-writes.ts';
 import type { ProxyServices } from '../proxy-services.ts';
 import { readClientRequest } from '../read-request.ts';
 import { type Route, routeOf } from '../route.ts';
-import { combine, type Exclusion, exclusionOf } from '../tenant.ts';
+import { type Exclusion, exclusionOfRequest } from '../tenant.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { ClientSession } from './client-session.ts';
@@ -131,7 +131,7 @@ export class RequestHandler {
     const { request } = read;
     const first = request.statements[0]?.statement;
     if (first?.kind === 'use' && request.opcode !== Opcode.BATCH) return void this.#use(first.keyspace, streamId);
-    const exclusion = this.#exclusionOf(request);
+    const exclusion = exclusionOfRequest(this.#services.filter(), request);
     const route = routeOf(gate.phase, exclusion === 'excluded');
     if (route === undefined) {
       this.#invalid(streamId, NO_ORIGIN);
@@ -142,17 +142,6 @@ export class RequestHandler {
       return;
     }
     this.#write(request, route, exclusion, streamId);
-  }
-
-  #exclusionOf(request: ClientRequest): Exclusion {
-    const filter = this.#services.filter();
-    if (filter.isEmpty) return 'migrate';
-    request.ensureLayout();
-    return combine(
-      request.statements.map(({ statement, entry }, index) =>
-        exclusionOf(filter, statement, entry?.keyspace ?? request.keyspace, request.valuesOf(index)),
-      ),
-    );
   }
 
   #read(request: ClientRequest, route: Route, streamId: number, isRetry = false): void {

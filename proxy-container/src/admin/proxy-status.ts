@@ -1,0 +1,74 @@
+import type { Phase } from '#core/config/schema.ts';
+import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
+import type { ClockWatch } from '../clock-watch.ts';
+import type { Counters } from '../counters.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { JournalSender } from '../journal/journal-sender.ts';
+import type { SuspectMarks } from '../journal/suspect-marks.ts';
+import type { PhaseGate } from '../phase-gate.ts';
+import type { PhaseWatch } from '../phase-watch.ts';
+import type { PreparedStatements } from '../prepared-statements.ts';
+import type { CqlServer } from '../server.ts';
+import type { Clusters } from '../session/session-upstreams.ts';
+import { supportOf } from '../support.ts';
+import { CLUSTER_NAMES, type ControlConnections } from '../upstream/control-connections.ts';
+import type { ProxyStatus } from './status.ts';
+
+/** The parts of a proxy that have something to say; those that are undefined are not there yet. */
+export interface StatusSources {
+  readonly instance: string;
+  readonly initialPhase: Phase;
+  readonly clusters: Clusters;
+  readonly controls: ControlConnections;
+  readonly counters: Counters;
+  readonly prepared: PreparedStatements;
+  readonly marks: SuspectMarks;
+  readonly watch: PhaseWatch;
+  readonly clocks: ClockWatch;
+  readonly gate: PhaseGate | undefined;
+  readonly server: CqlServer | undefined;
+  readonly journal: Journal | undefined;
+  readonly sender: JournalSender | undefined;
+}
+
+/** What `/status` shows of a proxy at this moment. */
+export function statusOf(sources: StatusSources): ProxyStatus {
+  const { gate, server, journal, sender, counters, controls, clusters, marks, watch } = sources;
+  const phase = gate?.phase ?? sources.initialPhase;
+  return {
+    instance: sources.instance,
+    startedAt: new Date(counters.startedAtMs).toISOString(),
+    phase,
+    epoch: gate?.epoch ?? 0,
+    isHolding: gate?.isHolding ?? false,
+    held: gate?.heldCount ?? 0,
+    isListening: server?.isListening ?? false,
+    inFlight: gate?.inFlight ?? 0,
+    clients: counters.clientConnections,
+    preparedStatements: sources.prepared.size,
+    protocolVersion: supportOf(CLUSTER_NAMES.map((name) => controls.of[name].facts)).maxVersion,
+    clusters: CLUSTER_NAMES.map((name) => ({
+      name,
+      role: primaryOf(phase) === name ? 'primary' : shadowOf(phase) === name ? 'shadow' : 'unused',
+      state: controls.of[name].state,
+      connections: clusters[name].connectionCount,
+      hosts: clusters[name].hosts,
+      error: controls.of[name].lastError ?? null,
+    })),
+    failedWrites: {
+      journalMessages: journal?.messageCount ?? 0,
+      journalBytes: journal?.byteCount ?? 0,
+      lost: journal?.lostCount ?? 0,
+      setAside: journal?.setAsideCount ?? 0,
+      queued: sender?.sentCount ?? 0,
+      queueError: sender?.lastError ?? null,
+      suspectMarks: marks.count,
+      suspectMarksWaiting: marks.pendingCount,
+    },
+    ledger: { awayMs: watch.ledgerAwayMs, error: watch.lastError ?? null },
+    clockSkewMs: sources.clocks.skewMs,
+    counters: Object.fromEntries(
+      Object.entries(counters).filter((entry): entry is [string, number] => typeof entry[1] === 'number'),
+    ),
+  };
+}
