@@ -16,6 +16,8 @@ export interface NodeIdentity {
   readonly tokens: readonly string[];
   /** Host ids of all nodes, this one included; empty when unknown. */
   readonly ring: readonly string[];
+  /** `keyspace.table` → id as 32 hex digits; empty when unknown. */
+  readonly tableIds: ReadonlyMap<string, string>;
 }
 
 /**
@@ -45,6 +47,9 @@ export async function askNode(config: MigrationConfig, contactPoint: string | un
       prepare: false,
     });
     const peers = await client.execute('SELECT host_id FROM system.peers', [], { host, prepare: false });
+    const tables = await client.execute('SELECT keyspace_name, table_name, id FROM system_schema.tables', [], {
+      prepare: false,
+    });
     const row = local.first();
     const hostId = String(row['host_id']);
     return {
@@ -54,6 +59,12 @@ export async function askNode(config: MigrationConfig, contactPoint: string | un
       rack: row['rack'] as string,
       tokens: [...((row['tokens'] as string[] | null) ?? [])],
       ring: [hostId, ...peers.rows.map((peer) => String(peer['host_id']))].sort(),
+      tableIds: new Map(
+        tables.rows.map((table) => [
+          `${table['keyspace_name']}.${table['table_name']}`,
+          String(table['id']).replaceAll('-', ''),
+        ]),
+      ),
     };
   } finally {
     await client.shutdown();
@@ -85,5 +96,6 @@ export async function readNodetoolFiles(infoFile: string, statusFile: string | u
     rack: field('Rack') ?? '',
     tokens,
     ring,
+    tableIds: new Map(),
   };
 }

@@ -16,6 +16,8 @@ export interface SnapshotFile {
 export interface SnapshotFolder {
   readonly keyspace: string;
   readonly table: string;
+  /** 32 hex digits: the id in `system_schema.tables`, without dashes. */
+  readonly tableId: string;
   readonly files: readonly SnapshotFile[];
   /** `created_at` of the snapshot's manifest.json (Cassandra 4.1 and later). */
   readonly createdAt: string | null;
@@ -41,10 +43,11 @@ export async function findSnapshot(
     for (const keyspace of await folderNames(root)) {
       if (keyspaces.length > 0 ? !keyspaces.includes(keyspace) : SYSTEM.test(keyspace)) continue;
       for (const name of await folderNames(join(root, keyspace))) {
-        const match = /^(\w+)-[0-9a-f]{32}$/.exec(name);
+        const match = /^(\w+)-([0-9a-f]{32})$/.exec(name);
         const folder = join(root, keyspace, name, 'snapshots', tag);
         if (match === null || !(await isFolder(folder))) continue;
-        folders.push(await readFolder(folder, keyspace, match[1]!, `${keyspace}/${name}/snapshots/${tag}`));
+        const table = { keyspace, table: match[1]!, tableId: match[2]! };
+        folders.push({ ...table, ...(await readFolder(folder, `${keyspace}/${name}/snapshots/${tag}`)) });
       }
     }
     if (folders.length > 0) return folders;
@@ -54,7 +57,31 @@ export async function findSnapshot(
   );
 }
 
-async function readFolder(folder: string, keyspace: string, table: string, key: string): Promise<SnapshotFolder> {
+/**
+ * Leaves out the folders of tables that were dropped and made again under the same name: their snapshots outlive them.
+ * @param liveIds `keyspace.table` → id, from the node's schema; empty when it could not be asked
+ * @throws UsageError when two folders of one table can't be told apart
+ */
+export function withoutDroppedTables(
+  folders: readonly SnapshotFolder[],
+  liveIds: ReadonlyMap<string, string>,
+): readonly SnapshotFolder[] {
+  const nameOf = (folder: SnapshotFolder) => `${folder.keyspace}.${folder.table}`;
+  const kept = folders.filter((folder) => liveIds.size === 0 || liveIds.get(nameOf(folder)) === folder.tableId);
+  for (const folder of kept) {
+    const same = kept.filter((other) => nameOf(other) === nameOf(folder));
+    if (same.length === 1) continue;
+    throw new UsageError(
+      `there are snapshots of two tables named ${nameOf(folder)}, one of them dropped: ${same.map(({ tableId }) => `${folder.table}-${tableId}`).join(', ')}; clear the dropped one's, or let the node be asked with --contact-point`,
+    );
+  }
+  return kept;
+}
+
+async function readFolder(
+  folder: string,
+  key: string,
+): Promise<Pick<SnapshotFolder, 'files' | 'createdAt' | 'droppedColumns'>> {
   const files: SnapshotFile[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     if (!entry.isFile()) continue;
@@ -63,8 +90,6 @@ async function readFolder(folder: string, keyspace: string, table: string, key: 
   }
   const textOf = (name: string) => readFile(join(folder, name), 'utf8').catch(() => '');
   return {
-    keyspace,
-    table,
     files: files.sort((a, b) => (a.key < b.key ? -1 : 1)),
     createdAt: parseCreatedAt(await textOf('manifest.json')),
     droppedColumns: parseDroppedColumns(await textOf('schema.cql')),

@@ -19,7 +19,13 @@ import { verifySSTable } from '#core/sstable/verify.ts';
 import { withCommonOptions } from './clusters.ts';
 import { askNode, type NodeIdentity, readNodetoolFiles } from './node-identity.ts';
 import { type CommonOptions, createProgress, ExitCode, printResult } from './output.ts';
-import { checksumOfFile, findSnapshot, type SnapshotFile, type SnapshotFolder } from './snapshot-files.ts';
+import {
+  checksumOfFile,
+  findSnapshot,
+  type SnapshotFile,
+  type SnapshotFolder,
+  withoutDroppedTables,
+} from './snapshot-files.ts';
 
 interface UploadOptions extends CommonOptions {
   readonly nodeDir?: string;
@@ -68,8 +74,17 @@ async function upload(directory: string | undefined, options: UploadOptions): Pr
   const parallel = Number(options.parallel);
   if (!Number.isInteger(parallel) || parallel < 1 || parallel > 64) throw new UsageError('--parallel takes 1 to 64');
   const givenTime = options.takenAt === undefined ? null : parseTime(options.takenAt);
-  const folders = await findSnapshot(from, options.tag, options.keyspace);
+  const found = await findSnapshot(from, options.tag, options.keyspace);
   const identity = await identify(options);
+  const folders = withoutDroppedTables(found, identity.tableIds);
+  if (folders.length < found.length) {
+    process.stderr.write(`${found.length - folders.length} folders of dropped tables are left out\n`);
+  }
+  if (folders.length === 0) {
+    throw new UsageError(
+      `snapshot ${options.tag} in ${from} holds only tables that this node does not have (any more)`,
+    );
+  }
   const node = options.node ?? identity.address;
   if (!/^[\w.:-]{1,200}$/.test(node)) throw new UsageError('--node takes letters, digits and . : _ -');
   const s3 = createS3Client();

@@ -67,18 +67,20 @@ export interface ComponentPlace {
   readonly node: string;
   readonly keyspace: string;
   readonly table: string;
+  /** 32 hex digits; a table that was dropped and made again has another one. */
+  readonly tableId: string;
   readonly tag?: string;
   readonly file: string;
 }
 
-const PLACE = /^([^/]+)\/(\w+)\/(\w+)-[0-9a-f]{32}\/(?:snapshots\/([^/]+)\/)?([^/]+)$/;
+const PLACE = /^([^/]+)\/(\w+)\/(\w+)-([0-9a-f]{32})\/(?:snapshots\/([^/]+)\/)?([^/]+)$/;
 
 /** Splits a key relative to the prefix; undefined for what is no file of a table (secondary indexes, backups, logs). */
 export function parseComponentPlace(relativeKey: string): ComponentPlace | undefined {
   const match = PLACE.exec(relativeKey);
   if (match === null) return undefined;
-  const [, node, keyspace, table, tag, file] = match;
-  return { node: node!, keyspace: keyspace!, table: table!, tag, file: file! };
+  const [, node, keyspace, table, tableId, tag, file] = match;
+  return { node: node!, keyspace: keyspace!, table: table!, tableId: tableId!, tag, file: file! };
 }
 
 /**
@@ -97,6 +99,7 @@ export async function readSnapshot(
   for await (const { key, byteLength } of objects.list(base, signal)) sizes.set(key.slice(base.length), byteLength);
   const nodes = new Set<string>();
   const tags = new Map<string, Set<string>>();
+  const tableIds = new Map<string, Set<string>>();
   const groups = new Map<string, { place: ComponentPlace; version: string; components: Record<string, number> }>();
   for (const [key, byteLength] of sizes) {
     if (/^[^/]+\/ringshift-manifest\.json$/.test(key)) nodes.add(key.slice(0, key.indexOf('/')));
@@ -107,6 +110,7 @@ export async function readSnapshot(
     if (name === undefined) continue;
     const table = `${place.node}/${place.table}`;
     tags.set(table, (tags.get(table) ?? new Set()).add(place.tag ?? ''));
+    tableIds.set(place.table, (tableIds.get(place.table) ?? new Set()).add(place.tableId));
     const group = key.slice(0, key.length - place.file.length) + name.base;
     const known = groups.get(group) ?? { place, version: name.version, components: {} };
     known.components[name.component] = byteLength;
@@ -116,6 +120,14 @@ export async function readSnapshot(
     if (found.size > 1) {
       throw new UsageError(
         `${objects.name}/${base} holds several snapshots of ${keyspace} (${table}: ${[...found].map((tag) => tag || 'live files').join(', ')}); keep one under each prefix`,
+      );
+    }
+  }
+  // Loading both would bring back what the dropped table held.
+  for (const [table, found] of tableIds) {
+    if (found.size > 1) {
+      throw new UsageError(
+        `${objects.name}/${base} holds two tables named ${keyspace}.${table}, one of them dropped: ${[...found].map((id) => `${table}-${id}`).join(', ')}; remove the folders of the dropped one (system_schema.tables has the id of the other)`,
       );
     }
   }

@@ -31,12 +31,21 @@ export async function sstabledump(java: string, settings: NodeSettings, dataFile
   return stdout;
 }
 
-/** The folder of a table: `<data>/<keyspace>/<table>-<32 hex>`. A table dropped and made again leaves two; none is asked for here. */
+/** The folder of a table: `<data>/<keyspace>/<table>-<32 hex>`; the younger one where a dropped table of that name left its own. */
 export function tableFolder(settings: NodeSettings, keyspace: string, table: string): string {
   const parent = join(settings.folder, 'data', keyspace);
-  const name = readdirSync(parent).find((entry) => entry.replace(/-[0-9a-f]{32}$/, '') === table);
+  const name = readdirSync(parent)
+    .filter((entry) => entry.replace(/-[0-9a-f]{32}$/, '') === table)
+    .sort((a, b) => (madeAt(a) < madeAt(b) ? -1 : 1))
+    .at(-1);
   if (name === undefined) throw new Error(`${settings.name} has no folder for ${keyspace}.${table} below ${parent}`);
   return join(parent, name);
+}
+
+/** A table's id is a time-UUID; one that was dropped leaves its folder, with its snapshots, beside the new one's. */
+function madeAt(folderName: string): string {
+  const id = folderName.slice(-32);
+  return id.slice(13, 16) + id.slice(8, 12) + id.slice(0, 8);
 }
 
 /** The Data.db files of a table, sorted. */

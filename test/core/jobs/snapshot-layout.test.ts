@@ -57,6 +57,17 @@ test('components are found with and without the folder of the snapshot; indexes 
   expect(parseComponentPlace(`${table}/backups/nb-1-big-Data.db`)).toBeUndefined();
 });
 
+test('two tables of one name are refused: one of them was dropped, and its rows would come back', async () => {
+  const dropped = 'shop/orders-ffffffffffffffffffffffffffffffff/snapshots/t1';
+  const objects = storeOf(
+    manifestOf('n1'),
+    manifestOf('n2', {
+      components: NAMES.map((name) => ({ key: `${dropped}/nb-1-big-${name}`, byteLength: 3, crc32: 1 })),
+    }),
+  );
+  await expect(read(objects)).rejects.toThrow(/two tables named shop\.orders.*orders-f{32}/);
+});
+
 test('the same SSTable name on two nodes is two SSTables', async () => {
   const snapshot = await read(storeOf(manifestOf('n1'), manifestOf('n2')));
   expect(snapshot.tables).toHaveLength(1);
