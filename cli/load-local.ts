@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { createS3Client } from '#adapters/aws-clients.ts';
 import { connectDriver } from '#adapters/cassandra/driver-client.ts';
-import { readSchema, readViewNames } from '#adapters/cassandra/read-schema.ts';
+import { readLoadTarget } from '#adapters/cassandra/read-schema.ts';
 import { readYamlFile, resolveCluster } from '#adapters/config-file.ts';
 import { createCqlSession } from '#adapters/cql/session.ts';
 import { createLogger } from '#adapters/logger.ts';
@@ -20,7 +20,6 @@ import type { RunContext } from './runs.ts';
 
 /** A process decodes on one core; more ranges at once would only hold more memory. */
 const RANGES_AT_ONCE = 4;
-const INDEXES = 'SELECT table_name, index_name FROM system_schema.indexes WHERE keyspace_name = ?';
 
 /** Ports for planning from this machine. */
 function planPorts({ objects, ledger }: RunContext, target: ResolvedCluster): PlanLoadPorts {
@@ -29,12 +28,7 @@ function planPorts({ objects, ledger }: RunContext, target: ResolvedCluster): Pl
     async readTarget(keyspace) {
       const client = await connectDriver(target);
       try {
-        const { rows } = await client.execute(INDEXES, [keyspace]);
-        return {
-          tables: await readSchema(client, keyspace),
-          views: await readViewNames(client, keyspace),
-          indexes: rows.map((row) => ({ table: String(row['table_name']), index: String(row['index_name']) })),
-        };
+        return await readLoadTarget(client, keyspace);
       } finally {
         await client.shutdown();
       }

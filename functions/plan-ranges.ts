@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { connectDriver, type DriverClient } from '#adapters/cassandra/driver-client.ts';
-import { readSchema } from '#adapters/cassandra/read-schema.ts';
+import { readLoadTarget, readSchema } from '#adapters/cassandra/read-schema.ts';
 import { planLoad } from '#core/jobs/plan-load.ts';
 import { planValidation } from '#core/jobs/plan-validation.ts';
 import type { Side } from './support/environment.ts';
@@ -28,8 +28,6 @@ export const handler = jobHandler('plan-ranges', async (event: unknown, job) => 
 function planLoadRun(runId: string, input: unknown, job: Job) {
   const { environment, logger } = job;
   const { objects, ledger, clock, filterRules } = environment;
-  const { targetWriteMBps, tombstones, consistency, memoryBudgetMB, rangeMB, maxConcurrency } =
-    environment.config.bulkLoad;
   return planLoad(
     runId,
     input,
@@ -39,22 +37,9 @@ function planLoadRun(runId: string, input: unknown, job: Job) {
       clock,
       logger,
       openSnapshot: (uri) => openSnapshot(environment, uri),
-      readTarget: (keyspace) =>
-        withDriver(job, 'target', async (client) => ({
-          tables: await readSchema(client, keyspace),
-          views: await readViewNames(client, keyspace),
-        })),
+      readTarget: (keyspace) => withDriver(job, 'target', (client) => readLoadTarget(client, keyspace)),
     },
-    {
-      targetWriteMBps,
-      tombstones,
-      consistency,
-      memoryBudgetMB,
-      rangeMB,
-      maxConcurrency,
-      filterRules,
-      by: 'plan-ranges',
-    },
+    { ...environment.config.bulkLoad, filterRules, by: 'plan-ranges' },
   );
 }
 
@@ -87,10 +72,4 @@ async function withDriver<T>(job: Job, side: Side, use: (client: DriverClient) =
   } finally {
     await client.shutdown();
   }
-}
-
-async function readViewNames(client: DriverClient, keyspace: string): Promise<string[]> {
-  const text = 'SELECT view_name FROM system_schema.views WHERE keyspace_name = ?';
-  const { rows } = await client.execute(text, [keyspace]);
-  return rows.map((row) => String(row['view_name']));
 }

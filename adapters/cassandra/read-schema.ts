@@ -1,4 +1,5 @@
 import { SchemaMismatchError } from '#core/errors.ts';
+import type { TargetTables } from '#core/jobs/plan-load.ts';
 import {
   type ColumnRow,
   type DroppedRow,
@@ -40,8 +41,20 @@ export async function readSchema(
     .map((row) => toTableSchema(keyspace, row, columns, types, dropped));
 }
 
-/** Names of the keyspace's materialized views. */
-export async function readViewNames(client: DriverClient, keyspace: string): Promise<readonly string[]> {
-  const result = await client.execute('SELECT view_name FROM system_schema.views WHERE keyspace_name = ?', [keyspace]);
-  return result.rows.map((row) => row['view_name'] as string);
+/**
+ * What the plan of a load must know of a keyspace: its tables, views (never written) and secondary indexes.
+ * @throws SchemaMismatchError when the keyspace does not exist
+ */
+export async function readLoadTarget(client: DriverClient, keyspace: string): Promise<TargetTables> {
+  const rowsOf = async (text: string) => (await client.execute(text, [keyspace])).rows;
+  const [tables, views, indexes] = await Promise.all([
+    readSchema(client, keyspace),
+    rowsOf('SELECT view_name FROM system_schema.views WHERE keyspace_name = ?'),
+    rowsOf('SELECT table_name, index_name FROM system_schema.indexes WHERE keyspace_name = ?'),
+  ]);
+  return {
+    tables,
+    views: views.map((row) => String(row['view_name'])),
+    indexes: indexes.map((row) => ({ table: String(row['table_name']), index: String(row['index_name']) })),
+  };
 }

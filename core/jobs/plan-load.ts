@@ -41,8 +41,8 @@ export interface TargetTables {
   readonly tables: readonly TableSchema[];
   /** Names. */
   readonly views: readonly string[];
-  /** Secondary indexes; undefined: not looked for. */
-  readonly indexes?: readonly { readonly table: string; readonly index: string }[];
+  /** Secondary indexes. */
+  readonly indexes: readonly { readonly table: string; readonly index: string }[];
 }
 
 /** What planning needs of the world. */
@@ -245,9 +245,6 @@ function indexWarnings(
   indexes: TargetTables['indexes'],
 ): string[] {
   const asked = setting === 'skip' ? '' : ' (indexes: rebuild, that is to drop and rebuild them, is not built)';
-  if (indexes === undefined) {
-    return [`secondary indexes of the target, if there are any, stay in place during the load and slow it${asked}`];
-  }
   const own = indexes.filter(({ table }) => tables.includes(table)).map(({ table, index }) => `${index} on ${table}`);
   if (own.length === 0) return [];
   return [`secondary indexes stay in place during the load and slow it: ${own.sort().join(', ')}${asked}`];

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ValidationOptions, ValidationPorts } from '#core/jobs/validate-range.ts';
+import { originBytesPerSecond, type ValidationOptions, type ValidationPorts } from '#core/jobs/validate-range.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import type { Job } from './job-handler.ts';
 
@@ -25,6 +25,7 @@ export function validationOptions({ environment, deadlineMillis }: Job): Validat
     targetConsistency: Consistency[config.target.consistency.read],
     filter,
     settleMs: config.validation.settleMs,
+    originBytesPerSecond: originBytesPerSecond(config.validation),
     deadlineMillis,
   };
 }

@@ -59,10 +59,6 @@ export class PhaseWatch {
     return this.#lastError;
   }
 
-  get leaseMs(): number {
-    return LEASE_MS;
-  }
-
   /**
    * Registers, then reads the phase in force; while a change is proposed it waits for its end, drained by nature.
    * @throws LedgerUnavailableError: without a phase there is no gate, and nothing may be served

@@ -250,7 +250,12 @@ export class CqlProxy {
   #changePhase(request: PhaseRequest): Promise<unknown> {
     const { ledger } = this.#ports;
     return changePhase(
-      { ...request, phase: parsePhase(request.phase), withoutProxies: false },
+      {
+        ...request,
+        phase: parsePhase(request.phase),
+        withoutProxies: false,
+        hasFilterRules: !this.#filter.isEmpty,
+      },
       {
         ledger,
         now: () => new Date(),

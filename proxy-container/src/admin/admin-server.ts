@@ -26,6 +26,7 @@ const phaseRequest = z.strictObject({
   why: z.string().max(1000).default(''),
   by: z.string().min(1).max(200).default('admin-api'),
   force: z.boolean().default(false),
+  abandonFiltered: z.boolean().default(false),
   fence: z.array(z.string().max(200)).max(1000).default([]),
   drainTimeoutMs: z.int().min(1).max(600_000).default(15_000),
 });

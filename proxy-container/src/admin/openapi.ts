@@ -38,6 +38,7 @@ export const openApiDocument = {
                   by: { type: 'string' },
                   force: { type: 'boolean' },
                   fence: { type: 'array', items: { type: 'string' } },
+                  abandonFiltered: { type: 'boolean' },
                   drainTimeoutMs: { type: 'integer' },
                 },
               },
