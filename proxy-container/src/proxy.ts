@@ -53,6 +53,12 @@ export interface ProxyPorts {
   readonly logger: Logger;
 }
 
+/** Cloud Run gives every instance of a service the same host name, and its disk ends with it: each is one of its own. */
+function defaultInstance(env: Readonly<Record<string, string | undefined>>): string {
+  const revision = env['K_REVISION'];
+  return revision ? `${revision}-${randomUUID().slice(0, 8)}` : hostname();
+}
+
 /** One proxy instance, put together. */
 export class CqlProxy {
   readonly #config: MigrationConfig;
@@ -85,7 +91,7 @@ export class CqlProxy {
     const { logger, ledger } = ports;
     this.#config = config;
     this.#ports = ports;
-    this.#instance = config.proxy.instance ?? hostname();
+    this.#instance = config.proxy.instance ?? defaultInstance(process.env);
     this.#clusters = {
       origin: new Cluster('origin', ports.origin, this.#flusher, this.#counters),
       target: new Cluster('target', ports.target, this.#flusher, this.#counters),

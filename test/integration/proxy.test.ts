@@ -273,7 +273,8 @@ test('a page that was begun on one cluster is continued there', async () => {
 });
 
 test('in target-only the origin gets nothing, and a restarted proxy goes on in that phase', async () => {
-  await proxy.setPhase('target-only');
+  await expect(proxy.setPhase('target-only')).rejects.toThrow(/filter/);
+  await proxy.setPhase('target-only', { abandonFiltered: true });
   await app.execute('INSERT INTO items (id, v) VALUES (?, ?)', [77, 'target only'], { prepare: true });
   expect(await rowsOf(origin, `SELECT v FROM ${KEYSPACE}.items WHERE id = 77`)).toEqual([]);
   expect(await rowsOf(target, `SELECT v FROM ${KEYSPACE}.items WHERE id = 77`)).toEqual(['["target only"]']);

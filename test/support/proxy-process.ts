@@ -113,8 +113,8 @@ export class ProxyProcess {
     await response.arrayBuffer();
   }
 
-  setPhase(phase: string): Promise<void> {
-    return this.change('PUT', '/phase', { phase });
+  setPhase(phase: string, more: { readonly abandonFiltered?: boolean } = {}): Promise<void> {
+    return this.change('PUT', '/phase', { phase, ...more });
   }
 
   async counters(): Promise<Record<string, number>> {
