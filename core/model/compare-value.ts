@@ -4,6 +4,7 @@
  */
 
 import type { CqlType, NativeTypeName } from './cql-type.ts';
+import { fixedLengthOf } from './value-length.ts';
 
 /** Negative, zero or positive, like the argument of Array.prototype.sort. */
 export type CompareBytes = (left: Uint8Array, right: Uint8Array) => number;
@@ -215,21 +216,10 @@ function compareFields(comparators: readonly CompareBytes[]): CompareBytes {
   };
 }
 
-const FIXED_BYTES: Partial<Record<NativeTypeName, number>> = {
-  boolean: 1,
-  int: 4,
-  float: 4,
-  bigint: 8,
-  double: 8,
-  timestamp: 8,
-  uuid: 16,
-  timeuuid: 16,
-};
-
 // A vector of fixed-length elements is their concatenation; one of variable length can't be a clustering column here.
 function compareVector(element: CqlType): CompareBytes {
-  const size = element.kind === 'native' ? FIXED_BYTES[element.name] : undefined;
-  if (size === undefined) return compareBytes;
+  const size = fixedLengthOf(element);
+  if (size <= 0) return compareBytes;
   const compare = comparatorOf(element);
   return (left, right) => {
     for (let i = 0; i + size <= Math.min(left.length, right.length); i += size) {

@@ -1,6 +1,6 @@
 import type { ByteReader } from '#core/bytes/byte-reader.ts';
 import { MalformedBytesError } from '#core/bytes/byte-reader.ts';
-import { VARIABLE_LENGTH } from './value-length.ts';
+import { VARIABLE_LENGTH } from '#core/model/value-length.ts';
 
 const EMPTY = new Uint8Array(0);
 const NO_VALUES: readonly (Uint8Array | null)[] = [];

@@ -1,8 +1,8 @@
 import { SchemaMismatchError } from '#core/errors.ts';
 import { isMultiCell } from '#core/model/cql-type.ts';
 import type { ColumnDefinition } from '#core/model/table-schema.ts';
+import { fixedLengthOf, VARIABLE_LENGTH } from '#core/model/value-length.ts';
 import type { SSTableVersion } from './sstable-version.ts';
-import { fixedLengthOf, VARIABLE_LENGTH } from './value-length.ts';
 
 /** How to decode one column of the file, and which column of the reader it is. */
 export interface PlannedColumn {

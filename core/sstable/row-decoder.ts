@@ -9,11 +9,11 @@ import {
   type RangeTombstoneMarker,
   type Row,
 } from '#core/model/row.ts';
+import { VARIABLE_LENGTH } from '#core/model/value-length.ts';
 import { readClusteringValues } from './clustering.ts';
 import type { ColumnPlan, PlannedColumn } from './column-plan.ts';
 import { readColumnSubset } from './column-subset.ts';
 import type { DeltaReader } from './delta-reader.ts';
-import { VARIABLE_LENGTH } from './value-length.ts';
 
 const RowFlag = {
   EndOfPartition: 0x01,

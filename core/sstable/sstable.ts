@@ -1,6 +1,7 @@
 import { SnapshotIncompleteError } from '#core/errors.ts';
 import type { PartitionCursor } from '#core/model/row.ts';
 import type { ColumnDefinition } from '#core/model/table-schema.ts';
+import { fixedLengthOf } from '#core/model/value-length.ts';
 import { MAX_TOKEN, MIN_TOKEN } from '#core/token/token.ts';
 import { type TokenRange, unwrap, WHOLE_RING } from '#core/token/token-range.ts';
 import { bigIndex } from './big-index.ts';
@@ -17,7 +18,6 @@ import { Component } from './sstable-name.ts';
 import { type SSTableVersion, versionOf } from './sstable-version.ts';
 import { parseStatistics, type SSTableStats } from './statistics.ts';
 import { trieIndex } from './trie-index.ts';
-import { fixedLengthOf } from './value-length.ts';
 
 /** An SSTable whose metadata has been read and checked. Holds no open resource. */
 export interface SSTable {

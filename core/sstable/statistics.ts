@@ -2,12 +2,12 @@ import { crc32 } from 'node:zlib';
 import { ByteReader } from '#core/bytes/byte-reader.ts';
 import { SSTableUnsupportedError } from '#core/errors.ts';
 import { NO_DELETION_TIME } from '#core/model/row.ts';
+import { fixedLengthOf } from '#core/model/value-length.ts';
 import { readClusteringValues } from './clustering.ts';
 import { parseMarshalType } from './marshal-type.ts';
 import { parseSerializationHeader, type SerializationHeader } from './serialization-header.ts';
 import { corrupt, decodeOf } from './sstable-files.ts';
 import type { SSTableVersion } from './sstable-version.ts';
-import { fixedLengthOf } from './value-length.ts';
 
 /** What Statistics.db tells about the data. */
 export interface SSTableStats {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { SSTableUnsupportedError } from '#core/errors.ts';
+import { fixedLengthOf, VARIABLE_LENGTH } from '#core/model/value-length.ts';
 import { parseMarshalType } from '#core/sstable/marshal-type.ts';
-import { fixedLengthOf, VARIABLE_LENGTH } from '#core/sstable/value-length.ts';
 
 const parse = (text: string) => parseMarshalType(text, 'test');
 

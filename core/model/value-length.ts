@@ -1,4 +1,4 @@
-import type { CqlType } from '#core/model/cql-type.ts';
+import type { CqlType } from './cql-type.ts';
 
 const FIXED: Readonly<Record<string, number>> = {
   boolean: 1,
