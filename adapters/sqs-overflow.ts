@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { MessageInvalidError } from '#core/errors.ts';
+import { encodeForQueue } from '#core/model/failed-write.ts';
 import type { ObjectStore } from '#core/ports.ts';
 
 /** Largest body that goes into a message; 6 KiB below the limit of SQS, for attributes. Bytes. */
@@ -66,7 +67,7 @@ export async function resolveMessageBody(body: string, overflow: ObjectStore, si
 export function withAttempts(body: string, attempts: number): string {
   const message = parseJson(body);
   if (typeof message !== 'object' || message === null) throw new MessageInvalidError('the message is no JSON object');
-  return JSON.stringify({ ...message, attempts });
+  return encodeForQueue({ ...message, attempts });
 }
 
 function parseJson(text: string): unknown {

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { SQSClient } from '@aws-sdk/client-sqs';
 import type { Command } from 'commander';
 import { createSqsClient } from '#adapters/aws-clients.ts';
 import { resolveCluster } from '#adapters/config-file.ts';
@@ -161,21 +162,35 @@ async function drain(
     for (;;) {
       const messages = await receiveMessages(client, queues.queueUrl, VISIBILITY_SECONDS);
       if (messages.length === 0) return results;
-      const batch = await replayMessages(
+      const replayed = await replayMessages(
         messages.map(({ id, body }) => ({ id, body: () => resolveMessageBody(body, context.objects) })),
         ports,
         options,
       );
-      for (const [at, result] of batch.entries()) {
-        const message = messages[at]!;
-        if (await settleMessage(client, queues, message, result)) await deleteMessage(client, queues.queueUrl, message);
-      }
+      const batch: ReplayResult[] = [];
+      for (const [at, result] of replayed.entries()) batch.push(await settle(client, queues, messages[at]!, result));
       results.push(...batch);
       progress.update(results.length, 0, `${results.length} messages`);
       if (batch.every((result) => result.kind !== 'applied')) return results;
     }
   } finally {
     progress.end();
+  }
+}
+
+/** Resolves to the result, or to another try where the queue did not take what follows from it: the message stays. */
+export async function settle(
+  client: SQSClient,
+  queues: ReplayQueues,
+  message: ReceivedMessage,
+  result: ReplayResult,
+): Promise<ReplayResult> {
+  try {
+    if (await settleMessage(client, queues, message, result)) await deleteMessage(client, queues.queueUrl, message);
+    return result;
+  } catch (error) {
+    // It comes back by itself when its visibility time-out ends.
+    return { kind: 'retry', id: result.id, reason: `neither sent again, buried nor deleted: ${describeError(error)}` };
   }
 }
 

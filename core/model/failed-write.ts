@@ -122,8 +122,12 @@ export function encodeFailedWrite(write: FailedWrite): string {
     })),
     partitionKey: write.partitionKey && (valueToJson(write.partitionKey) as string),
   };
-  // Queues take what XML may hold, and these two it may not.
-  return JSON.stringify(body).replaceAll(/[\uFFFE\uFFFF]/g, (one) => `\\u${one.charCodeAt(0).toString(16)}`);
+  return encodeForQueue(body);
+}
+
+/** JSON that queues carry: they take what XML may hold, and U+FFFE and U+FFFF it may not. */
+export function encodeForQueue(value: object): string {
+  return JSON.stringify(value).replaceAll(/[\uFFFE\uFFFF]/g, (one) => `\\u${one.charCodeAt(0).toString(16)}`);
 }
 
 const TABLES = /"tables":(\[(?:\{"keyspace":"(?:[^"\\]|\\.)*","table":"(?:[^"\\]|\\.)*"\}(?:,(?=\{)|(?=\])))*\])/;

@@ -1,10 +1,11 @@
 import {
   ChangeMessageVisibilityCommand,
+  DeleteMessageCommand,
   GetQueueAttributesCommand,
   GetQueueUrlCommand,
   type Message,
   ReceiveMessageCommand,
-  type SendMessageCommand,
+  SendMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { expect, test } from 'vitest';
@@ -12,7 +13,7 @@ import { createSqsFailedWriteQueue } from '#adapters/sqs.ts';
 import { type ReceivedMessage, settleMessage } from '#adapters/sqs-consumer.ts';
 import { resolveMessageBody, withAttempts } from '#adapters/sqs-overflow.ts';
 import type { ObjectStore } from '#core/ports.ts';
-import { describeDeadLetter } from '../../cli/replay.ts';
+import { describeDeadLetter, settle } from '../../cli/replay.ts';
 
 const queues = { queueUrl: 'http://queue', deadLetterQueueUrl: 'http://dead', retryIntervalSecs: 1800 };
 const message: ReceivedMessage = { id: 'm1', receiptHandle: 'r1', body: '{"id":"w1","attempts":1}', receiveCount: 1 };
@@ -48,6 +49,26 @@ test('a message whose successor could not be sent is not deleted', async () => {
   });
   const result = { kind: 'refused', id: 'm1', reason: 'no', attempts: 2 } as const;
   await expect(settleMessage(client, queues, message, result)).rejects.toThrow('down');
+});
+
+test('what queues refuse to carry stays escaped when a message is sent again', () => {
+  const again = withAttempts('{"text":"\\ufffe\\uffff","attempts":1}', 2);
+  expect(again).toBe('{"text":"\\ufffe\\uffff","attempts":2}');
+});
+
+test('a message that can not be settled is tried again, and ends no local replay', async () => {
+  const { client, sent } = clientOf((command) => {
+    if (command instanceof SendMessageCommand) throw new Error('the body is refused');
+    return {};
+  });
+  const refused = { kind: 'refused', id: 'm1', reason: 'no', attempts: 2 } as const;
+  const settled = await settle(client, queues, message, refused);
+  expect(settled).toMatchObject({ kind: 'retry', id: 'm1', reason: expect.stringContaining('the body is refused') });
+  // Not deleted.
+  expect(sent).toHaveLength(1);
+  const applied = { kind: 'applied', id: 'm1' } as const;
+  expect(await settle(client, queues, message, applied)).toBe(applied);
+  expect(sent[1]).toBeInstanceOf(DeleteMessageCommand);
 });
 
 test('a dead message goes to the dead letters with its reason, and stays where there are none', async () => {
