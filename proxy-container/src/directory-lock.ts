@@ -1,12 +1,19 @@
 import { mkdir, open, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { PrerequisiteError } from '#core/errors.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describeError, PrerequisiteError } from '#core/errors.ts';
+import type { Logger } from '#core/ports.ts';
 
 const FILE_NAME = 'lock';
-const TOUCH_MS = 5_000;
-/** A holder that can't be looked up (another machine, another container) is dead when it did not touch its lock for so long. */
-const STALE_AFTER_MS = 30_000;
+
+/** How often a holder shows that it lives, and after how long without that it is dead. Milliseconds. */
+export interface LockTimes {
+  readonly touchMs: number;
+  readonly staleAfterMs: number;
+}
+
+const TIMES: LockTimes = { touchMs: 5_000, staleAfterMs: 30_000 };
 
 interface Holder {
   readonly pid: number;
@@ -21,31 +28,47 @@ export class DirectoryLock {
   /** The process that held it and died without giving it back; undefined when there was none. */
   readonly deadProcessId: string | undefined;
 
-  private constructor(path: string, deadProcessId: string | undefined) {
+  private constructor(path: string, deadProcessId: string | undefined, touchMs: number) {
     this.#path = path;
     this.deadProcessId = deadProcessId;
     this.#touching = setInterval(() => {
       const now = new Date();
       // Gone with its directory: then there is nothing to keep anybody out of.
       utimes(path, now, now).catch(() => undefined);
-    }, TOUCH_MS);
+    }, touchMs);
     this.#touching.unref();
   }
 
   /**
-   * Takes the lock, also from a process that is dead.
+   * Takes the lock, also from a process that is dead. A holder that can't be looked up (another container's, or a process
+   * number that means another process by now) is watched: it is alive when it touches its lock, dead when it has not for
+   * `staleAfterMs`. A full or broken disk does not stop the start, as the application needs its database: the ledger's
+   * claim on the instance's name still stands.
    * @throws PrerequisiteError naming the process that holds it
    */
-  static async take(directory: string, processId: string): Promise<DirectoryLock> {
+  static async take(
+    directory: string,
+    processId: string,
+    logger: Logger,
+    times: LockTimes = TIMES,
+  ): Promise<DirectoryLock> {
     const path = join(directory, FILE_NAME);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const own: Holder = { pid: process.pid, host: hostname(), processId };
     let dead: Holder | undefined;
-    for (let attempt = 1; ; attempt++) {
-      if (await create(path, own)) return new DirectoryLock(path, dead?.processId);
+    for (;;) {
+      const created = await create(path, own);
+      if (created !== 'exists') {
+        if (created !== 'created') {
+          logger.error('the lock of the journal directory could not be written; starting without it', {
+            path,
+            error: describeError(created),
+          });
+        }
+        return new DirectoryLock(path, dead?.processId, times.touchMs);
+      }
       const holder = await readHolder(path);
-      const isAlive = await isHolderAlive(path, holder);
-      if (isAlive || attempt >= 3) {
+      if (await isAlive(path, holder, times, logger)) {
         throw new PrerequisiteError(
           `the directory ${directory} is in use by process ${holder?.pid ?? '(unknown)'} on ${holder?.host ?? '(unknown)'}; give each proxy a failedWrites.journalDir of its own, or remove ${path} if that process is gone`,
         );
@@ -61,16 +84,21 @@ export class DirectoryLock {
   }
 }
 
-/** False: it exists. */
-async function create(path: string, holder: Holder): Promise<boolean> {
+/** What came of it; an Error when the disk refused the file. Nothing half written stays. */
+async function create(path: string, holder: Holder): Promise<'created' | 'exists' | Error> {
   try {
     const file = await open(path, 'wx', 0o600);
-    await file.writeFile(JSON.stringify(holder));
-    await file.close();
-    return true;
+    try {
+      await file.writeFile(JSON.stringify(holder));
+    } catch (error) {
+      await rm(path, { force: true }).catch(() => undefined);
+      throw error;
+    } finally {
+      await file.close();
+    }
+    return 'created';
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
+    return (error as NodeJS.ErrnoException).code === 'EEXIST' ? 'exists' : (error as Error);
   }
 }
 
@@ -82,19 +110,45 @@ async function readHolder(path: string): Promise<Holder | undefined> {
   }
 }
 
-async function isHolderAlive(path: string, holder: Holder | undefined): Promise<boolean> {
-  const touchedMs = await stat(path).then(
+/** When the holder last showed that it lives; 0 when the lock is gone. Milliseconds since the epoch. */
+async function touchedAt(path: string): Promise<number> {
+  return stat(path).then(
     ({ mtimeMs }) => mtimeMs,
     () => 0,
   );
-  if (Date.now() - touchedMs > STALE_AFTER_MS) return false;
-  if (holder === undefined || holder.host !== hostname()) return true;
+}
+
+async function isAlive(
+  path: string,
+  holder: Holder | undefined,
+  { touchMs, staleAfterMs }: LockTimes,
+  logger: Logger,
+): Promise<boolean> {
+  const firstTouch = await touchedAt(path);
+  if (isKnownDead(holder, firstTouch)) return false;
+  for (let isTold = false; ; isTold = true) {
+    const touched = await touchedAt(path);
+    if (touched > firstTouch) return true;
+    if (Date.now() - touched > staleAfterMs) return false;
+    if (!isTold) {
+      logger.warn('the journal directory has a lock; watching whether its process lives', {
+        path,
+        pid: holder?.pid ?? 0,
+        host: holder?.host ?? '',
+      });
+    }
+    await delay(touchMs / 5);
+  }
+}
+
+function isKnownDead(holder: Holder | undefined, touchedMs: number): boolean {
+  if (holder === undefined || holder.host !== hostname()) return false;
   // In a container every proxy is process 1: a lock of this number from before this process is its predecessor's.
-  if (holder.pid === process.pid) return touchedMs >= performance.timeOrigin;
+  if (holder.pid === process.pid) return touchedMs < performance.timeOrigin;
   try {
     process.kill(holder.pid, 0);
-    return true;
+    return false;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
   }
 }

@@ -126,7 +126,7 @@ export class CqlProxy {
     const { proxy, failedWrites } = this.#config;
     refuseSecureConnectBundles([this.#ports.origin, this.#ports.target]);
     await this.#readFilterRules();
-    this.#lock = await DirectoryLock.take(failedWrites.journalDir, this.#processId);
+    this.#lock = await DirectoryLock.take(failedWrites.journalDir, this.#processId, logger);
     await this.#registration.waitForName(this.#lock.deadProcessId);
     const first =
       (await ledger.readPhase()) ?? (await ledger.initPhase(proxy.initialPhase, this.#instance, new Date()));

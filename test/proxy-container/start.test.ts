@@ -103,29 +103,58 @@ test('a proxy that stops without its ledger refuses requests from the end of its
   }
 }, 20_000);
 
+const quick = { touchMs: 20, staleAfterMs: 300 };
+const takeLock = (processId: string) => DirectoryLock.take(folder, processId, logger, quick);
+
 test('a directory has one process; a dead one’s lock is taken over and its process told', async () => {
-  const lock = await DirectoryLock.take(folder, 'first');
-  await expect(DirectoryLock.take(folder, 'second')).rejects.toThrow(PrerequisiteError);
+  const lock = await takeLock('first');
+  await expect(takeLock('second')).rejects.toThrow(PrerequisiteError);
   await lock.release();
   expect(readdirSync(folder)).toEqual([]);
   const holder = { host: hostname(), processId: 'gone' };
   // No process has a number above the kernel's limit of 2^22.
   writeFileSync(join(folder, 'lock'), JSON.stringify({ ...holder, pid: 2 ** 22 + 7 }));
-  const next = await DirectoryLock.take(folder, 'second');
+  const next = await takeLock('second');
   expect(next.deadProcessId).toBe('gone');
   await next.release();
 });
 
-test('a living process’s lock is respected, one of an unknown machine until it is old', async () => {
+test('a restarted container starts at once over the lock of its predecessor, which had the same process number', async () => {
   const path = join(folder, 'lock');
-  writeFileSync(path, JSON.stringify({ host: hostname(), processId: 'x', pid: process.ppid }));
-  await expect(DirectoryLock.take(folder, 'y')).rejects.toThrow(new RegExp(`process ${process.ppid}`));
-  writeFileSync(path, JSON.stringify({ host: 'elsewhere.example', processId: 'x', pid: 1 }));
-  await expect(DirectoryLock.take(folder, 'y')).rejects.toThrow(/elsewhere\.example/);
-  const old = new Date(Date.now() - 60_000);
-  utimesSync(path, old, old);
-  await (await DirectoryLock.take(folder, 'y')).release();
+  writeFileSync(path, JSON.stringify({ host: hostname(), processId: 'before', pid: process.pid }));
+  const before = new Date(performance.timeOrigin - 1000);
+  utimesSync(path, before, before);
+  const lock = await DirectoryLock.take(folder, 'after', logger, { touchMs: 20, staleAfterMs: 3_600_000 });
+  expect(lock.deadProcessId).toBe('before');
+  await lock.release();
 });
+
+test('a lock whose process can not be looked up is respected while it is touched, and taken over when it is not', async () => {
+  const path = join(folder, 'lock');
+  for (const text of [
+    JSON.stringify({ host: 'elsewhere.example', processId: 'x', pid: 1 }),
+    // The number of a process that is not a proxy.
+    JSON.stringify({ host: hostname(), processId: 'x', pid: process.ppid }),
+    '',
+  ]) {
+    writeFileSync(path, text);
+    const touching = setInterval(() => utimesSync(path, new Date(), new Date()), quick.touchMs);
+    await expect(takeLock('y')).rejects.toThrow(/is in use by process/);
+    clearInterval(touching);
+    await (await takeLock('y')).release();
+  }
+});
+
+test.runIf(process.platform === 'linux')(
+  'a disk that refuses the lock does not keep the application from its database',
+  async () => {
+    const errors: unknown[] = [];
+    const telling = { ...logger, error: (message: string) => errors.push(message) };
+    // Nobody can make a file there, not even root.
+    await (await DirectoryLock.take('/proc/self', 'p', telling, quick)).release();
+    expect(errors).toEqual([expect.stringContaining('starting without it')]);
+  },
+);
 
 test('two proxies do not share a journal', async () => {
   const journalDir = join(folder, 'journal');
