@@ -1,7 +1,10 @@
 import type { Command } from 'commander';
-import { applySchema, describeKeyspace, toTargetStatements } from '#adapters/cassandra/copy-schema.ts';
+import { applySchema, compareElements, describeKeyspace, toTargetStatements } from '#adapters/cassandra/copy-schema.ts';
 import { readSchema } from '#adapters/cassandra/read-schema.ts';
+import { openLedger } from '#adapters/ledger.ts';
+import type { LedgerConfig } from '#core/config/schema.ts';
 import { SchemaMismatchError } from '#core/errors.ts';
+import { WHOLE_KEYSPACE } from '#core/ledger/records.ts';
 import { compareSchemas, type SchemaDifference } from '#core/model/compare-schema.ts';
 import { withBothClusters, withCommonOptions } from './clusters.ts';
 import { type CommonOptions, ExitCode, printResult } from './output.ts';
@@ -60,17 +63,50 @@ async function copy(keyspaces: string[], options: CopyArguments): Promise<void> 
 }
 
 async function diff(keyspaces: string[], options: CommonOptions): Promise<void> {
-  await withBothClusters(options.config, async ({ origin, target }) => {
-    const found = await differences(keyspaces, origin, target);
+  await withBothClusters(options.config, async ({ config, origin, target }) => {
+    const found = [
+      ...(await differences(keyspaces, origin, target)),
+      ...(await elementDifferences(keyspaces, origin, target)),
+    ];
+    const cleared = found.length === 0 ? await clearKeyspaceMarks(keyspaces, config.ledger) : 0;
     printResult(
       options,
-      { differences: found },
+      { differences: found, clearedMarks: cleared },
       found.length === 0
-        ? ['the schemas are equal']
+        ? ['the schemas are equal', ...(cleared > 0 ? [`${cleared} marks of missing definitions are taken away`] : [])]
         : found.map(({ severity, table, message }) => `${severity}: ${table}: ${message}`),
     );
     if (found.length > 0) process.exitCode = ExitCode.found;
   });
+}
+
+/** What is no table: types, indexes, functions, views. */
+async function elementDifferences(
+  keyspaces: readonly string[],
+  origin: Parameters<typeof readSchema>[0],
+  target: Parameters<typeof readSchema>[0],
+): Promise<readonly SchemaDifference[]> {
+  const all: SchemaDifference[] = [];
+  for (const keyspace of keyspaces) {
+    const mine = await describeKeyspace(origin, keyspace);
+    const theirs = await describeKeyspace(target, keyspace).catch(() => []);
+    const { onlyInOrigin, onlyInTarget } = compareElements(mine, theirs);
+    for (const name of onlyInOrigin)
+      all.push({ severity: 'error', table: keyspace, message: `${name} is missing on the target` });
+    for (const name of onlyInTarget)
+      all.push({ severity: 'warning', table: keyspace, message: `${name} exists on the target only` });
+  }
+  return all;
+}
+
+/** The proxy marks a keyspace whose definition reached one cluster only; equal schemas settle that. */
+async function clearKeyspaceMarks(keyspaces: readonly string[], ledgerConfig: LedgerConfig): Promise<number> {
+  const ledger = openLedger(ledgerConfig);
+  const marks = (await ledger.listSuspects()).filter(
+    ({ keyspace, table }) => table === WHOLE_KEYSPACE && keyspaces.includes(keyspace),
+  );
+  for (const { keyspace, table, id } of marks) await ledger.removeSuspect(keyspace, table, id);
+  return marks.length;
 }
 
 async function differences(

@@ -32,7 +32,7 @@ export async function describeKeyspace(client: DriverClient, keyspace: string): 
     .then((result) => result.rows)
     .catch((cause: Error) => {
       throw new SchemaMismatchError(
-        `the origin did not describe keyspace ${keyspace}: ${cause.message}; it needs Cassandra 4.0 or later, else create the schema by hand and run: ringshift schema diff`,
+        `keyspace ${keyspace} was not described: ${cause.message}; the cluster needs Cassandra 4.0 or later, else create the schema by hand and run: ringshift schema diff`,
         { cause, context: { keyspace } },
       );
     });
@@ -45,6 +45,20 @@ export interface CopyOptions {
   /** CQL map literal; null keeps the origin's replication. */
   readonly replication: string | null;
   readonly skipIndexes: boolean;
+}
+
+/** Types, indexes, functions and views that only one side has, as texts for people. Tables are compared by their columns. */
+export function compareElements(
+  origin: readonly SchemaElement[],
+  target: readonly SchemaElement[],
+): { readonly onlyInOrigin: readonly string[]; readonly onlyInTarget: readonly string[] } {
+  const namesOf = (elements: readonly SchemaElement[]) =>
+    new Set(elements.filter(({ type }) => type !== 'table').map(({ type, name }) => `${type} ${name}`));
+  const [mine, theirs] = [namesOf(origin), namesOf(target)];
+  return {
+    onlyInOrigin: [...mine].filter((name) => !theirs.has(name)),
+    onlyInTarget: [...theirs].filter((name) => !mine.has(name)),
+  };
 }
 
 /** The statements that create it on the target, safe to run twice. Pure. */

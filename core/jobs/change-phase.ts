@@ -7,10 +7,11 @@ import {
   hasExpired,
   missingActs,
   missingDrains,
+  primaryOf,
   proposePhase,
   withdrawProposal,
 } from '../ledger/phase-change.ts';
-import type { PhaseRecord, ProxyRecord } from '../ledger/records.ts';
+import { type PhaseRecord, type ProxyRecord, WHOLE_KEYSPACE } from '../ledger/records.ts';
 
 export interface ChangePhaseInput {
   readonly phase: Phase;
@@ -51,7 +52,7 @@ export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePor
   for (const instance of input.fence) await ledger.removeProxy(instance);
   const proxies = await ledger.listProxies();
   const current = await ledger.readPhase();
-  const reasons = readiness(input, proxies, current, now());
+  const reasons = [...readiness(input, proxies, current, now()), ...(await missingDefinitions(input, ledger))];
   if (reasons.length > 0) throw new GateClosedError(`phase → ${input.phase}`, reasons);
 
   if (current && current.active.phase === input.phase && (!current.proposal || hasExpired(current.proposal, now()))) {
@@ -101,6 +102,16 @@ function readiness(
     }
   }
   return reasons;
+}
+
+/** The target should not become the primary while it lacks definitions that the application has made. */
+async function missingDefinitions(input: ChangePhaseInput, ledger: Ledger): Promise<string[]> {
+  if (primaryOf(input.phase) !== 'target' || input.force) return [];
+  const marks = (await ledger.listSuspects()).filter(({ table }) => table === WHOLE_KEYSPACE);
+  return marks.map(
+    ({ keyspace, reason, at }) =>
+      `${keyspace}: ${reason} (${at}); make the schemas equal, then ringshift schema diff ${keyspace} takes the mark away (--force to go without)`,
+  );
 }
 
 async function waitForDrains(proposed: PhaseRecord, input: ChangePhaseInput, ports: ChangePhasePorts): Promise<void> {

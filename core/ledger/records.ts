@@ -112,6 +112,9 @@ export const rangeRecordSchema = z.object({
 });
 export type RangeRecord = z.output<typeof rangeRecordSchema>;
 
+/** In the place of a table: a definition (type, function, keyspace) is on one cluster only. */
+export const WHOLE_KEYSPACE = '*';
+
 /** `suspects/<keyspace>.<table>/<id>.json`: a place of the ring to compare and copy again. */
 export const suspectRecordSchema = z.object({
   version: z.literal(1),

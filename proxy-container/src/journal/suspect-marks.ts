@@ -2,7 +2,12 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
+import { WHOLE_KEYSPACE } from '#core/ledger/records.ts';
 import type { Logger } from '#core/ports.ts';
+
+const RETRY_MS = 2_000;
+/** One table for one reason goes to the ledger at most this often; a mark in between waits, and is not dropped. */
+const REPEAT_MS = 5_000;
 
 interface Mark {
   readonly keyspace: string;
@@ -10,12 +15,6 @@ interface Mark {
   readonly reason: string;
   readonly at: string;
 }
-
-const RETRY_MS = 2_000;
-/** One table for one reason goes to the ledger at most this often; a mark in between waits, and is not dropped. */
-const REPEAT_MS = 5_000;
-/** Stands for every table of a keyspace, and for its types and functions. */
-export const WHOLE_KEYSPACE = '*';
 /** Bounds memory; tables times reasons never come near it. */
 const MAX_PENDING = 100_000;
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type SchemaElement, toTargetStatements } from '#adapters/cassandra/copy-schema.ts';
+import { compareElements, type SchemaElement, toTargetStatements } from '#adapters/cassandra/copy-schema.ts';
 
 const elements: SchemaElement[] = [
   {
@@ -33,4 +33,13 @@ test('the replication is overridden in the keyspace alone', () => {
 
 test('indexes can be left for after the load', () => {
   expect(texts({ replication: null, skipIndexes: true })).toHaveLength(2);
+});
+
+test('what is no table is compared by kind and name', () => {
+  const [keyspace, table, index] = elements as [SchemaElement, SchemaElement, SchemaElement];
+  const type: SchemaElement = { type: 'type', name: 'i', statement: '' };
+  expect(compareElements([keyspace, table, index], [keyspace, type])).toEqual({
+    onlyInOrigin: ['index i'],
+    onlyInTarget: ['type i'],
+  });
 });

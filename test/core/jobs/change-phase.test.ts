@@ -136,3 +136,14 @@ test('target-only is refused while filter rules keep data on the origin, unless 
   const record = await changePhase(input('target-only', { ...toEnd, abandonFiltered: true }), ports);
   expect(record.active.phase).toBe('target-only');
 });
+
+test('the target does not become the primary while a definition is on the origin only', async () => {
+  const { ledger, ports } = await world(['a'], () => 'obeys');
+  await changePhase(input('dual-async'), ports);
+  await changePhase(input('dual-sync'), ports);
+  const mark = { version: 1 as const, keyspace: 'ks', table: '*', range: null, reason: 'CREATE TYPE t', by: 'a' };
+  await ledger.addSuspect('one', { ...mark, at: ports.now().toISOString() });
+  await expect(changePhase(input('target-primary'), ports)).rejects.toThrow(/CREATE TYPE t.*schema diff ks/s);
+  await ledger.removeSuspect('ks', '*', 'one');
+  expect((await changePhase(input('target-primary'), ports)).active.phase).toBe('target-primary');
+});
