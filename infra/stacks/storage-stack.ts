@@ -15,9 +15,10 @@ export const REPLAY_TIMEOUT = Duration.minutes(2);
 
 /**
  * How often a failed write may be received before it is a dead letter. The function itself buries what can never be
- * applied; what counts here are outages of the cluster, and the delays grow to 15 minutes: two days.
+ * applied and marks its tables, which SQS does not. What counts here are outages of the cluster, and the delays grow to
+ * 15 minutes: a week. SQS takes no more.
  */
-const MAX_RECEIVES = 200;
+const MAX_RECEIVES = 1000;
 
 /** What outlives everything else: the migration's bucket and the queue of failed writes. */
 export class StorageStack extends Stack {
