@@ -209,3 +209,21 @@ test('a read whose connection breaks is tried again, and a write is answered', a
   breaks = 1;
   expect(decodeError(bodyOf(await query(INSERT)), 4).code).toBe(ErrorCode.WRITE_TIMEOUT);
 });
+
+test.each(['in force', 'left'])(
+  'prepared statements of a keyspace %s do not storm a target that is down',
+  async (keyspace) => {
+    await begin('dual-async');
+    const id = await prepare('INSERT INTO t (id) VALUES (?)');
+    if (keyspace === 'left') await query('USE other');
+    await parts.target.close();
+    for (let sent = 0; sent < 400; sent++) expect(opcodeOf(await execute(id))).toBe(Opcode.RESULT);
+    await vi.waitFor(() => expect(parts.proxy.status().counters).toMatchObject({ shadowFailed: 400, journaled: 400 }));
+    await vi.waitFor(() => expect(parts.queue.messages).toHaveLength(400), 5000);
+    const reasons = parts.queue.messages.map((message) => decodeFailedWrite(message.body).reason ?? '');
+    expect(reasons.filter((reason) => !/not reachable/.test(reason))).toEqual([]);
+    const attempts = parts.proxy.status().counters['failedConnectionsTarget'];
+    expect(attempts).toBeGreaterThan(0);
+    expect(attempts).toBeLessThan(20);
+  },
+);

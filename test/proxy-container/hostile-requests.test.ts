@@ -194,6 +194,18 @@ test('what a client that has gone left waiting is never applied', async () => {
   expect(parts.origin.texts(Opcode.QUERY)).not.toContain(INSERT);
 });
 
+test('what waited behind a request that ends its connection is never applied', async () => {
+  await hold();
+  const unsupported = client.request(0x2f, 0, Buffer.alloc(0), 5000);
+  query(INSERT).catch(() => undefined);
+  await vi.waitFor(() => expect(parts.proxy.status().held).toBe(2));
+  await parts.ledger.changePhase(withdrawProposal);
+  expect(errorOf(await unsupported).code).toBe(ErrorCode.PROTOCOL_ERROR);
+  await expectUnharmed();
+  expect(parts.proxy.status().held).toBe(0);
+  expect(parts.origin.texts(Opcode.QUERY)).not.toContain(INSERT);
+});
+
 test('a proxy that stops while it holds requests answers them first', async () => {
   await hold();
   const waiting = query(INSERT);

@@ -102,10 +102,11 @@ export class ClientSession {
     if (this.inFlightCount === 0) this.end();
   }
 
-  /** Sends what is queued, then closes. */
+  /** Sends what is queued, then closes. What still waits for a change of phase would get no answer: it is dropped. */
   end(): void {
     if (this.#isEnding) return;
     this.#isEnding = true;
+    this.#handler?.close();
     this.#writer.flush();
     this.#socket.end();
     setTimeout(() => this.close(), 1000).unref();

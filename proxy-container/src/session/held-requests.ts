@@ -39,6 +39,8 @@ export class HeldRequests {
         refuse(streamId, 'the phase of the migration is changing');
       }, timeoutMs),
       run: () => {
+        // Its client may have gone while those before it were run.
+        if (!this.#held.has(held)) return;
         this.#forget(held);
         run(kept, streamId);
       },

@@ -3,7 +3,7 @@ import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { encodePrepare } from '#core/cql/request-messages.ts';
 import { responseOffset } from '#core/cql/result-message.ts';
-import { ServerError } from '#core/errors.ts';
+import { AuthenticationFailedError, ServerError } from '#core/errors.ts';
 import { learnPrepared, type PreparedEntry } from '../prepared-statements.ts';
 import type { Cluster, ClusterName } from '../upstream/cluster.ts';
 import { type Credentials, openSession, type SessionIdentity } from '../upstream/handshake.ts';
@@ -68,24 +68,29 @@ export class SessionUpstreams {
    * @throws ServerError, ClusterUnreachableError, AuthenticationFailedError
    */
   async use(cluster: ClusterName, keyspace: string, timeoutMs: number): Promise<void> {
-    await this.#verifiedPool(cluster, keyspace, timeoutMs);
+    await this.#verifiedPool(cluster, keyspace, timeoutMs, false);
     this.keyspace = keyspace;
   }
 
-  /** The pool of a keyspace that was accepted before. */
+  /** The pool of a keyspace that was accepted before; it is kept, and so is its back-off, while the cluster is away. */
   #poolOf(cluster: ClusterName, keyspace: string | undefined): UpstreamPool {
     return this.#pools[cluster].get(keyspace) ?? this.#keep(cluster, keyspace);
   }
 
   /** A keyspace that a client only names gets no pool that outlives the refusal. */
-  async #verifiedPool(cluster: ClusterName, keyspace: string | undefined, timeoutMs: number): Promise<UpstreamPool> {
+  async #verifiedPool(
+    cluster: ClusterName,
+    keyspace: string,
+    timeoutMs: number,
+    failFast: boolean,
+  ): Promise<UpstreamPool> {
     const known = this.#pools[cluster].get(keyspace);
     if (known) return known;
     const pool = this.clusters[cluster].pool(this.#identity(cluster, keyspace));
     try {
-      await pool.acquire(timeoutMs);
+      await pool.acquire(timeoutMs, failFast);
     } catch (error) {
-      this.clusters[cluster].discard(pool);
+      if (isRefusal(error)) this.clusters[cluster].discard(pool, error);
       throw error;
     }
     return this.#poolOf(cluster, keyspace);
@@ -108,15 +113,25 @@ export class SessionUpstreams {
   }
 
   /**
-   * Prepares a statement on a cluster; on the node of `near` when one is given, else on any.
-   * @throws ServerError, ClusterUnreachableError, RequestTimeoutError
+   * Prepares a statement on a cluster; on the node of `near` when one is given, else on any. With `failFast` it does not
+   * wait for a cluster that is known to be away.
+   * @throws ServerError, ClusterUnreachableError, AuthenticationFailedError, RequestTimeoutError
    */
-  async prepare(cluster: ClusterName, entry: PreparedEntry, near?: UpstreamConnection): Promise<void> {
+  async prepare(
+    cluster: ClusterName,
+    entry: PreparedEntry,
+    failFast: boolean,
+    near?: UpstreamConnection,
+  ): Promise<void> {
     const { requestTimeoutMs, connectTimeoutMs } = this.clusters[cluster].config;
-    const pool = await this.#verifiedPool(cluster, entry.keyspace, connectTimeoutMs);
+    const { keyspace } = entry;
+    const pool =
+      keyspace === undefined || keyspace === this.#keyspace
+        ? this.#poolOf(cluster, keyspace)
+        : await this.#verifiedPool(cluster, keyspace, connectTimeoutMs, failFast);
     const connection =
       near === undefined
-        ? await pool.acquire(connectTimeoutMs)
+        ? await pool.acquire(connectTimeoutMs, failFast)
         : (pool.connections.find((one) => one.host === near.host) ?? (await this.#openTo(cluster, pool, near.host)));
     const body = encodePrepare(entry.text, this.#version);
     const reply = await connection.request(Opcode.PREPARE, 0, body, requestTimeoutMs);
@@ -156,4 +171,9 @@ export class SessionUpstreams {
       keyspace,
     };
   }
+}
+
+/** The server said no to the keyspace or to the login; that it is away or busy says nothing of either. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof AuthenticationFailedError || (error instanceof ServerError && !error.retryable);
 }

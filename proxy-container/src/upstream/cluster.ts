@@ -126,12 +126,12 @@ export class Cluster {
     return pool;
   }
 
-  /** Gives up a pool that nobody uses and that never got a connection: its keyspace or its login is wrong. */
-  discard(pool: UpstreamPool): void {
+  /** Gives up a pool that nobody uses and whose keyspace or login the cluster refused; who waits for it is told so. */
+  discard(pool: UpstreamPool, refusal: unknown): void {
     if (pool.userCount > 0 || pool.connections.length > 0) return;
     const key = keyOf(pool.identity);
     if (this.#pools.get(key) === pool) this.#pools.delete(key);
-    pool.close();
+    pool.close(refusal);
   }
 
   close(): void {

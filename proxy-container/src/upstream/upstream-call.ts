@@ -121,7 +121,7 @@ export class UpstreamCall implements ReplyHandler {
     try {
       for (const entry of this.#request.entries) {
         if (near !== undefined || entry.upstreamIds[this.cluster] === undefined) {
-          await this.#upstreams.prepare(this.cluster, entry, near);
+          await this.#upstreams.prepare(this.cluster, entry, this.#options.failFast, near);
         }
       }
     } catch (error) {

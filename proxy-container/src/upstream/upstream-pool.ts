@@ -80,12 +80,13 @@ export class UpstreamPool {
   }
 
   /**
-   * The same, waiting for a connection.
+   * The same, waiting for a connection; with `failFast` only where the last attempt to connect did not fail.
    * @throws what the last attempt to connect threw, after `timeoutMs` or at once when the cluster refused the identity
    */
-  acquire(timeoutMs: number): Promise<UpstreamConnection> {
+  acquire(timeoutMs: number, failFast = false): Promise<UpstreamConnection> {
     const connection = this.pick();
     if (connection) return Promise.resolve(connection);
+    if (failFast && this.#lastError !== undefined) return Promise.reject(this.#lastError);
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
         resolve,
@@ -106,11 +107,11 @@ export class UpstreamPool {
     return true;
   }
 
-  close(): void {
+  close(reason: unknown = new Error('the pool is closed')): void {
     this.#isClosed = true;
     clearTimeout(this.#retryTimer);
     for (const connection of [...this.#connections]) connection.close();
-    this.#fail(new Error('the pool is closed'));
+    this.#fail(reason);
   }
 
   async #open(): Promise<void> {
@@ -165,7 +166,8 @@ export class UpstreamPool {
     const delayMs = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** Math.min(this.#failures, 10));
     this.#retryTimer = setTimeout(() => {
       this.#retryTimer = undefined;
-      if (!this.#isClosed && this.#users > 0 && this.#connections.length === 0) void this.#open();
+      const isWanted = this.#users > 0 || this.#waiters.size > 0;
+      if (!this.#isClosed && isWanted && this.#connections.length === 0) void this.#open();
     }, delayMs).unref();
   }
 }
