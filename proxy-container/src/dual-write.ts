@@ -69,6 +69,7 @@ export class DualWrite {
     shadow: ClusterName,
     answer: Answer,
   ): void {
+    const { epoch } = this.#options.gate;
     this.#call(upstreams, primary, request, (outcome) => {
       this.#countFailure(primary, outcome);
       answer(outcome);
@@ -76,7 +77,7 @@ export class DualWrite {
       if (effect === 'notApplied') return;
       if (effect === 'unknown')
         this.#options.failedWrites.mark(request, `a write had no clear outcome on the ${primary}`);
-      this.#options.shadows.send(upstreams, shadow, request);
+      this.#options.shadows.send(upstreams, shadow, request, epoch);
     });
   }
 

@@ -16,6 +16,8 @@ export class PhaseGate {
   #phase: Phase;
   #epoch: number;
   #inFlight = 0;
+  /** Of those, the ones of the epoch in force. */
+  #currentInFlight = 0;
   #held: Set<HeldRequest> | undefined;
   #heldBytes = 0;
   #whenDrained: (() => void) | undefined;
@@ -38,6 +40,11 @@ export class PhaseGate {
     return this.#inFlight;
   }
 
+  /** Of those, the ones that an earlier epoch routed. */
+  get earlierInFlight(): number {
+    return this.#inFlight - this.#currentInFlight;
+  }
+
   get isHolding(): boolean {
     return this.#held !== undefined;
   }
@@ -51,12 +58,17 @@ export class PhaseGate {
     return this.#heldBytes;
   }
 
-  enter(): void {
+  /** Counts what begins, a copy by the epoch that routed its request. Returns that epoch, for `leave`. */
+  enter(epoch = this.#epoch): number {
     this.#inFlight++;
+    if (epoch === this.#epoch) this.#currentInFlight++;
+    return epoch;
   }
 
-  leave(): void {
+  /** Counts what has ended, by the epoch that it entered with. */
+  leave(epoch: number): void {
     this.#inFlight--;
+    if (epoch === this.#epoch) this.#currentInFlight--;
     if (this.#inFlight === 0) this.#whenDrained?.();
   }
 
@@ -89,9 +101,11 @@ export class PhaseGate {
     });
   }
 
+  /** Puts a later epoch in force. */
   act(phase: Phase, epoch: number): void {
     this.#phase = phase;
     this.#epoch = epoch;
+    this.#currentInFlight = 0;
     this.release();
   }
 

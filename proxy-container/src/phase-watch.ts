@@ -11,10 +11,6 @@ const HOLDING_POLL_MS = 50;
 const HEARTBEAT_MS = 4_000;
 const LEASE_MS = 15_000;
 const DRAIN_MS = 10_000;
-/** How long new requests may be held for those of the earlier phase to end, when the primary stays. */
-const SETTLE_HOLD_MS = 500;
-const FIRST_SETTLE_PAUSE_MS = 1_000;
-const MAX_SETTLE_PAUSE_MS = 30_000;
 
 export interface PhaseWatchOptions {
   readonly ledger: Ledger;
@@ -35,10 +31,8 @@ export class PhaseWatch {
   readonly #stop = new AbortController();
   #gate: PhaseGate | undefined;
   #drainedForEpoch = 0;
-  /** The epoch that every request under way belongs to; 0 until there is one. */
+  /** The last epoch that was in force with no request of a phase without copies left; 0 until there is one. */
   #actingEpoch = 0;
-  #settleAtMs = 0;
-  #settlePauseMs = FIRST_SETTLE_PAUSE_MS;
   #heldSinceMs: number | undefined;
   #lastHeartbeatMs = Number.NEGATIVE_INFINITY;
   #lastReadMs = performance.now();
@@ -152,45 +146,35 @@ export class PhaseWatch {
 
   async #act(record: PhaseRecord): Promise<void> {
     const { phase, epoch } = record.active;
-    const from = this.#gate!;
-    const startsCopies = shadowOf(from.phase) === undefined && shadowOf(phase) !== undefined;
-    const mustSettle = startsCopies || this.#actingEpoch < from.epoch;
-    const isDrained = !mustSettle || (await this.#holdUntilDrained(SETTLE_HOLD_MS));
+    const gate = this.#gate!;
+    const startsCopies = shadowOf(gate.phase) === undefined && shadowOf(phase) !== undefined;
+    const mustSettle = startsCopies || this.#actingEpoch < gate.epoch;
     this.#drainedForEpoch = epoch;
     this.#heldSinceMs = undefined;
-    if (isDrained) this.#actingEpoch = epoch;
-    this.#settlePauseMs = FIRST_SETTLE_PAUSE_MS;
-    this.#settleAtMs = performance.now() + this.#settlePauseMs;
     this.#options.onAct(record);
-    this.#gate!.act(phase, epoch);
-    this.#options.logger.info('a phase is in force', { phase, epoch, isSettled: isDrained });
+    gate.act(phase, epoch);
+    const isSettled = !mustSettle || gate.earlierInFlight === 0;
+    if (isSettled) this.#actingEpoch = epoch;
+    this.#options.logger.info('a phase is in force', { phase, epoch, isSettled });
     await this.#register();
   }
 
   /**
    * Requests of a phase without copies are still under way: says that this proxy acts on the new one only when they have
-   * ended, since a snapshot that is taken from then on must hold all that they write. Requests are not told apart, so a
-   * proxy that is never idle holds new ones for a moment, at longer and longer intervals.
+   * ended, since a snapshot that is taken from then on must hold all that they write. New ones go on meanwhile.
    */
   async #settle(): Promise<void> {
     const gate = this.#gate!;
-    let isDrained = gate.inFlight === 0;
-    if (!isDrained && performance.now() >= this.#settleAtMs) {
-      isDrained = await this.#holdUntilDrained(SETTLE_HOLD_MS);
-      gate.release();
-      this.#settlePauseMs = Math.min(MAX_SETTLE_PAUSE_MS, this.#settlePauseMs * 2);
-      this.#settleAtMs = performance.now() + this.#settlePauseMs;
-    }
-    if (!isDrained) return;
+    if (gate.earlierInFlight > 0) return;
     this.#actingEpoch = gate.epoch;
     this.#options.logger.info('all requests of earlier phases have ended', { epoch: gate.epoch });
     await this.#register();
   }
 
   /** Leaves the gate holding. A request that ends may leave its copy under way, so once is not enough. */
-  async #holdUntilDrained(withinMs: number): Promise<boolean> {
+  async #holdUntilDrained(): Promise<boolean> {
     const gate = this.#gate!;
-    const deadline = performance.now() + withinMs;
+    const deadline = performance.now() + DRAIN_MS;
     for (;;) {
       if (!(await gate.holdAndDrain(Math.max(1, deadline - performance.now())))) return false;
       if (gate.inFlight === 0) return true;
@@ -203,7 +187,7 @@ export class PhaseWatch {
     const { proposal } = record;
     if (proposal && changesPrimary(gate.phase, proposal.phase)) {
       this.#heldSinceMs = performance.now();
-      if (!(await this.#holdUntilDrained(DRAIN_MS))) {
+      if (!(await this.#holdUntilDrained())) {
         this.#options.logger.warn('requests under way did not end; the change of phase is given up', { epoch });
         return this.#giveUp(epoch);
       }

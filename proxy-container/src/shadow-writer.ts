@@ -36,10 +36,9 @@ export class ShadowWriter {
     return this.#options.timeoutMs;
   }
 
-  /** Sends a copy; without room for it, it goes where failed ones go. */
-  send(upstreams: SessionUpstreams, cluster: ClusterName, request: ClientRequest): void {
+  /** Sends a copy of what `epoch` routed; without room for it, it goes where failed ones go. */
+  send(upstreams: SessionUpstreams, cluster: ClusterName, request: ClientRequest, epoch: number): void {
     const { counters, gate } = this.#options;
-    const { epoch } = gate;
     if (counters.shadowInFlight >= MAX_IN_FLIGHT || counters.shadowBytes + request.byteCount > MAX_BYTES) {
       counters.shadowOverflows++;
       this.#fail(request, cluster, epoch, 'too many shadow writes in flight');
@@ -49,7 +48,7 @@ export class ShadowWriter {
     counters.shadowSent++;
     counters.shadowInFlight++;
     counters.shadowBytes += request.byteCount;
-    gate.enter();
+    gate.enter(epoch);
     const finish = (outcome: Outcome): void => {
       counters.shadowInFlight--;
       counters.shadowBytes -= request.byteCount;
@@ -57,7 +56,7 @@ export class ShadowWriter {
       try {
         this.settle(request, cluster, epoch, outcome);
       } finally {
-        gate.leave();
+        gate.leave(epoch);
       }
     };
     const call = new UpstreamCall(upstreams, cluster, request, { timeoutMs: this.timeoutMs, failFast: true }, finish);

@@ -54,11 +54,11 @@ test('a change of primary after a withdrawn one is acknowledged only when reques
   const { ledger, gate } = await started('target-primary');
   await propose(ledger, 'target-only');
   await drained(ledger, 2);
-  gate.enter();
+  const earlier = gate.enter();
   await ledger.changePhase((record) => proposePhase(withdrawProposal(record), 'dual-sync', who()));
   await vi.waitFor(() => expect(gate.isHolding).toBe(true), WAIT);
   expect((await proxyOf(ledger)).drainedForEpoch).toBeLessThan(3);
-  gate.leave();
+  gate.leave(earlier);
   await drained(ledger, 3);
   expect(gate.isHolding).toBe(true);
 });
@@ -75,7 +75,7 @@ test('requests that were held for a withdrawn change go on when the next one kee
 
 test('a proxy says that it acts on dual writes only when the requests of before have ended', async () => {
   const { ledger, gate } = await started('origin-only');
-  gate.enter();
+  const earlier = gate.enter();
   await propose(ledger, 'dual-async');
   await drained(ledger, 2);
   await activate(ledger);
@@ -83,27 +83,43 @@ test('a proxy says that it acts on dual writes only when the requests of before 
   await vi.waitFor(async () => expect((await proxyOf(ledger)).drainedForEpoch).toBe(2), WAIT);
   expect(gate.isHolding).toBe(false);
   expect((await proxyOf(ledger)).actingEpoch).toBe(1);
-  gate.leave();
+  gate.leave(earlier);
   await vi.waitFor(async () => expect((await proxyOf(ledger)).actingEpoch).toBe(2), WAIT);
 });
 
-test('a proxy that is never idle settles by holding new requests for a moment', async () => {
+test('a proxy that is never idle settles when the requests of before have ended, and holds none', async () => {
   const { ledger, gate } = await started('origin-only');
-  gate.enter();
-  await propose(ledger, 'dual-async');
-  await drained(ledger, 2);
-  await activate(ledger);
-  await vi.waitFor(() => expect(gate.phase).toBe('dual-async'), WAIT);
-  // From here one request always begins before the last one ends, unless the gate holds it.
-  const traffic = setInterval(() => {
-    if (!gate.isHolding) gate.enter();
-    gate.leave();
-    if (gate.inFlight === 0 && !gate.isHolding) gate.enter();
-  }, 20);
+  const hold = vi.spyOn(gate, 'holdAndDrain');
+  const underWay = new Set<NodeJS.Timeout>();
+  let leastInFlight = Number.POSITIVE_INFINITY;
+  // Each takes far longer than the pause to the next one, so that some are always under way.
+  const begin = (): void => {
+    const epoch = gate.enter();
+    const end = setTimeout(() => {
+      underWay.delete(end);
+      gate.leave(epoch);
+      leastInFlight = Math.min(leastInFlight, gate.inFlight);
+    }, 1_500);
+    underWay.add(end);
+  };
+  begin();
+  const traffic = setInterval(begin, 50);
+  const oldest = gate.enter();
   try {
+    await propose(ledger, 'dual-async');
+    await drained(ledger, 2);
+    await activate(ledger);
+    await vi.waitFor(() => expect(gate.phase).toBe('dual-async'), WAIT);
+    await vi.waitFor(() => expect(gate.earlierInFlight).toBe(1), WAIT);
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect((await proxyOf(ledger)).actingEpoch).toBe(1);
+    gate.leave(oldest);
     await vi.waitFor(async () => expect((await proxyOf(ledger)).actingEpoch).toBe(2), WAIT);
+    expect(leastInFlight).toBeGreaterThan(1);
+    expect(hold).not.toHaveBeenCalled();
   } finally {
     clearInterval(traffic);
+    for (const end of underWay) clearTimeout(end);
   }
 });
 

@@ -210,14 +210,31 @@ test('beta versions are not spoken, and a server that names none speaks v4', () 
 test('a gate holds new requests until what is under way has ended and the next epoch is in force', async () => {
   const gate = new PhaseGate('dual-sync', 1);
   const order: string[] = [];
-  gate.enter();
+  const epoch = gate.enter();
   const drained = gate.holdAndDrain(5000).then((isDrained) => order.push(`drained ${isDrained}`));
   gate.hold({ byteCount: 1, run: () => order.push(`held request in ${gate.phase}`) });
-  gate.leave();
+  gate.leave(epoch);
   await drained;
   gate.act('target-primary', 2);
   expect(order).toEqual(['drained true', 'held request in target-primary']);
   expect(gate.isHolding).toBe(false);
+});
+
+test('a gate tells the requests of earlier epochs from those of the one in force, and their copies too', () => {
+  const gate = new PhaseGate('origin-only', 1);
+  const first = gate.enter();
+  gate.act('dual-async', 2);
+  const second = gate.enter();
+  expect([gate.inFlight, gate.earlierInFlight]).toEqual([2, 1]);
+  gate.leave(first);
+  expect([gate.inFlight, gate.earlierInFlight]).toEqual([1, 0]);
+  gate.act('dual-sync', 3);
+  // Its copy leaves when another epoch is in force already.
+  const copy = gate.enter(second);
+  gate.leave(second);
+  expect([gate.inFlight, gate.earlierInFlight]).toEqual([1, 1]);
+  gate.leave(copy);
+  expect([gate.inFlight, gate.earlierInFlight]).toEqual([0, 0]);
 });
 
 test('a gate says when requests under way do not end', async () => {

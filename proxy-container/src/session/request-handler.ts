@@ -81,11 +81,11 @@ export class RequestHandler {
       return;
     }
     this.#inFlight++;
-    gate.enter();
+    const epoch = gate.enter();
     try {
-      this.#dispatch(frame, streamId);
+      this.#dispatch(frame, streamId, epoch);
     } catch (error) {
-      this.#finish();
+      this.#finish(epoch);
       if (error instanceof ProtocolError || error instanceof RangeError) throw error;
       if (error instanceof StatementTooLargeError) {
         this.#session.sendError({ code: ErrorCode.INVALID, message: error.message }, streamId);
@@ -103,48 +103,49 @@ export class RequestHandler {
     }
   }
 
-  #dispatch(frame: Buffer, streamId: number): void {
+  #dispatch(frame: Buffer, streamId: number, epoch: number): void {
     switch (opcodeOf(frame)) {
       case Opcode.PREPARE:
-        this.#prepare(frame, streamId);
+        this.#prepare(frame, streamId, epoch);
         return;
       case Opcode.QUERY:
       case Opcode.EXECUTE:
       case Opcode.BATCH:
-        this.#request(frame, streamId);
+        this.#request(frame, streamId, epoch);
         return;
       default:
         throw new ProtocolError(`Unsupported opcode ${opcodeOf(frame)}`);
     }
   }
 
-  #request(frame: Buffer, streamId: number): void {
+  #request(frame: Buffer, streamId: number, epoch: number): void {
     const { counters, gate } = this.#services;
     const read = readClientRequest(frame, this.#version, this.#upstreams.keyspace, this.#services.requestContext);
     if (read.kind === 'unprepared') {
       counters.preparedMisses++;
       const message = 'Prepared query is not known to the proxy; prepare it again';
       this.#session.sendError({ code: ErrorCode.UNPREPARED, message, unpreparedId: Buffer.from(read.id) }, streamId);
-      this.#finish();
+      this.#finish(epoch);
       return;
     }
     const { request } = read;
     const first = request.statements[0]?.statement;
-    if (first?.kind === 'use' && request.opcode !== Opcode.BATCH) return void this.#use(first.keyspace, streamId);
+    if (first?.kind === 'use' && request.opcode !== Opcode.BATCH)
+      return void this.#use(first.keyspace, streamId, epoch);
     const exclusion = exclusionOfRequest(this.#services.filter(), request);
     const route = routeOf(gate.phase, exclusion === 'excluded');
     if (route === undefined) {
-      this.#invalid(streamId, NO_ORIGIN);
+      this.#invalid(streamId, epoch, NO_ORIGIN);
       return;
     }
     if (request.requestClass === 'read') {
-      this.#read(request, route, streamId);
+      this.#read(request, route, streamId, epoch);
       return;
     }
-    this.#write(request, route, exclusion, streamId);
+    this.#write(request, route, exclusion, streamId, epoch);
   }
 
-  #read(request: ClientRequest, route: Route, streamId: number, isRetry = false): void {
+  #read(request: ClientRequest, route: Route, streamId: number, epoch: number, isRetry = false): void {
     const { counters, requestTimeoutMs } = this.#services;
     const cluster = request.pageCluster ?? route.primary;
     const startedMs = performance.now();
@@ -156,7 +157,7 @@ export class RequestHandler {
       (cluster === 'origin' ? counters.readsOrigin : counters.readsTarget).observe(performance.now() - startedMs);
       // Reading twice changes nothing, so a connection that broke costs the client nothing.
       if (outcome.kind === 'lost' && outcome.reason === 'closed' && !isRetry) {
-        return this.#read(request, route, streamId, true);
+        return this.#read(request, route, streamId, epoch, true);
       }
       try {
         if (outcome.kind === 'reply') {
@@ -169,15 +170,15 @@ export class RequestHandler {
       } catch (error) {
         this.#fault(error, streamId);
       }
-      this.#finish();
+      this.#finish(epoch);
     });
     call.start();
   }
 
-  #write(request: ClientRequest, route: Route, exclusion: Exclusion, streamId: number): void {
+  #write(request: ClientRequest, route: Route, exclusion: Exclusion, streamId: number, epoch: number): void {
     const { counters, gate, logger, dualWrite, definitions } = this.#services;
     if (exclusion === 'mixed' && gate.phase !== 'origin-only') {
-      this.#invalid(streamId, 'The statement touches tenants or tables of both clusters; send them apart');
+      this.#invalid(streamId, epoch, 'The statement touches tenants or tables of both clusters; send them apart');
       return;
     }
     if (exclusion === 'excluded') {
@@ -203,7 +204,7 @@ export class RequestHandler {
         this.#fault(error, streamId);
       }
       // In dual-async the copy leaves after this, and must be counted before the request is over.
-      queueMicrotask(this.#finish);
+      queueMicrotask(() => this.#finish(epoch));
     };
     if (request.requestClass === 'write' || request.requestClass === 'lwt') {
       dualWrite.apply(this.#upstreams, request, route, answer);
@@ -215,7 +216,7 @@ export class RequestHandler {
     });
   }
 
-  #prepare(frame: Buffer, streamId: number): void {
+  #prepare(frame: Buffer, streamId: number, epoch: number): void {
     const { gate, requestTimeoutMs, prepared } = this.#services;
     const offset = requestOffset(flagsOf(frame), bodyOf(frame));
     const { text, keyspace } = decodePrepare(bodyOf(frame), this.#version, offset);
@@ -228,7 +229,7 @@ export class RequestHandler {
       this.#services.filter().decide(table.keyspace, table.table).kind === 'excluded';
     const route = routeOf(gate.phase, isExcluded);
     if (route === undefined) {
-      this.#invalid(streamId, NO_ORIGIN);
+      this.#invalid(streamId, epoch, NO_ORIGIN);
       return;
     }
     const cluster = route.primary;
@@ -242,13 +243,13 @@ export class RequestHandler {
       } catch (error) {
         this.#fault(error, streamId);
       }
-      this.#finish();
+      this.#finish(epoch);
     });
     call.start();
   }
 
   /** Requests of this session go over connections of that keyspace from now on; whether it may be used, the cluster says. */
-  async #use(keyspace: string | undefined, streamId: number): Promise<void> {
+  async #use(keyspace: string | undefined, streamId: number, epoch: number): Promise<void> {
     const cluster = this.#services.primary(this.#services.gate.phase);
     try {
       if (keyspace === undefined) throw new ServerError('USE without a keyspace', ErrorCode.SYNTAX_ERROR, false);
@@ -258,7 +259,7 @@ export class RequestHandler {
       const code = error instanceof ServerError ? error.code : ErrorCode.OVERLOADED;
       this.#session.sendError({ code, message: describeError(error) }, streamId);
     } finally {
-      this.#finish();
+      this.#finish(epoch);
     }
   }
 
@@ -274,9 +275,9 @@ export class RequestHandler {
   }
 
   /** The request's own fault, told in its answer; it is over. */
-  #invalid(streamId: number, message: string): void {
+  #invalid(streamId: number, epoch: number, message: string): void {
     this.#session.sendError({ code: ErrorCode.INVALID, message }, streamId);
-    this.#finish();
+    this.#finish(epoch);
   }
 
   #refuse(streamId: number, message: string): void {
@@ -295,9 +296,10 @@ export class RequestHandler {
     this.#services.logger.error('a request could not be handled', { error: describeError(error) });
   }
 
-  readonly #finish = (): void => {
+  /** A request is over that `epoch` routed. */
+  #finish(epoch: number): void {
     this.#inFlight--;
-    this.#services.gate.leave();
+    this.#services.gate.leave(epoch);
     if (this.#isDraining && this.#inFlight === 0) this.#session.end();
-  };
+  }
 }
