@@ -208,6 +208,64 @@ test('a message that the queue never takes is set aside and marked, and keeps no
   await next.close();
 });
 
+test('messages that the queue takes do not wait for one that it refuses', async () => {
+  const journal = await open();
+  const tries: string[] = [];
+  const queue = new MemoryQueue();
+  queue.send = async (messages) => {
+    tries.push(...messages.map(({ id }) => id));
+    return messages.map(({ id }) => id).filter((id) => id === 'bad');
+  };
+  const sender = new JournalSender({ journal, queue, batchSize: 10, maxBackoffMs: 60_000, logger });
+  journal.append(writing('bad', 'big'));
+  journal.append(writing('good', 't'));
+  sender.start();
+  // By the fourth refusal its own pause is two seconds.
+  const refusals = () => tries.filter((id) => id === 'bad').length;
+  await vi.waitFor(() => expect(refusals()).toBe(4), { timeout: 10_000, interval: 10 });
+  expect(sender.lastError).toContain('refused 1');
+  journal.append(writing('later', 't'));
+  await vi.waitFor(() => expect(tries).toContain('later'), 1000);
+  expect(refusals()).toBe(4);
+  expect(journal.messageCount).toBe(1);
+  await sender.stop(2000);
+  // The last round tries it once more and leaves it to the next process.
+  expect(refusals()).toBe(5);
+  await journal.close();
+  const next = await open();
+  expect(await drain(next)).toEqual(['bad']);
+  await next.close();
+}, 20_000);
+
+test('a sender that stops tries once more, however long its pause is, and no longer than it may', async () => {
+  const journal = await open();
+  const queue = new MemoryQueue();
+  queue.isAway = true;
+  const sender = new JournalSender({ journal, queue, batchSize: 10, maxBackoffMs: 60_000, logger });
+  sender.start();
+  journal.append(message(1));
+  await vi.waitFor(() => expect(sender.lastError).toBeDefined(), 5000);
+  queue.isAway = false;
+  await sender.stop(2000);
+  expect(queue.messages.map(({ id }) => id)).toEqual(['1']);
+  expect([journal.messageCount, sender.lastError]).toEqual([0, undefined]);
+
+  let tries = 0;
+  queue.send = (_, signal?: AbortSignal) => {
+    if (++tries === 1) throw new Error('away');
+    return new Promise((_resolve, reject) => signal!.addEventListener('abort', () => reject(signal!.reason)));
+  };
+  const stuck = new JournalSender({ journal, queue, batchSize: 10, maxBackoffMs: 60_000, logger });
+  stuck.start();
+  journal.append(message(2));
+  await vi.waitFor(() => expect(stuck.lastError).toBeDefined(), 5000);
+  const startedAt = performance.now();
+  await stuck.stop(100);
+  expect(performance.now() - startedAt).toBeLessThan(1000);
+  expect([tries, journal.messageCount]).toEqual([2, 1]);
+  await journal.close();
+});
+
 test('suspect marks outlive a ledger that is away and a restart', async () => {
   const memory = createMemoryLedgerStore();
   let isAway = true;

@@ -21,6 +21,9 @@ export interface JournalSenderOptions {
 /** Moves the journal into the queue, oldest first, for as long as it takes; a queue that is away delays nothing else. */
 export class JournalSender {
   readonly #options: JournalSenderOptions;
+  /** Ends the pauses: everything gets one more try. */
+  readonly #lastRound = new AbortController();
+  /** Ends the sending itself. */
   readonly #stop = new AbortController();
   #wake: (() => void) | undefined;
   #running: Promise<void> | undefined;
@@ -48,55 +51,79 @@ export class JournalSender {
     this.#running ??= this.#run();
   }
 
-  /** Sends what is left for at most `withinMs`; what does not leave stays on the disk for the next process. */
+  /**
+   * Sends what is left for at most `withinMs`, each message once, whatever pause it is in; what does not leave stays on
+   * the disk for the next process.
+   */
   async stop(withinMs: number): Promise<void> {
-    const deadline = Date.now() + withinMs;
-    while (this.#options.journal.messageCount > 0 && Date.now() < deadline && this.#lastError === undefined) {
-      this.#wake?.();
-      await sleep(20);
-    }
-    this.#stop.abort();
+    this.#options.journal.makeDue();
+    this.#lastRound.abort();
     this.#wake?.();
+    const timer = setTimeout(() => this.#stop.abort(), withinMs);
     await this.#running;
+    clearTimeout(timer);
   }
 
   async #run(): Promise<void> {
+    const { journal, logger, maxBackoffMs } = this.#options;
     const { signal } = this.#stop;
     let backoffMs = MIN_BACKOFF_MS;
     while (!signal.aborted) {
       try {
-        const segment = await this.#options.journal.oldest();
+        const segment = await journal.oldest();
         if (!segment) {
-          await this.#nextAppend(signal);
+          if (this.#lastRound.signal.aborted) return;
+          await this.#nextDue();
           continue;
         }
-        const refused = await this.#sendAll(segment.messages, signal);
-        for (const message of refused) await this.#putBack(message);
+        const { messages } = segment;
+        const isFirstTry = messages.some(({ id }) => !this.#refusals.has(id));
+        const refused = await this.#sendAll(messages, signal);
+        await this.#putBack(refused);
         await segment.done();
-        if (refused.length > 0) throw new Error(`the queue refused ${refused.length} messages`);
-        this.#lastError = undefined;
-        backoffMs = MIN_BACKOFF_MS;
+        this.#lastError = refused.length > 0 ? `the queue refused ${refused.length} messages` : undefined;
+        if (refused.length < messages.length) backoffMs = MIN_BACKOFF_MS;
+        // A queue that takes no new message either is away in all but name.
+        else if (isFirstTry) throw new Error(this.#lastError);
+        if (this.#lastError !== undefined) {
+          logger.warn('failed writes wait in the journal: the queue takes others', {
+            error: this.#lastError,
+            waiting: journal.messageCount,
+          });
+        }
       } catch (error) {
         if (signal.aborted) return;
         this.#lastError = describeError(error);
-        this.#options.logger.warn('failed writes wait in the journal: the queue does not take them', {
+        logger.warn('failed writes wait in the journal: the queue does not take them', {
           error: this.#lastError,
-          waiting: this.#options.journal.messageCount,
+          waiting: journal.messageCount,
           retryInMs: backoffMs,
         });
-        await sleep(backoffMs, undefined, { signal }).catch(() => undefined);
-        backoffMs = Math.min(backoffMs * 2, this.#options.maxBackoffMs);
+        if (this.#lastRound.signal.aborted) return;
+        await this.#pause(backoffMs);
+        backoffMs = Math.min(backoffMs * 2, maxBackoffMs);
       }
     }
   }
 
-  /** Behind the others, so that it keeps none of them waiting; aside, when the queue will never take it. */
-  async #putBack(message: QueuedMessage): Promise<void> {
-    const count = (this.#refusals.get(message.id) ?? 0) + 1;
-    this.#refusals.set(message.id, count);
-    if (count < (this.#options.maxRefusals ?? MAX_REFUSALS) && this.#options.journal.append(message)) return;
-    await this.#options.journal.setAside(message);
-    this.#refusals.delete(message.id);
+  /** Each with a pause of its own, so that it keeps no other one waiting; aside, when the queue will never take it. */
+  async #putBack(refused: readonly QueuedMessage[]): Promise<void> {
+    if (refused.length === 0) return;
+    const { journal, maxBackoffMs, maxRefusals = MAX_REFUSALS } = this.#options;
+    const byCount = new Map<number, QueuedMessage[]>();
+    for (const message of refused) {
+      const count = (this.#refusals.get(message.id) ?? 0) + 1;
+      this.#refusals.set(message.id, count);
+      byCount.set(count, [...(byCount.get(count) ?? []), message]);
+    }
+    for (const [count, messages] of byCount) {
+      const pauseMs = Math.min(MIN_BACKOFF_MS * 2 ** (count - 1), maxBackoffMs);
+      const waitMs = this.#lastRound.signal.aborted ? Number.POSITIVE_INFINITY : pauseMs;
+      for (const message of count < maxRefusals ? journal.putBack(messages, waitMs) : messages) {
+        await journal.setAside(message);
+        this.#refusals.delete(message.id);
+      }
+    }
   }
 
   /**
@@ -117,13 +144,22 @@ export class JournalSender {
     return left;
   }
 
-  /** Waits for an append, and then a moment for more of them. */
-  async #nextAppend(signal: AbortSignal): Promise<void> {
+  /** Waits until there is something to send, and then a moment for more of it. */
+  async #nextDue(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
-      if (signal.aborted || this.#options.journal.messageCount > 0) resolve();
+      const { dueInMs } = this.#options.journal;
+      if (this.#lastRound.signal.aborted || dueInMs === 0) resolve();
+      else if (Number.isFinite(dueInMs)) timer = setTimeout(resolve, dueInMs);
     });
+    clearTimeout(timer);
     this.#wake = undefined;
-    await sleep(IDLE_MS, undefined, { signal }).catch(() => undefined);
+    await this.#pause(IDLE_MS);
+  }
+
+  /** Ends at once when the last round begins. */
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#lastRound.signal }).catch(() => undefined);
   }
 }

@@ -25,6 +25,8 @@ interface Segment {
   isOnDisk: boolean;
   /** What its messages write, known before they leave the memory. */
   tables: readonly TableName[];
+  /** Its turn does not come before, by `performance.now()`. */
+  notBeforeMs: number;
 }
 
 export interface JournalOptions {
@@ -83,7 +85,8 @@ export class Journal {
       const byteCount = messages.reduce((sum, message) => sum + sizeOf(message), 0);
       const tables = tablesOf(messages);
       const messageCount = messages.length;
-      journal.#segments.push({ sequence, path, messages: undefined, messageCount, byteCount, isOnDisk: true, tables });
+      const read = { sequence, path, messages: undefined, messageCount, byteCount, isOnDisk: true, tables };
+      journal.#segments.push({ ...read, notBeforeMs: 0 });
       journal.#bytes += byteCount;
       journal.#messageCount += messageCount;
     }
@@ -135,9 +138,37 @@ export class Journal {
     return true;
   }
 
-  /** The oldest segment, closed for further appends, or undefined when there is nothing to send. */
+  /**
+   * Appends messages in segments of their own, whose turn comes no sooner than in `waitMs`; returns those for which
+   * there is no room.
+   */
+  putBack(messages: readonly QueuedMessage[], waitMs: number): QueuedMessage[] {
+    const notBeforeMs = performance.now() + waitMs;
+    this.#active = undefined;
+    const left = messages.filter((message) => {
+      if (!this.append(message)) return true;
+      this.#active!.notBeforeMs = notBeforeMs;
+      return false;
+    });
+    this.#active = undefined;
+    return left;
+  }
+
+  /** Until there is something to send: 0 when there is, Infinity when there is nothing at all. */
+  get dueInMs(): number {
+    const first = this.#segments.reduce((least, { notBeforeMs }) => Math.min(least, notBeforeMs), Infinity);
+    return Math.max(0, first - performance.now());
+  }
+
+  /** What was put back waits no longer. */
+  makeDue(): void {
+    for (const segment of this.#segments) segment.notBeforeMs = 0;
+  }
+
+  /** The oldest segment that is due, closed for further appends, or undefined when there is nothing to send. */
   async oldest(): Promise<{ readonly messages: readonly QueuedMessage[]; done(): Promise<void> } | undefined> {
-    const segment = this.#segments[0];
+    const nowMs = performance.now();
+    const segment = this.#segments.find(({ notBeforeMs }) => notBeforeMs <= nowMs);
     if (!segment) return undefined;
     if (segment === this.#active) this.#active = undefined;
     await this.flush();
@@ -190,7 +221,8 @@ export class Journal {
     if (active && isUsable && active.byteCount < SEGMENT_BYTES) return active;
     const sequence = this.#nextSequence++;
     const path = join(this.#options.directory, `${String(sequence).padStart(12, '0')}.journal`);
-    this.#active = { sequence, path, messages: [], messageCount: 0, byteCount: 0, isOnDisk: true, tables: [] };
+    const empty = { sequence, path, messages: [], messageCount: 0, byteCount: 0, isOnDisk: true, tables: [] };
+    this.#active = { ...empty, notBeforeMs: 0 };
     this.#segments.push(this.#active);
     return this.#active;
   }
