@@ -1,5 +1,5 @@
 import { UsageError } from '#core/errors.ts';
-import type { SnapshotPlace } from '#core/jobs/plan-load.ts';
+import type { SnapshotPlace } from '#core/jobs/load-planning.ts';
 import type { ObjectStore } from '#core/ports.ts';
 import { createFileObjectStore } from './object-store-file.ts';
 import { parseS3Uri } from './s3.ts';

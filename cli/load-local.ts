@@ -13,8 +13,9 @@ import { openSnapshotPlace } from '#adapters/snapshot-place.ts';
 import type { ResolvedCluster } from '#core/config/schema.ts';
 import { type FilterRules, filterRulesSchema } from '#core/filter/filter-rules.ts';
 import type { LoadItem } from '#core/jobs/load-plan.ts';
+import type { LoadPlan, PlanLoadPorts } from '#core/jobs/load-planning.ts';
 import { loadRange } from '#core/jobs/load-range.ts';
-import { type LoadPlan, type PlanLoadPorts, planLoad } from '#core/jobs/plan-load.ts';
+import { planLoad } from '#core/jobs/plan-load.ts';
 import { type RunSummary, summarizeRun } from '#core/jobs/summarize-run.ts';
 import type { RunContext } from './runs.ts';
 

@@ -4,7 +4,7 @@ import { createSfnClient } from '#adapters/aws-clients.ts';
 import { createStateMachines, executionArnOf } from '#adapters/step-functions.ts';
 import { PrerequisiteError, RunFailedError, UsageError } from '#core/errors.ts';
 import { type LoadInput, parseLoadInput } from '#core/jobs/load-plan.ts';
-import type { LoadPlan } from '#core/jobs/plan-load.ts';
+import type { LoadPlan } from '#core/jobs/load-planning.ts';
 import { loadProgress, type RunProgress } from '#core/jobs/run-progress.ts';
 import type { RunSummary } from '#core/jobs/summarize-run.ts';
 import { newRunId } from '#core/jobs/validation-plan.ts';

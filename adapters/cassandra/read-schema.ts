@@ -1,5 +1,5 @@
 import { SchemaMismatchError } from '#core/errors.ts';
-import type { TargetTables } from '#core/jobs/plan-load.ts';
+import type { TargetTables } from '#core/jobs/load-planning.ts';
 import {
   type ColumnRow,
   type DroppedRow,

@@ -17,7 +17,7 @@ import type { Clock, CqlSession, Logger, ObjectStore } from '../ports.ts';
 import { openPartitionCursor, openSSTable, type SSTable } from '../sstable/sstable.ts';
 import type { TokenRange } from '../token/token-range.ts';
 import { type LoadItem, loadItemSchema, readTableManifest, type TableManifest } from './load-plan.ts';
-import type { SnapshotPlace } from './plan-load.ts';
+import type { SnapshotPlace } from './load-planning.ts';
 import { snapshotFiles } from './snapshot-layout.ts';
 import { TargetWriter } from './target-writer.ts';
 

@@ -1,6 +1,6 @@
 import { parseS3Uri } from '#adapters/s3.ts';
 import { UsageError } from '#core/errors.ts';
-import type { SnapshotPlace } from '#core/jobs/plan-load.ts';
+import type { SnapshotPlace } from '#core/jobs/load-planning.ts';
 import type { JobEnvironment } from './environment.ts';
 
 /** Where the snapshot of this URI lies. @throws UsageError for anything but s3://bucket/prefix */

@@ -1,0 +1,57 @@
+/** Which tables of a keyspace a load takes, and why it leaves the others. */
+
+import { SchemaMismatchError, SnapshotIncompleteError } from '../errors.ts';
+import { createFilter } from '../filter/filter.ts';
+import type { FilterRules } from '../filter/filter-rules.ts';
+import type { TableSchema } from '../model/table-schema.ts';
+import type { LoadInput } from './load-plan.ts';
+import type { TargetTables } from './load-planning.ts';
+import type { Snapshot, SnapshotTable } from './snapshot-layout.ts';
+
+export interface ChosenTable {
+  readonly schema: TableSchema;
+  readonly table: SnapshotTable;
+}
+
+/** @throws SchemaMismatchError, SnapshotIncompleteError for a table that must be loaded and can not be */
+export function chooseTables(
+  input: LoadInput,
+  snapshot: Snapshot,
+  target: TargetTables,
+  filterRules: FilterRules | null,
+): { chosen: ChosenTable[]; skipped: { table: string; reason: string }[] } {
+  const { keyspace } = input;
+  const filter = filterRules === null ? undefined : createFilter(filterRules);
+  const isExcluded = (table: string) => filter?.decide(keyspace, table).kind === 'excluded';
+  const inSnapshot = snapshot.tables.map(({ table }) => table);
+  const wanted = input.tables ?? [...new Set([...target.tables.map(({ table }) => table), ...inSnapshot])].sort();
+  const chosen: ChosenTable[] = [];
+  const skipped: { table: string; reason: string }[] = [];
+  for (const name of wanted) {
+    const schema = target.tables.find(({ table }) => table === name);
+    const table = snapshot.tables.find((candidate) => candidate.table === name);
+    if (isExcluded(name)) skipped.push({ table: name, reason: 'the filter rules keep it on the origin' });
+    else if (target.views.includes(name))
+      skipped.push({ table: name, reason: 'a materialized view: the target builds it' });
+    else if (schema === undefined) {
+      throw new SchemaMismatchError(
+        `the target has no table ${keyspace}.${name}; run ringshift schema copy, or name the tables to load`,
+      );
+    } else if (schema.isCounter) {
+      skipped.push({
+        table: name,
+        reason:
+          'a counter table: adding its values while increments are shadowed would count twice; move it in a stop window',
+      });
+    } else {
+      for (const manifest of snapshot.manifests) {
+        if (manifest.tables.some((entry) => entry.keyspace === keyspace && entry.table === name)) continue;
+        throw new SnapshotIncompleteError(
+          `the snapshot of ${manifest.node} has no table ${keyspace}.${name}; take it anew`,
+        );
+      }
+      chosen.push({ schema, table: table ?? { keyspace, table: name, sstables: [] } });
+    }
+  }
+  return { chosen, skipped };
+}

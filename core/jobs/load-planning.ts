@@ -1,0 +1,80 @@
+/** What planning a load takes and gives. */
+
+import type { FilterRules } from '../filter/filter-rules.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { RunRecord } from '../ledger/records.ts';
+import type { ConsistencyName } from '../model/cql-request.ts';
+import type { TableSchema } from '../model/table-schema.ts';
+import type { Clock, Logger, ObjectStore } from '../ports.ts';
+
+/** Where a snapshot lies: its store and the prefix in it, without a trailing '/'. */
+export interface SnapshotPlace {
+  readonly objects: ObjectStore;
+  readonly prefix: string;
+}
+
+export interface TargetTables {
+  /** Without views. */
+  readonly tables: readonly TableSchema[];
+  /** Names. */
+  readonly views: readonly string[];
+  /** Secondary indexes. */
+  readonly indexes: readonly { readonly table: string; readonly index: string }[];
+}
+
+/** What planning needs of the world. */
+export interface PlanLoadPorts {
+  readonly readTarget: (keyspace: string) => Promise<TargetTables>;
+  /** Where plans go. */
+  readonly objects: ObjectStore;
+  readonly openSnapshot: (uri: string) => SnapshotPlace;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** The `bulkLoad` section of the config, and the filter. */
+export interface PlanLoadOptions {
+  readonly targetWriteMBps: number;
+  readonly tombstones: 'none' | 'recent' | 'all';
+  readonly consistency: ConsistencyName;
+  readonly memoryBudgetMB: number;
+  /** SSTable bytes of one range. */
+  readonly rangeMB: number;
+  readonly maxConcurrency: number;
+  /** `rebuild` is not built: the plan says which indexes stay in place. */
+  readonly indexes?: 'rebuild' | 'skip';
+  readonly filterRules: FilterRules | null;
+  readonly by: string;
+}
+
+export interface LoadPlan {
+  readonly runId: string;
+  readonly planKey: string;
+  readonly rangeCount: number;
+  readonly totalBytes: number;
+  readonly maxConcurrency: number;
+  readonly dryRun: boolean;
+  readonly tables: readonly {
+    readonly table: string;
+    readonly sstables: number;
+    readonly ranges: number;
+    readonly bytes: number;
+  }[];
+  /** Tables that are not loaded, each with the reason. */
+  readonly skipped: readonly { readonly table: string; readonly reason: string }[];
+  readonly warnings: readonly string[];
+}
+
+/** What one range writes at most, about; the budget divided by it is the useful concurrency. */
+const RANGE_WRITE_MBPS = 5;
+
+/** Ranges at once that the target's write budget is worth. */
+export function concurrencyOf(targetWriteMBps: number, most: number): number {
+  return Math.max(1, Math.min(most, Math.ceil(targetWriteMBps / RANGE_WRITE_MBPS)));
+}
+
+/** Runs that may have written the keyspace's lists; each must write them later than all before it, resumed or not. */
+export function earlierRuns(runs: readonly RunRecord[], keyspace: string, runId: string): number {
+  return runs.filter((run) => run.keyspace === keyspace && run.runId !== runId).length;
+}

@@ -1,0 +1,76 @@
+/** Plans what an earlier load has not finished. */
+
+import { GateClosedError } from '../errors.ts';
+import { indexWarnings } from './index-warnings.ts';
+import type { LoadInput, LoadItem } from './load-plan.ts';
+import {
+  concurrencyOf,
+  earlierRuns,
+  type LoadPlan,
+  type PlanLoadOptions,
+  type PlanLoadPorts,
+} from './load-planning.ts';
+import { publishPlan } from './publish-plan.ts';
+import { runKeys } from './validation-plan.ts';
+
+/** A new run over what an earlier one has not finished; the earlier one's table manifests are read again. */
+export async function resumeLoad(
+  runId: string,
+  input: LoadInput,
+  earlierId: string,
+  ports: PlanLoadPorts,
+  options: PlanLoadOptions,
+): Promise<LoadPlan> {
+  const { ledger, objects } = ports;
+  const earlier = await ledger.readRun(earlierId);
+  const body = await objects.get(runKeys.plan(earlierId));
+  if (earlier === undefined || earlier.kind !== 'load' || body === undefined) {
+    throw new GateClosedError(`resuming ${earlierId}`, ['there is no such load with a plan; start a new one']);
+  }
+  if (earlier.keyspace !== input.keyspace) {
+    throw new GateClosedError(`resuming ${earlierId}`, [
+      `it loads keyspace ${earlier.keyspace}, not ${input.keyspace}`,
+    ]);
+  }
+  if (earlier.runId !== runId && earlier.state === 'running') {
+    throw new GateClosedError(`resuming ${earlierId}`, [
+      `it is under way; stop it first: ringshift load stop ${earlierId}`,
+    ]);
+  }
+  const target = await ports.readTarget(input.keyspace);
+  const all = JSON.parse(new TextDecoder().decode(body)) as LoadItem[];
+  const records = new Map((await ledger.listRanges(earlierId)).map((record) => [record.index, record]));
+  const listAttemptBase = earlierRuns(await ledger.listRuns('load'), input.keyspace, runId);
+  const items: LoadItem[] = [];
+  for (const item of all) {
+    const record = records.get(item.index);
+    if (record?.state === 'done') continue;
+    const checkpoint = record?.checkpoint ?? item.checkpoint;
+    items.push({
+      ...item,
+      runId,
+      index: items.length,
+      listAttemptBase: Math.max(listAttemptBase, item.listAttemptBase + 1),
+      ...(checkpoint === undefined || checkpoint === null ? {} : { checkpoint }),
+    });
+  }
+  const tables = earlier.tables.map((table) => {
+    const mine = items.filter((item) => item.table === table);
+    const bytes = mine.reduce((sum, item) => sum + item.bytes, 0);
+    return { table, sstables: 0, ranges: mine.length, bytes };
+  });
+  const plan: LoadPlan = {
+    runId,
+    planKey: runKeys.plan(runId),
+    rangeCount: items.length,
+    totalBytes: items.reduce((sum, item) => sum + item.bytes, 0),
+    maxConcurrency: concurrencyOf(input.targetWriteMBps ?? options.targetWriteMBps, options.maxConcurrency),
+    dryRun: input.dryRun ?? false,
+    tables,
+    skipped: [],
+    warnings: indexWarnings(input.indexes ?? options.indexes, earlier.tables, target.indexes),
+  };
+  if (!plan.dryRun) await publishPlan(plan, items, input, [], ports, options.by);
+  ports.logger.info('resuming a load', { runId, earlierId, ranges: items.length });
+  return plan;
+}
