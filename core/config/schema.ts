@@ -8,6 +8,8 @@ import { Consistency, type ConsistencyName } from '../model/cql-request.ts';
 const consistencyNames = Object.keys(Consistency) as [ConsistencyName, ...ConsistencyName[]];
 const consistency = z.enum(consistencyNames);
 const port = z.int().min(1).max(65535);
+/** Of the proxy's own servers. */
+const listenPort = z.int().min(0).max(65535).describe('0: any free port; the log names it');
 const milliseconds = z.int().min(0).max(86_400_000);
 
 /** The phases, in the order of a migration. */
@@ -76,11 +78,11 @@ const ledger = z
 
 const proxy = z
   .strictObject({
-    listen: z.strictObject({ host: z.string().default('0.0.0.0'), port: port.default(9042) }).prefault({}),
+    listen: z.strictObject({ host: z.string().default('0.0.0.0'), port: listenPort.default(9042) }).prefault({}),
     admin: z
       .strictObject({
         host: z.string().default('127.0.0.1'),
-        port: port.default(8080),
+        port: listenPort.default(8080),
         token: z.string().min(16).nullable().default(null).describe('Needed for writes; null closes them'),
       })
       .prefault({}),

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { readYamlFile } from '#adapters/config-file.ts';
 import type { MigrationConfig, Phase, ResolvedCluster } from '#core/config/schema.ts';
@@ -85,6 +86,8 @@ export class CqlProxy {
   #gate: PhaseGate | undefined;
   #server: CqlServer | undefined;
   #admin: ReturnType<typeof createAdminServer> | undefined;
+  #address: AddressInfo | undefined;
+  #adminAddress: AddressInfo | undefined;
   #isStopping = false;
 
   constructor(config: MigrationConfig, ports: ProxyPorts) {
@@ -161,14 +164,16 @@ export class CqlProxy {
     const services = this.#services(this.#gate, this.#journal);
     this.#server = new CqlServer(services, proxy.maxClients);
     try {
-      await this.#server.listen(proxy.listen.host, proxy.listen.port);
+      this.#address = await this.#server.listen(proxy.listen.host, proxy.listen.port);
     } catch (error) {
       await this.#watch.stop();
       throw error;
     }
     this.#watch.start();
     this.#clocks.start();
-    logger.info(`CQL server listening on ${proxy.listen.host}:${proxy.listen.port}`, {
+    logger.info(`CQL server listening on ${proxy.listen.host}:${this.#address.port}`, {
+      port: this.#address.port,
+      adminPort: this.#adminAddress?.port,
       instance: this.#instance,
       phase: this.#gate.phase,
       epoch: this.#gate.epoch,
@@ -246,7 +251,7 @@ export class CqlProxy {
       filters: () => this.#rules,
       reloadFilters: () => this.#readFilterRules(),
     });
-    await listenOn(this.#admin, host, port, 'proxy.admin');
+    this.#adminAddress = await listenOn(this.#admin, host, port, 'proxy.admin');
     this.#admin.on('error', (error) => {
       this.noteFault();
       this.#ports.logger.error('the admin API could not accept a connection', { error: error.message });
@@ -281,6 +286,11 @@ export class CqlProxy {
     this.#rules = rules;
     this.#filter = filter;
     return rules;
+  }
+
+  /** Where clients are accepted and where the admin API answers; undefined before. */
+  get addresses(): { readonly listen: AddressInfo; readonly admin: AddressInfo } | undefined {
+    return this.#address && this.#adminAddress && { listen: this.#address, admin: this.#adminAddress };
   }
 
   /** Counts a fault that nobody handled. */

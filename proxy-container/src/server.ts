@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:net';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SchemaChange } from '#core/cql/schema-change.ts';
 import { describeError, PrerequisiteError } from '#core/errors.ts';
@@ -42,9 +42,10 @@ export class CqlServer {
 
   /**
    * Starts to accept clients.
+   * @returns where: port 0 is any free one
    * @throws PrerequisiteError when the address is taken or not this machine's
    */
-  listen(host: string, port: number): Promise<void> {
+  listen(host: string, port: number): Promise<AddressInfo> {
     return listenOn(this.#server, host, port, 'proxy.listen');
   }
 
@@ -69,13 +70,13 @@ export class CqlServer {
   }
 }
 
-/** Listens, with an error that says what to do. @throws PrerequisiteError */
+/** Listens, with an error that says what to do; gives the address, whose port tells when 0 was asked for. @throws PrerequisiteError */
 export function listenOn(
-  server: { listen(port: number, host: string): unknown } & NodeJS.EventEmitter,
+  server: Pick<Server, 'listen' | 'address'> & NodeJS.EventEmitter,
   host: string,
   port: number,
   setting: string,
-): Promise<void> {
+): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const remedies: Readonly<Record<string, string>> = {
@@ -89,7 +90,7 @@ export function listenOn(
         }),
       );
     });
-    server.once('listening', () => resolve());
+    server.once('listening', () => resolve(server.address() as AddressInfo));
     server.listen(port, host);
   });
 }

@@ -10,6 +10,8 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { phases } from '#core/config/schema.ts';
@@ -20,7 +22,6 @@ import { decodeResult } from '#core/cql/result-message.ts';
 import { Flusher } from '../../proxy-container/src/frame-writer.ts';
 import { openSession } from '../../proxy-container/src/upstream/handshake.ts';
 import { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
-import { freePort } from '../support/in-process-proxy.ts';
 import { MockCluster } from '../support/mock-cluster.ts';
 
 const { values } = parseArgs({
@@ -120,16 +121,27 @@ async function load(port: number, pid: number | undefined): Promise<Figures> {
   };
 }
 
+/** From the proxy's log, which is read to its end. */
+function listeningPort(log: Readable): Promise<number> {
+  return new Promise((resolve, reject) => {
+    createInterface({ input: log })
+      .on('line', (line) => {
+        const { msg, port } = JSON.parse(line) as { msg: string; port?: number };
+        if (msg.startsWith('CQL server listening') && port !== undefined) resolve(port);
+      })
+      .on('close', () => reject(new Error('the proxy did not start')));
+  });
+}
+
 async function throughProxy(phase: string, origin: number, target: number): Promise<Figures> {
   const folder = mkdtempSync(join(tmpdir(), 'ringshift-bench-'));
-  const [port, adminPort] = [await freePort(), await freePort()];
   const config = {
     origin: { contactPoints: ['127.0.0.1'], port: origin },
     target: { contactPoints: ['127.0.0.1'], port: target },
     ledger: { kind: 'file', path: join(folder, 'ledger') },
     proxy: {
-      listen: { host: '127.0.0.1', port },
-      admin: { host: '127.0.0.1', port: adminPort },
+      listen: { host: '127.0.0.1', port: 0 },
+      admin: { host: '127.0.0.1', port: 0 },
       instance: 'bench',
       initialPhase: phase,
     },
@@ -139,20 +151,11 @@ async function throughProxy(phase: string, origin: number, target: number): Prom
   writeFileSync(join(folder, 'migration.yaml'), JSON.stringify(config));
   const main = join(import.meta.dirname, '..', '..', 'proxy-container', 'src', 'main.ts');
   const child = spawn(process.execPath, [main, '--config', join(folder, 'migration.yaml')], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, RINGSHIFT_LOG_LEVEL: 'warn' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, RINGSHIFT_LOG_LEVEL: 'info' },
   });
   try {
-    for (let attempt = 0; ; attempt++) {
-      const isReady = await fetch(`http://127.0.0.1:${adminPort}/health/ready`).then(
-        (response) => response.ok,
-        () => false,
-      );
-      if (isReady) break;
-      if (attempt > 300 || child.exitCode !== null) throw new Error('the proxy did not start');
-      await sleep(100);
-    }
-    return await load(port, child.pid);
+    return await load(await listeningPort(child.stdout), child.pid);
   } finally {
     child.kill('SIGTERM');
     await new Promise((resolve) => child.once('exit', resolve));

@@ -1,6 +1,4 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -11,7 +9,8 @@ let folder: string;
 let away: string;
 /** The same with its ledger and its queue in an AWS that refuses connections. */
 let awayAws: string;
-let closedPort: number;
+/** Nothing listens there, and no connection of another process is given it. */
+const closedPort = 1;
 
 interface Failure {
   readonly error: { readonly name?: string; readonly message: string };
@@ -23,21 +22,12 @@ function file(name: string, text: string): string {
   return path;
 }
 
-async function findClosedPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-beforeAll(async () => {
+beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'ringshift-cli-'));
-  closedPort = await findClosedPort();
   const clusters = ['origin', 'target']
     .map((side) => `${side}: { contactPoints: [127.0.0.1], port: ${closedPort}, connectTimeoutMs: 2000 }\n`)
     .join('');
-  const proxy = `proxy: { listen: { host: 127.0.0.1, port: ${closedPort} } }\n`;
+  const proxy = 'proxy: { listen: { host: 127.0.0.1, port: 0 }, admin: { port: 0 } }\n';
   away = file('away.yaml', `${clusters}${proxy}ledger: { kind: file, path: ${join(folder, 'ledger')} }\n`);
   const queue = `failedWrites: { queueUrl: "http://127.0.0.1:${closedPort}/queue" }\n`;
   awayAws = file('away-aws.yaml', `${clusters}${proxy}${queue}ledger: { kind: s3, bucket: nowhere }\n`);

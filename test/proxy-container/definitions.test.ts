@@ -7,6 +7,7 @@ import { encodeQuery } from '#core/cql/request-messages.ts';
 import { type SchemaChange, writeSchemaChange } from '#core/cql/schema-change.ts';
 import type { RunRecord } from '#core/ledger/records.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
+import { eventually } from '../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../support/in-process-proxy.ts';
 import { errorReply, type MockReply } from '../support/mock-cluster.ts';
 
@@ -49,7 +50,7 @@ test.each([
     const reply = decodeError(bodyOf(await query(text)), 4);
     expect(reply.code).toBe(ErrorCode.INVALID);
     expect(reply.message).toContain('not on the target');
-    await vi.waitFor(async () => expect(await suspects()).toEqual(['other.*']));
+    await eventually(async () => expect(await suspects()).toEqual(['other.*']));
     expect(await parts.ledger.listTables()).toEqual([]);
     expect(parts.proxy.status().counters['definitionsNotCopied']).toBe(1);
   },
@@ -60,7 +61,7 @@ test('a target that is only away is no error of the client; the keyspace is mark
   parts.origin.handlers.set(Opcode.QUERY, () => changed(TYPE));
   parts.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.OVERLOADED));
   expect(opcodeOf(await query(CREATE_TYPE))).toBe(Opcode.RESULT);
-  await vi.waitFor(async () => expect(await suspects()).toEqual(['other.*']));
+  await eventually(async () => expect(await suspects()).toEqual(['other.*']));
   const metrics = await (await fetch(`${parts.adminUrl}/metrics`)).text();
   expect(metrics).toContain('ringshift_definitions_not_copied_total 1');
 });
@@ -69,7 +70,7 @@ test('what goes to the primary alone by proxy.ddl marks the keyspace too', async
   await begin({ ddl: 'primary' });
   parts.origin.handlers.set(Opcode.QUERY, () => changed(TYPE));
   expect(opcodeOf(await query(CREATE_TYPE))).toBe(Opcode.RESULT);
-  await vi.waitFor(async () => expect(await suspects()).toEqual(['other.*']));
+  await eventually(async () => expect(await suspects()).toEqual(['other.*']));
   expect(parts.target.seen).toEqual([]);
 });
 
@@ -78,7 +79,7 @@ test('what both take marks a table when it changed, and nothing when it was ther
   await query('CREATE TABLE IF NOT EXISTS t (id int PRIMARY KEY)');
   parts.origin.handlers.set(Opcode.QUERY, () => changed({ ...TYPE, change: 'UPDATED', target: 'TABLE' }));
   await query('ALTER TABLE u ADD w int');
-  await vi.waitFor(async () => expect(await suspects()).toEqual(['ks.u']));
+  await eventually(async () => expect(await suspects()).toEqual(['ks.u']));
 });
 
 test('a reply that is no result is answered all the same', async () => {

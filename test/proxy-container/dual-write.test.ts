@@ -6,6 +6,7 @@ import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-mes
 import { decodeResult } from '#core/cql/result-message.ts';
 import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
+import { eventually } from '../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../support/in-process-proxy.ts';
 import { errorReply, voidReply } from '../support/mock-cluster.ts';
 
@@ -47,7 +48,7 @@ test('in dual-async both get the same bytes with the same timestamp, and reads g
   await begin('dual-async');
   await query(INSERT);
   await query('SELECT * FROM t');
-  await vi.waitFor(() => expect(parts.target.seen).toHaveLength(1));
+  await eventually(() => expect(parts.target.seen).toHaveLength(1));
   expect(parts.target.seen[0]?.body).toEqual(parts.origin.seen[0]?.body);
   expect(parts.origin.texts(Opcode.QUERY)).toEqual([INSERT, 'SELECT * FROM t']);
 });
@@ -59,7 +60,7 @@ test('what the primary refuses is never copied', async () => {
   expect(decodeError(bodyOf(reply), 4).code).toBe(ErrorCode.UNAUTHORIZED);
   parts.origin.handlers.clear();
   await query("INSERT INTO t (id, v) VALUES (2, 'y')");
-  await vi.waitFor(() => expect(parts.target.seen).toHaveLength(1));
+  await eventually(() => expect(parts.target.seen).toHaveLength(1));
   expect(parts.target.texts(Opcode.QUERY)).toEqual(["INSERT INTO t (id, v) VALUES (2, 'y')"]);
 });
 
@@ -67,15 +68,15 @@ test('a write of unknown outcome is copied all the same, and its table is marked
   await begin('dual-async');
   parts.origin.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.WRITE_TIMEOUT));
   await query(INSERT);
-  await vi.waitFor(() => expect(parts.target.seen).toHaveLength(1));
-  await vi.waitFor(async () => expect((await parts.ledger.readTable('ks', 't'))?.state).toBe('suspect'));
+  await eventually(() => expect(parts.target.seen).toHaveLength(1));
+  await eventually(async () => expect((await parts.ledger.readTable('ks', 't'))?.state).toBe('suspect'));
 });
 
 test('a target that hangs delays nobody; its writes end in the queue with their first timestamp', async () => {
   await begin('dual-async');
   parts.target.handlers.set(Opcode.QUERY, () => undefined);
   await query(INSERT);
-  await vi.waitFor(() => expect(parts.queue.messages).toHaveLength(1), 5000);
+  await eventually(() => expect(parts.queue.messages).toHaveLength(1));
   const write = decodeFailedWrite(parts.queue.messages[0]!.body);
   expect(write.timestampMicros).toBe(parts.origin.seen[0]?.timestampMicros);
   expect(write).toMatchObject({
@@ -91,18 +92,18 @@ test('while the queue is away failed writes wait in the journal, and leave when 
   parts.queue.isAway = true;
   parts.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.OVERLOADED));
   await query(INSERT);
-  await vi.waitFor(() => expect(parts.proxy.status().failedWrites.queueError).not.toBeNull(), 5000);
+  await eventually(() => expect(parts.proxy.status().failedWrites.queueError).not.toBeNull());
   expect(parts.proxy.status().failedWrites.journalMessages).toBe(1);
   parts.queue.isAway = false;
-  await vi.waitFor(() => expect(parts.queue.messages).toHaveLength(1), 5000);
-  await vi.waitFor(() => expect(parts.proxy.status().failedWrites.journalMessages).toBe(0));
+  await eventually(() => expect(parts.queue.messages).toHaveLength(1));
+  await eventually(() => expect(parts.proxy.status().failedWrites.journalMessages).toBe(0));
 });
 
 test('a counter is copied at most once: its failure marks the table and queues nothing', async () => {
   await begin('dual-async');
   parts.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.WRITE_TIMEOUT));
   await query('BEGIN COUNTER BATCH UPDATE c SET n = n + 1 WHERE id = 1 APPLY BATCH');
-  await vi.waitFor(async () => expect((await parts.ledger.readTable('ks', 'c'))?.state).toBe('suspect'));
+  await eventually(async () => expect((await parts.ledger.readTable('ks', 'c'))?.state).toBe('suspect'));
   expect(parts.target.seen).toHaveLength(1);
   expect(parts.queue.messages).toEqual([]);
 });
@@ -118,21 +119,21 @@ test('in strict dual-sync a failure of the target is the application error, and 
   await begin('dual-sync');
   parts.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.WRITE_FAILURE, 'the target says no'));
   expect(decodeError(bodyOf(await query(INSERT)), 4)).toMatchObject({ code: ErrorCode.WRITE_FAILURE });
-  await vi.waitFor(() => expect(parts.queue.messages).toHaveLength(1), 5000);
+  await eventually(() => expect(parts.queue.messages).toHaveLength(1));
 });
 
 test('in lenient dual-sync a failure of the target is queued and the application goes on', async () => {
   await begin('dual-sync', { dualSync: 'lenient' });
   parts.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.OVERLOADED));
   expect(opcodeOf(await query(INSERT))).toBe(Opcode.RESULT);
-  await vi.waitFor(() => expect(parts.queue.messages).toHaveLength(1), 5000);
+  await eventually(() => expect(parts.queue.messages).toHaveLength(1));
 });
 
 test('in target-primary the target answers and the origin is the shadow', async () => {
   await begin('target-primary');
   parts.origin.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.OVERLOADED));
   expect(opcodeOf(await query(INSERT))).toBe(Opcode.RESULT);
-  await vi.waitFor(() => expect(parts.queue.messages).toHaveLength(1), 5000);
+  await eventually(() => expect(parts.queue.messages).toHaveLength(1));
   expect(decodeFailedWrite(parts.queue.messages[0]!.body).destination).toBe('origin');
 });
 
@@ -148,7 +149,7 @@ test('a prepared statement has the id of the proxy, and is prepared on each clus
   const id = await prepare('INSERT INTO t (id) VALUES (?)');
   expect(parts.target.texts(Opcode.PREPARE)).toEqual([]);
   expect(opcodeOf(await execute(id))).toBe(Opcode.RESULT);
-  await vi.waitFor(() => expect(parts.target.texts(Opcode.EXECUTE)).toEqual(['INSERT INTO t (id) VALUES (?)']));
+  await eventually(() => expect(parts.target.texts(Opcode.EXECUTE)).toEqual(['INSERT INTO t (id) VALUES (?)']));
   expect(await prepare('INSERT INTO t (id) VALUES (?)')).toEqual(id);
 });
 
@@ -182,7 +183,7 @@ test('now() in a prepared statement is a hidden value, the same on both clusters
   if (result.kind !== 'prepared') throw new Error('not prepared');
   expect(result.prepared.markers).toHaveLength(1);
   await execute(result.prepared.id);
-  await vi.waitFor(() => expect(parts.target.texts(Opcode.EXECUTE)).toHaveLength(1));
+  await eventually(() => expect(parts.target.texts(Opcode.EXECUTE)).toHaveLength(1));
   const bodies = [parts.origin, parts.target].map(
     (one) => one.seen.find((seen) => seen.opcode === Opcode.EXECUTE)?.body,
   );
@@ -218,8 +219,8 @@ test.each(['in force', 'left'])(
     if (keyspace === 'left') await query('USE other');
     await parts.target.close();
     for (let sent = 0; sent < 400; sent++) expect(opcodeOf(await execute(id))).toBe(Opcode.RESULT);
-    await vi.waitFor(() => expect(parts.proxy.status().counters).toMatchObject({ shadowFailed: 400, journaled: 400 }));
-    await vi.waitFor(() => expect(parts.queue.messages).toHaveLength(400), 5000);
+    await eventually(() => expect(parts.proxy.status().counters).toMatchObject({ shadowFailed: 400, journaled: 400 }));
+    await eventually(() => expect(parts.queue.messages).toHaveLength(400));
     const reasons = parts.queue.messages.map((message) => decodeFailedWrite(message.body).reason ?? '');
     expect(reasons.filter((reason) => !/not reachable/.test(reason))).toEqual([]);
     const attempts = parts.proxy.status().counters['failedConnectionsTarget'];

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { BodyWriter } from '#core/cql/body-writer.ts';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, encodeFrame, opcodeOf } from '#core/cql/frame.ts';
@@ -7,6 +7,7 @@ import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
 import { proposePhase, withdrawProposal } from '#core/ledger/phase-change.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
+import { eventually } from '../support/eventually.ts';
 import { startTestProxy, type TestProxy, type TestProxyOptions } from '../support/in-process-proxy.ts';
 
 let parts: TestProxy;
@@ -27,7 +28,7 @@ afterEach(() => parts.stop());
 async function expectUnharmed(): Promise<void> {
   const reply = await neighbour.request(Opcode.QUERY, 0, encodeQuery('SELECT * FROM t', {}, 4), 5000);
   expect(opcodeOf(reply)).toBe(Opcode.RESULT);
-  await vi.waitFor(() => expect(parts.proxy.status().inFlight).toBe(0));
+  await eventually(() => expect(parts.proxy.status().inFlight).toBe(0));
   expect(parts.proxy.status().counters['requestTimeouts']).toBe(0);
 }
 
@@ -65,7 +66,7 @@ test('an EXECUTE while the cluster is away is answered, and those after it too',
   const named = encodeExecute(id, { values: [ONE], names: ['id'] }, 4);
   const reply = await client.request(Opcode.EXECUTE, 0, named, 5000);
   expect(opcodeOf(reply)).toBe(Opcode.ERROR);
-  await vi.waitFor(expectUnharmed, 5000);
+  await eventually(expectUnharmed);
 });
 
 test('values that are counted wrongly, or longer than the frame, end that connection alone', async () => {
@@ -142,7 +143,7 @@ test('USE of names without end leaves no connections behind, and says what the c
   for (let index = 0; index < 50; index++) expect(opcodeOf(await query(`USE some_${index}`))).toBe(Opcode.RESULT);
   expect(parts.proxy.status().clusters[0]!.connections).toBeLessThan(70);
   client.close();
-  await vi.waitFor(() => expect(parts.proxy.status().clients).toBe(1));
+  await eventually(() => expect(parts.proxy.status().clients).toBe(1));
   await expectUnharmed();
 });
 
@@ -151,7 +152,7 @@ test('10,000 requests while a change is under way are all answered: applied, or 
   const second = await parts.connect();
   const proposed = { by: 'test', why: 'test', now: new Date(), force: true };
   await parts.ledger.changePhase((record) => proposePhase(record, 'target-primary', proposed));
-  await vi.waitFor(() => expect(parts.proxy.status().isHolding).toBe(true));
+  await eventually(() => expect(parts.proxy.status().isHolding).toBe(true));
   const frame = encodeFrame(
     { version: 4, isResponse: false, flags: 0, streamId: 0, opcode: Opcode.QUERY },
     encodeQuery(INSERT, {}, 4),
@@ -166,29 +167,29 @@ test('10,000 requests while a change is under way are all answered: applied, or 
   };
   // A connection has 4096 stream ids here.
   for (const one of [client, neighbour, second]) for (let n = 0; n < 3400; n++) one.send(frame, handler, 20_000);
-  await vi.waitFor(() => expect(parts.proxy.status().held).toBe(10_200));
+  await eventually(() => expect(parts.proxy.status().held).toBe(10_200));
   await parts.ledger.changePhase(withdrawProposal);
-  await vi.waitFor(() => expect(codes).toHaveLength(10_200), 10_000);
+  await eventually(() => expect(codes).toHaveLength(10_200));
   expect(lost).toBe(0);
   // All of them at once are more than the connections to the cluster have stream ids for.
   expect(codes.filter((code) => code !== 0 && code !== ErrorCode.OVERLOADED)).toEqual([]);
   expect(codes.filter((code) => code === 0).length).toBeGreaterThan(4000);
-  await vi.waitFor(() => expect(parts.proxy.status()).toMatchObject({ inFlight: 0, held: 0 }));
+  await eventually(() => expect(parts.proxy.status()).toMatchObject({ inFlight: 0, held: 0 }));
 }, 30_000);
 
 async function hold(): Promise<void> {
   await begin(4, { initialPhase: 'dual-sync' });
   const proposed = { by: 'test', why: 'test', now: new Date(), force: true };
   await parts.ledger.changePhase((record) => proposePhase(record, 'target-primary', proposed));
-  await vi.waitFor(() => expect(parts.proxy.status().isHolding).toBe(true));
+  await eventually(() => expect(parts.proxy.status().isHolding).toBe(true));
 }
 
 test('what a client that has gone left waiting is never applied', async () => {
   await hold();
   query(INSERT).catch(() => undefined);
-  await vi.waitFor(() => expect(parts.proxy.status().held).toBe(1));
+  await eventually(() => expect(parts.proxy.status().held).toBe(1));
   client.close();
-  await vi.waitFor(() => expect(parts.proxy.status().held).toBe(0));
+  await eventually(() => expect(parts.proxy.status().held).toBe(0));
   await parts.ledger.changePhase(withdrawProposal);
   await expectUnharmed();
   expect(parts.origin.texts(Opcode.QUERY)).not.toContain(INSERT);
@@ -198,7 +199,7 @@ test('what waited behind a request that ends its connection is never applied', a
   await hold();
   const unsupported = client.request(0x2f, 0, Buffer.alloc(0), 5000);
   query(INSERT).catch(() => undefined);
-  await vi.waitFor(() => expect(parts.proxy.status().held).toBe(2));
+  await eventually(() => expect(parts.proxy.status().held).toBe(2));
   await parts.ledger.changePhase(withdrawProposal);
   expect(errorOf(await unsupported).code).toBe(ErrorCode.PROTOCOL_ERROR);
   await expectUnharmed();
@@ -209,7 +210,7 @@ test('what waited behind a request that ends its connection is never applied', a
 test('a proxy that stops while it holds requests answers them first', async () => {
   await hold();
   const waiting = query(INSERT);
-  await vi.waitFor(() => expect(parts.proxy.status().held).toBe(1));
+  await eventually(() => expect(parts.proxy.status().held).toBe(1));
   await Promise.all([
     parts.proxy.stop(),
     waiting.then((reply) => expect(errorOf(reply).code).toBe(ErrorCode.OVERLOADED)),

@@ -4,6 +4,7 @@ import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import { activateProposal, proposePhase, withdrawProposal } from '#core/ledger/phase-change.ts';
 import type { PhaseGate } from '../../proxy-container/src/phase-gate.ts';
 import { PhaseWatch } from '../../proxy-container/src/phase-watch.ts';
+import { eventually } from '../support/eventually.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
 
 const watches: PhaseWatch[] = [];
@@ -11,7 +12,6 @@ afterEach(async () => {
   await Promise.all(watches.splice(0).map((watch) => watch.stop()));
 });
 
-const WAIT = { timeout: 10_000, interval: 20 };
 const who = (now = new Date()) => ({ by: 'test', why: '', now });
 
 function watchOf(ledger: Ledger, logged: string[] = []): PhaseWatch {
@@ -39,7 +39,7 @@ const propose = (ledger: Ledger, phase: Phase) => ledger.changePhase((record) =>
 const activate = (ledger: Ledger) => ledger.changePhase((record) => activateProposal(record, new Date()));
 const proxyOf = async (ledger: Ledger) => (await ledger.listProxies())[0]!;
 const drained = (ledger: Ledger, epoch: number) =>
-  vi.waitFor(async () => expect((await proxyOf(ledger)).drainedForEpoch).toBe(epoch), WAIT);
+  eventually(async () => expect((await proxyOf(ledger)).drainedForEpoch).toBe(epoch));
 
 test('a proxy takes back its acknowledgement of a change that held nothing and was withdrawn', async () => {
   const { ledger, gate } = await started('target-primary');
@@ -56,7 +56,7 @@ test('a change of primary after a withdrawn one is acknowledged only when reques
   await drained(ledger, 2);
   const earlier = gate.enter();
   await ledger.changePhase((record) => proposePhase(withdrawProposal(record), 'dual-sync', who()));
-  await vi.waitFor(() => expect(gate.isHolding).toBe(true), WAIT);
+  await eventually(() => expect(gate.isHolding).toBe(true));
   expect((await proxyOf(ledger)).drainedForEpoch).toBeLessThan(3);
   gate.leave(earlier);
   await drained(ledger, 3);
@@ -79,12 +79,12 @@ test('a proxy says that it acts on dual writes only when the requests of before 
   await propose(ledger, 'dual-async');
   await drained(ledger, 2);
   await activate(ledger);
-  await vi.waitFor(() => expect(gate.phase).toBe('dual-async'), WAIT);
-  await vi.waitFor(async () => expect((await proxyOf(ledger)).drainedForEpoch).toBe(2), WAIT);
+  await eventually(() => expect(gate.phase).toBe('dual-async'));
+  await eventually(async () => expect((await proxyOf(ledger)).drainedForEpoch).toBe(2));
   expect(gate.isHolding).toBe(false);
   expect((await proxyOf(ledger)).actingEpoch).toBe(1);
   gate.leave(earlier);
-  await vi.waitFor(async () => expect((await proxyOf(ledger)).actingEpoch).toBe(2), WAIT);
+  await eventually(async () => expect((await proxyOf(ledger)).actingEpoch).toBe(2));
 });
 
 test('a proxy that is never idle settles when the requests of before have ended, and holds none', async () => {
@@ -109,12 +109,12 @@ test('a proxy that is never idle settles when the requests of before have ended,
     await propose(ledger, 'dual-async');
     await drained(ledger, 2);
     await activate(ledger);
-    await vi.waitFor(() => expect(gate.phase).toBe('dual-async'), WAIT);
-    await vi.waitFor(() => expect(gate.earlierInFlight).toBe(1), WAIT);
+    await eventually(() => expect(gate.phase).toBe('dual-async'));
+    await eventually(() => expect(gate.earlierInFlight).toBe(1));
     await new Promise((resolve) => setTimeout(resolve, 600));
     expect((await proxyOf(ledger)).actingEpoch).toBe(1);
     gate.leave(oldest);
-    await vi.waitFor(async () => expect((await proxyOf(ledger)).actingEpoch).toBe(2), WAIT);
+    await eventually(async () => expect((await proxyOf(ledger)).actingEpoch).toBe(2));
     expect(leastInFlight).toBeGreaterThan(1);
     expect(hold).not.toHaveBeenCalled();
   } finally {
@@ -126,7 +126,7 @@ test('a proxy that is never idle settles when the requests of before have ended,
 test('a proposal whose caller died is withdrawn by a running proxy, and one that starts says that it waits', async () => {
   const { ledger } = await started('origin-only');
   await ledger.changePhase((record) => proposePhase(record, 'dual-async', who(new Date(Date.now() - 3_600_000))));
-  await vi.waitFor(async () => expect((await ledger.readPhase())?.proposal).toBeNull(), WAIT);
+  await eventually(async () => expect((await ledger.readPhase())?.proposal).toBeNull());
 
   const other = createLedger(createMemoryLedgerStore());
   const first = await other.initPhase('origin-only', 'test', new Date());

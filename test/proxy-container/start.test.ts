@@ -103,7 +103,7 @@ test('a proxy that stops without its ledger refuses requests from the end of its
   }
 }, 20_000);
 
-const quick = { touchMs: 20, staleAfterMs: 300 };
+const quick = { touchMs: 20, staleAfterMs: 1000 };
 const takeLock = (processId: string) => DirectoryLock.take(folder, processId, logger, quick);
 
 test('a directory has one process; a dead one’s lock is taken over and its process told', async () => {

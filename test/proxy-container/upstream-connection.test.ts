@@ -1,9 +1,10 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { encodeFrame, FrameSplitter, opcodeOf, streamIdOf } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { Flusher } from '../../proxy-container/src/frame-writer.ts';
 import { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
+import { eventually } from '../support/eventually.ts';
 
 const server = createServer();
 const sockets: Socket[] = [];
@@ -41,8 +42,9 @@ const open = (heartbeatMs: number): Promise<UpstreamConnection> => {
 
 test('a silent node is asked whether it is there, again and again', async () => {
   answers = () => true;
-  const connection = await open(200);
-  await vi.waitFor(() => expect(seen.filter((opcode) => opcode === Opcode.OPTIONS).length).toBeGreaterThan(1), 5000);
+  // Long enough for an answer that a busy machine holds up.
+  const connection = await open(1500);
+  await eventually(() => expect(seen.filter((opcode) => opcode === Opcode.OPTIONS).length).toBeGreaterThan(1));
   expect(connection.isClosed).toBe(false);
   connection.close();
 });
@@ -73,7 +75,7 @@ test('a handler that fails neither closes the connection nor keeps the reply beh
     const second = await connection.request(Opcode.QUERY, 0, Buffer.alloc(4), 5000);
     expect(opcodeOf(second)).toBe(Opcode.RESULT);
     expect(connection.isClosed).toBe(false);
-    await vi.waitFor(() => expect(faults).toHaveLength(1));
+    await eventually(() => expect(faults).toHaveLength(1));
     connection.close();
   } finally {
     process.removeAllListeners('uncaughtException');

@@ -1,5 +1,4 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createLogger } from '#adapters/logger.ts';
@@ -12,14 +11,6 @@ import { openSession } from '../../proxy-container/src/upstream/handshake.ts';
 import { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { createMemoryLedgerStore } from './memory-ledger-store.ts';
 import { MockCluster } from './mock-cluster.ts';
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
-}
 
 /** A queue in memory that a test can take away. */
 export class MemoryQueue implements FailedWriteQueue {
@@ -64,7 +55,6 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
   const origin = new MockCluster(options.maxVersion);
   const target = new MockCluster(options.maxVersion);
   const folder = mkdtempSync(join(tmpdir(), 'ringshift-proxy-'));
-  const [port, adminPort] = [await freePort(), await freePort()];
   const cluster = (clusterPort: number) => ({
     contactPoints: ['127.0.0.1'],
     port: clusterPort,
@@ -74,8 +64,8 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
     origin: { ...cluster(await origin.listen()), ...options.originConfig },
     target: cluster(await target.listen()),
     proxy: {
-      listen: { host: '127.0.0.1', port },
-      admin: { host: '127.0.0.1', port: adminPort, token: 'token-of-the-unit-tests' },
+      listen: { host: '127.0.0.1', port: 0 },
+      admin: { host: '127.0.0.1', port: 0, token: 'token-of-the-unit-tests' },
       instance: 'unit',
       ...proxyConfig,
     },
@@ -101,6 +91,7 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
     throw error;
   }
   const clients: UpstreamConnection[] = [];
+  const { port } = proxy.addresses!.listen;
   return {
     proxy,
     origin,
@@ -108,9 +99,9 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
     ledger,
     queue,
     port,
-    adminUrl: `http://127.0.0.1:${adminPort}`,
+    adminUrl: `http://127.0.0.1:${proxy.addresses!.admin.port}`,
     async connect(version = 4) {
-      const address = { host: '127.0.0.1', port, connectTimeoutMs: 2000 };
+      const address = { host: '127.0.0.1', port, connectTimeoutMs: 20_000 };
       const client = await UpstreamConnection.open(address, version, new Flusher());
       const startup = new Map([['CQL_VERSION', '3.0.0']]);
       await openSession(client, { version, startup, credentials: undefined, keyspace: 'ks' }, 5000);

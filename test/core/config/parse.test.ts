@@ -40,6 +40,16 @@ test('environment variables are put in and do not appear in messages', () => {
   expect(error.issues.map(({ path }) => path)).toEqual(['origin.port']);
 });
 
+test('the proxy may listen on any free port; a cluster has one', () => {
+  const ports = 'proxy: { listen: { port: 0 }, admin: { port: 0 } }\n';
+  expect(parseMigrationConfig(minimal + ports, 'm.yaml', {}).proxy).toMatchObject({
+    listen: { port: 0 },
+    admin: { port: 0 },
+  });
+  const error = catchError(() => parseMigrationConfig(minimal.replace('[a]', '[a], port: 0'), 'm.yaml', {}));
+  expect((error as ConfigError).issues.map(({ path }) => path)).toEqual(['origin.port']);
+});
+
 test('text that is not YAML is one fault with its line', () => {
   const error = catchError(() => parseMigrationConfig('origin: [\n', 'm.yaml', {})) as ConfigError;
   expect(error.issues[0]?.line).toBeGreaterThan(0);

@@ -24,10 +24,9 @@ test('a taken port is reported with its number, its purpose and the remedy', asy
 });
 
 test('a free port passes', async () => {
-  const server = createServer();
-  const port = await listen(server);
-  await new Promise((resolve) => server.close(resolve));
-  await expect(requireFreePort('127.0.0.1', port, 'the origin')).resolves.toBeUndefined();
+  // Any other may be taken by the time it is asked for.
+  const anyFree = 0;
+  await expect(requireFreePort('127.0.0.1', anyFree, 'the origin')).resolves.toBeUndefined();
 });
 
 test('an address that the machine does not have is reported with how to add it', async () => {
