@@ -1,6 +1,6 @@
 /** The configuration files of one local node, as text: nothing here touches the disk. */
 
-/** One node of a local cluster. Each cluster here has one node; its data lives in `folder`. */
+/** One node of a local cluster; its data lives in `folder`. */
 export interface NodeSettings {
   /** Unique on this machine; names the cluster as well. */
   readonly name: string;
@@ -15,6 +15,14 @@ export interface NodeSettings {
   readonly folder: string;
   /** Whether acknowledged writes must outlive a SIGKILL; costs write speed. */
   readonly survivesKill: boolean;
+  /** The cluster's name; nodes of one cluster share it. Default: the node's name. */
+  readonly cluster?: string;
+  /** The node whose address others start from. Default: the node itself. */
+  readonly seed?: { readonly address: string; readonly storagePort: number };
+  /** What SSTables 5.0 writes: its default is `nb`, as 4.0 and 4.1 do. */
+  readonly sstableFormat?: 'oa' | 'da';
+  /** Whether writes that a replica missed are kept for it. Default: true. */
+  readonly keepsHints?: boolean;
 }
 
 /** Under group sync a write keeps its thread until the window ends, so few threads would cap the rate. */
@@ -33,19 +41,32 @@ function commitLogSync(settings: NodeSettings): string {
     : 'commitlog_sync: periodic\ncommitlog_sync_period: 10000ms';
 }
 
+/** 5.0 writes files that 4.x can read until it is told that there is no 4.x left. */
+function sstableFormat({ sstableFormat }: NodeSettings): string {
+  if (sstableFormat === undefined) return '';
+  return `storage_compatibility_mode: NONE\n${sstableFormat === 'da' ? 'sstable:\n  selected_format: bti\n' : ''}`;
+}
+
+/** Cassandra 4.0 has the units in the names of its settings, not beside their values. */
+function withUnitsInNames(yaml: string): string {
+  return yaml.replace(/^(\w+): (\d+)(MiB|ms)$/gm, (_, name: string, value: string, unit: string) => {
+    return `${name}_in_${unit === 'MiB' ? 'mb' : unit}: ${value}`;
+  });
+}
+
 /**
- * cassandra.yaml of a small single node with passwords and permissions on. Only what differs from Cassandra's own
+ * cassandra.yaml of a small node with passwords and permissions on. Only what differs from Cassandra's own
  * defaults, or what has none, is set.
  */
 export function cassandraYaml(settings: NodeSettings): string {
-  const { folder, address } = settings;
-  return `cluster_name: ${quoted(settings.name)}
+  const { folder, address, seed = settings } = settings;
+  const yaml = `cluster_name: ${quoted(settings.cluster ?? settings.name)}
 num_tokens: 16
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
     parameters:
-      - seeds: ${quoted(`${address}:${settings.storagePort}`)}
+      - seeds: ${quoted(`${seed.address}:${seed.storagePort}`)}
 listen_address: ${address}
 rpc_address: ${address}
 storage_port: ${settings.storagePort}
@@ -74,7 +95,9 @@ auto_snapshot: false
 authenticator: PasswordAuthenticator
 authorizer: CassandraAuthorizer
 role_manager: CassandraRoleManager
-`;
+hinted_handoff_enabled: ${settings.keepsHints ?? true}
+${sstableFormat(settings)}`;
+  return settings.version.startsWith('4.0.') ? withUnitsInNames(yaml) : yaml;
 }
 
 export function rackProperties(): string {

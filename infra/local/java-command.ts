@@ -1,4 +1,4 @@
-/** How a JVM must be started so that Cassandra 4.1 and 5.0 run on Java 17 from a plain class path. */
+/** How a JVM must be started so that Cassandra 4.0, 4.1 and 5.0 run on Java 17 from a plain class path. */
 import { readdirSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import type { NodeSettings } from './cassandra-config.ts';

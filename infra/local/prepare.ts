@@ -49,7 +49,11 @@ async function once(
   report(`${name}: done in ${((Date.now() - started) / 1000).toFixed(0)} s`);
 }
 
-async function fetchCassandra(version: string, report: (line: string) => void): Promise<void> {
+/**
+ * Fetches the jars of one Cassandra version; costs nothing when they are there.
+ * @throws PrerequisiteError when Maven can't
+ */
+export async function fetchCassandra(version: string, report: (line: string) => void): Promise<void> {
   const folder = jarFolder(version);
   const pom = cassandraPom(version);
   await once(`Fetching Cassandra ${version} from Maven Central`, join(folder, '.complete'), pom, report, async () => {

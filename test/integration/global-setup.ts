@@ -10,6 +10,7 @@ import { startEnvironment, stopEnvironment, testEnvironment } from '../../infra/
 import { awsEnvironment } from '../../infra/local/local-aws.ts';
 import { prepare } from '../../infra/local/prepare.ts';
 import { isAlive } from '../../infra/local/processes.ts';
+import { stopTestNodes } from '../../infra/local/test-nodes.ts';
 import { provideTestEnvironment } from './support/test-environment.ts';
 
 /** One empty file for each run, named by its process. */
@@ -22,7 +23,9 @@ function otherUsers(): string[] {
 
 async function leave(keep: boolean): Promise<void> {
   rmSync(join(users, String(process.pid)), { force: true });
-  if (!keep && otherUsers().length === 0) await stopEnvironment(testEnvironment);
+  if (otherUsers().length > 0) return;
+  await stopTestNodes();
+  if (!keep) await stopEnvironment(testEnvironment);
 }
 
 export default async function setup(): Promise<() => Promise<void>> {

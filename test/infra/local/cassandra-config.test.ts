@@ -52,3 +52,27 @@ test('a node that will be killed syncs its commit log before it answers', () => 
   expect(yaml['commitlog_sync']).toBe('group');
   expect((parse(cassandraYaml(settings)) as Record<string, unknown>)['commitlog_sync']).toBe('periodic');
 });
+
+test('Cassandra 4.0 gets units in the names of its settings, 4.1 beside the values', () => {
+  const old = parse(cassandraYaml({ ...settings, version: '4.0.19' })) as Record<string, unknown>;
+  expect(old['commitlog_segment_size_in_mb']).toBe(8);
+  expect(old['commitlog_sync_period_in_ms']).toBe(10_000);
+  expect(Object.values(old).filter((value) => /^\d+(MiB|ms)$/.test(String(value)))).toEqual([]);
+  expect((parse(cassandraYaml(settings)) as Record<string, unknown>)['commitlog_segment_size']).toBe('8MiB');
+});
+
+test('5.0 writes the SSTable format that is asked for', () => {
+  const yamlOf = (sstableFormat?: 'oa' | 'da') =>
+    parse(cassandraYaml({ ...settings, version: '5.0.9', sstableFormat })) as Record<string, unknown>;
+  expect(yamlOf()['storage_compatibility_mode']).toBeUndefined();
+  expect(yamlOf('oa')).toMatchObject({ storage_compatibility_mode: 'NONE' });
+  expect(yamlOf('oa')['sstable']).toBeUndefined();
+  expect(yamlOf('da')).toMatchObject({ storage_compatibility_mode: 'NONE', sstable: { selected_format: 'bti' } });
+});
+
+test('a node of a ring shares the name of the cluster and starts from the seed', () => {
+  const seed = { address: '127.0.0.9', storagePort: 7000 };
+  const yaml = parse(cassandraYaml({ ...settings, cluster: 'ring', seed, keepsHints: false }));
+  expect(yaml).toMatchObject({ cluster_name: 'ring', hinted_handoff_enabled: false });
+  expect(JSON.stringify(yaml)).toContain('"seeds":"127.0.0.9:7000"');
+});
