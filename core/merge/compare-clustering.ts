@@ -44,7 +44,7 @@ export function compareClustering(
     const [a, b] = [left.clustering, right.clustering];
     const shared = Math.min(a.length, b.length);
     for (let i = 0; i < shared; i++) {
-      const difference = comparators[i]!(a[i]!, b[i]!);
+      const difference = comparators[i]!(a.valueAt(i), b.valueAt(i));
       if (difference !== 0) return difference;
     }
     if (a.length === b.length) return sideOf(left) - sideOf(right);

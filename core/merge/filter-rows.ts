@@ -28,7 +28,10 @@ export function createRowFilter(filter: Filter, schema: TableSchema): RowFilter 
     if (inKey >= 0) return { startPartition: (key) => accepts(key[inKey]), acceptRow: () => true };
     const inClustering = schema.clustering.findIndex(isNamed);
     if (inClustering >= 0) {
-      return { startPartition: () => true, acceptRow: (row) => row.isStatic || accepts(row.clustering[inClustering]) };
+      return {
+        startPartition: () => true,
+        acceptRow: (row) => row.isStatic || accepts(row.clustering.valueAt(inClustering)),
+      };
     }
     const inStatics = schema.staticColumns.findIndex(isNamed);
     if (inStatics >= 0) return filterByStatic(inStatics, accepts);
@@ -55,6 +58,6 @@ function filterByStatic(column: number, accepts: (tenant: Uint8Array | undefined
 }
 
 function cellValue(row: Row, column: number): Uint8Array | undefined {
-  const cell = row.columns.find((data) => data.column === column)?.cells[0];
+  const cell = row.cells.find((each) => each.column === column);
   return cell === undefined || cell.isTombstone ? undefined : cell.value;
 }

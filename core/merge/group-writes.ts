@@ -4,12 +4,12 @@
  * with its last cell.
  */
 
-import { type CqlType, isMultiCell } from '../model/cql-type.ts';
+import type { CqlType } from '../model/cql-type.ts';
 import {
   BoundKind,
   type Cell,
-  type ColumnData,
   type Deletion,
+  type MultiCell,
   NO_DELETION_TIME,
   type PartitionEvent,
   type RangeTombstoneMarker,
@@ -95,21 +95,25 @@ function groupRow(row: Row, schema: TableSchema, options: GroupingOptions): Writ
   const writes: Write[] = [];
   const groups = new RowGroups(options);
   if (row.deletion !== undefined && options.keepsTombstone(row.deletion.timestampMicros)) {
-    writes.push({ kind: 'deleteSlice', equal: row.clustering.map((value) => value ?? EMPTY), ...row.deletion });
+    writes.push({
+      kind: 'deleteSlice',
+      equal: row.clustering.values().map((value) => value ?? EMPTY),
+      ...row.deletion,
+    });
   }
   if (row.liveness !== undefined && !isExpiredMarker(row.liveness)) groups.addLiveness(row.liveness);
   const columns = row.isStatic ? schema.staticColumns : schema.regularColumns;
-  for (const data of row.columns) {
+  for (const cell of row.cells) groups.addCell(cell);
+  for (const data of row.multiCells) {
     const { type } = columns[data.column]!;
-    if (!isMultiCell(type)) for (const cell of data.cells) groups.addCell(cell, data.column);
-    else if (type.kind === 'list') addList(row, data, options, writes);
+    if (type.kind === 'list') addList(row, data, options, writes);
     else addElements(row, data, type, groups, options, writes);
   }
   for (const group of groups.all) {
     writes.push({
       kind: group.isInsert ? 'insert' : 'update',
       isStatic: row.isStatic,
-      clustering: row.clustering,
+      clustering: row.clustering.values(),
       timestampMicros: group.timestampMicros,
       ttlSeconds: group.ttlSeconds,
       expiresAtSeconds: group.expiresAtSeconds,
@@ -153,7 +157,8 @@ class RowGroups {
     this.live(liveness.timestampMicros, liveness.ttlSeconds, liveness.expiresAtSeconds).isInsert = true;
   }
 
-  addCell(cell: Cell, column: number): void {
+  addCell(cell: Cell): void {
+    const { column } = cell;
     const state = this.stateOf(cell);
     if (state === 'live') this.liveOf(cell).assignments.push({ op: 'set', column, value: cell.value });
     else if (state === 'tombstone') this.deadOf(cell).assignments.push({ op: 'set', column, value: null });
@@ -213,7 +218,7 @@ class RowGroups {
 /** A set, map or UDT: overwritten whole where one statement of the application must have done so, else by elements. */
 function addElements(
   row: Row,
-  data: ColumnData,
+  data: MultiCell,
   type: CqlType,
   groups: RowGroups,
   options: GroupingOptions,
@@ -250,7 +255,13 @@ function addElements(
       group.writtenAtSeconds ??= deletion.localDeletionTimeSeconds;
       group.assignments.push({ op: 'set', column, value: null });
     } else {
-      writes.push({ kind: 'deleteColumn', isStatic: row.isStatic, clustering: row.clustering, column, ...deletion });
+      writes.push({
+        kind: 'deleteColumn',
+        isStatic: row.isStatic,
+        clustering: row.clustering.values(),
+        column,
+        ...deletion,
+      });
     }
   }
   for (const [group, { live, dead }] of byGroup) {
@@ -301,7 +312,7 @@ function encodeWhole(type: CqlType, cells: readonly Cell[]): Uint8Array {
  * A list as a whole, at its latest write time. Cells of the time of the dual writes are the shadow's: they would get a
  * second id here and stand twice.
  */
-function addList(row: Row, data: ColumnData, options: GroupingOptions, writes: Write[]): void {
+function addList(row: Row, data: MultiCell, options: GroupingOptions, writes: Write[]): void {
   const since = options.dualWritesSinceMicros;
   const isShadows = (timestampMicros: bigint) => since !== undefined && timestampMicros >= since;
   const nowSeconds = options.nowSeconds();
@@ -313,7 +324,7 @@ function addList(row: Row, data: ColumnData, options: GroupingOptions, writes: W
     else if (!cell.isTombstone && (cell.ttlSeconds === 0 || cell.localDeletionTimeSeconds > nowSeconds))
       live.push(cell);
   }
-  const place = { isStatic: row.isStatic, clustering: row.clustering, column: data.column };
+  const place = { isStatic: row.isStatic, clustering: row.clustering.values(), column: data.column };
   const newest = live.reduce<Cell | undefined>(
     (best, cell) => (best === undefined || cell.timestampMicros > best.timestampMicros ? cell : best),
     undefined,

@@ -2,13 +2,12 @@
 
 import type { CompareBytes } from '../model/compare-value.ts';
 import { comparatorOf } from '../model/compare-value.ts';
-import { type CqlType, isMultiCell } from '../model/cql-type.ts';
-import type { Cell, ColumnData, Deletion, Liveness, Row } from '../model/row.ts';
+import type { CqlType } from '../model/cql-type.ts';
+import type { Cell, Deletion, Liveness, MultiCell, Row } from '../model/row.ts';
 import type { ColumnDefinition, TableSchema } from '../model/table-schema.ts';
 import { covers, reconcileCells, strongerDeletion, strongerLiveness } from './reconcile.ts';
 
 interface ColumnRule {
-  readonly isMultiCell: boolean;
   readonly comparePaths: CompareBytes;
   /** Cells written up to and including this are dead: the column was dropped then, and added again later. */
   readonly droppedAtMicros?: bigint;
@@ -25,7 +24,6 @@ function pathType(type: CqlType): CqlType {
 
 function rulesOf(columns: readonly ColumnDefinition[], schema: TableSchema): ColumnRule[] {
   return columns.map((column) => ({
-    isMultiCell: isMultiCell(column.type),
     comparePaths: comparatorOf(pathType(column.type)),
     droppedAtMicros: schema.droppedColumns.find((dropped) => dropped.name === column.name)?.droppedAtMicros,
   }));
@@ -55,10 +53,12 @@ export function createRowMerge(schema: TableSchema): MergeRows {
     const inForce = deletion ?? active;
     if (liveness !== undefined && covers(inForce, liveness.timestampMicros)) liveness = undefined;
     const rules = first.isStatic ? statics : regular;
-    const columns: ColumnData[] = [];
-    for (const [column, parts] of byColumn(versions)) {
-      const merged = mergeColumn(column, parts, rules[column]!, inForce);
-      if (merged !== undefined) columns.push(merged);
+    const cells: Cell[] = [];
+    for (const cell of mergeCells(versions, rules)) if (!covers(inForce, cell.timestampMicros)) cells.push(cell);
+    const multiCells: MultiCell[] = [];
+    for (const parts of multiCellsByColumn(versions)) {
+      const merged = mergeMultiCell(parts, rules[parts[0]!.column]!, inForce);
+      if (merged !== undefined) multiCells.push(merged);
     }
     const row: Row = {
       kind: 'row',
@@ -66,74 +66,83 @@ export function createRowMerge(schema: TableSchema): MergeRows {
       clustering: first.clustering,
       liveness,
       deletion,
-      columns,
+      cells,
+      multiCells,
     };
     return isEmpty(row) ? undefined : row;
   };
 }
 
 function hasNoDeletion(row: Row): boolean {
-  return row.deletion === undefined && row.columns.every((column) => column.deletion === undefined);
+  return row.deletion === undefined && row.multiCells.every(({ deletion }) => deletion === undefined);
 }
 
 function isEmpty(row: Row): boolean {
-  return row.liveness === undefined && row.deletion === undefined && row.columns.length === 0;
+  return row.liveness === undefined && row.deletion === undefined && row.cells.length + row.multiCells.length === 0;
 }
 
-function byColumn(versions: readonly Row[]): [number, ColumnData[]][] {
-  if (versions.length === 1) return versions[0]!.columns.map((data) => [data.column, [data]]);
-  const parts = new Map<number, ColumnData[]>();
+function isDead(timestampMicros: bigint, { droppedAtMicros }: ColumnRule): boolean {
+  return droppedAtMicros !== undefined && timestampMicros <= droppedAtMicros;
+}
+
+/** The winner of each simple column, ascending by column. */
+function mergeCells(versions: readonly Row[], rules: readonly ColumnRule[]): Cell[] {
+  const winners: Cell[] = [];
+  const at = versions.map(() => 0);
+  for (;;) {
+    let column = Number.MAX_SAFE_INTEGER;
+    for (let index = 0; index < versions.length; index++) {
+      const cell = versions[index]!.cells[at[index]!];
+      if (cell !== undefined && cell.column < column) column = cell.column;
+    }
+    if (column === Number.MAX_SAFE_INTEGER) return winners;
+    let winner: Cell | undefined;
+    for (let index = 0; index < versions.length; index++) {
+      const cell = versions[index]!.cells[at[index]!];
+      if (cell?.column !== column) continue;
+      at[index] = at[index]! + 1;
+      if (isDead(cell.timestampMicros, rules[column]!)) continue;
+      winner = winner === undefined ? cell : reconcileCells(winner, cell);
+    }
+    if (winner !== undefined) winners.push(winner);
+  }
+}
+
+/** The versions of each multi-cell column, ascending by column. */
+function multiCellsByColumn(versions: readonly Row[]): MultiCell[][] {
+  if (versions.length === 1) return versions[0]!.multiCells.map((data) => [data]);
+  const parts = new Map<number, MultiCell[]>();
   for (const version of versions) {
-    for (const data of version.columns) {
+    for (const data of version.multiCells) {
       const known = parts.get(data.column);
       if (known === undefined) parts.set(data.column, [data]);
       else known.push(data);
     }
   }
-  return [...parts].sort((left, right) => left[0] - right[0]);
+  return [...parts.values()].sort((left, right) => left[0]!.column - right[0]!.column);
 }
 
-function mergeColumn(
-  column: number,
-  parts: readonly ColumnData[],
+function mergeMultiCell(
+  parts: readonly MultiCell[],
   rule: ColumnRule,
   inForce: Deletion | undefined,
-): ColumnData | undefined {
-  const isDead = (timestampMicros: bigint) =>
-    rule.droppedAtMicros !== undefined && timestampMicros <= rule.droppedAtMicros;
+): MultiCell | undefined {
   let deletion: Deletion | undefined;
   for (const part of parts) {
-    if (part.deletion !== undefined && !isDead(part.deletion.timestampMicros)) {
+    if (part.deletion !== undefined && !isDead(part.deletion.timestampMicros, rule)) {
       deletion = strongerDeletion(deletion, part.deletion);
     }
   }
   if (deletion !== undefined && covers(inForce, deletion.timestampMicros)) deletion = undefined;
   const cover = deletion ?? inForce;
-  const cells: Cell[] = [];
-  for (const cell of rule.isMultiCell ? mergeElements(parts, rule.comparePaths, isDead) : [mergeCell(parts, isDead)]) {
-    if (cell !== undefined && !covers(cover, cell.timestampMicros)) cells.push(cell);
-  }
-  return cells.length > 0 || deletion !== undefined ? { column, deletion, cells } : undefined;
+  const cells = mergeElements(parts, rule).filter((cell) => !covers(cover, cell.timestampMicros));
+  return cells.length > 0 || deletion !== undefined ? { column: parts[0]!.column, deletion, cells } : undefined;
 }
 
-function mergeCell(parts: readonly ColumnData[], isDead: (timestampMicros: bigint) => boolean): Cell | undefined {
-  let winner: Cell | undefined;
-  for (const part of parts) {
-    for (const cell of part.cells) {
-      if (isDead(cell.timestampMicros)) continue;
-      winner = winner === undefined ? cell : reconcileCells(winner, cell);
-    }
-  }
-  return winner;
-}
-
-function mergeElements(
-  parts: readonly ColumnData[],
-  comparePaths: CompareBytes,
-  isDead: (timestampMicros: bigint) => boolean,
-): Cell[] {
+function mergeElements(parts: readonly MultiCell[], rule: ColumnRule): Cell[] {
+  const { comparePaths } = rule;
   const all: Cell[] = [];
-  for (const part of parts) for (const cell of part.cells) if (!isDead(cell.timestampMicros)) all.push(cell);
+  for (const part of parts) for (const cell of part.cells) if (!isDead(cell.timestampMicros, rule)) all.push(cell);
   if (parts.length === 1) return all;
   all.sort((left, right) => comparePaths(left.path!, right.path!));
   const merged: Cell[] = [];

@@ -6,13 +6,13 @@
 import { SchemaMismatchError } from '../errors.ts';
 import { equalBytes } from '../model/compare-value.ts';
 import type { CqlType, NativeTypeName } from '../model/cql-type.ts';
-import type { Deletion } from '../model/row.ts';
+import type { Clustering, Deletion } from '../model/row.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import type { PartitionDelete, SliceBound, SliceDelete } from './writes.ts';
 
 /** One end of a range tombstone: a prefix of clustering values and whether the rows that have it are inside. */
 export interface RangeEnd {
-  readonly clustering: readonly (Uint8Array | null)[];
+  readonly clustering: Clustering;
   readonly inclusive: boolean;
 }
 
@@ -65,7 +65,7 @@ function boundAt(values: readonly Uint8Array[], depth: number, inclusive: boolea
 }
 
 function valuesOf(end: RangeEnd, schema: TableSchema): Uint8Array[] {
-  return end.clustering.map((value) => {
+  return end.clustering.values().map((value) => {
     if (value !== null) return value;
     throw new SchemaMismatchError(
       `${schema.keyspace}.${schema.table} has a range deletion with a null clustering value (COMPACT STORAGE), which CQL can't express`,

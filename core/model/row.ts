@@ -22,36 +22,162 @@ export interface Liveness {
   readonly expiresAtSeconds: number;
 }
 
-export interface Cell {
+/**
+ * A cell: a simple column's, or an element of a multi-cell column. It knows where its bytes lie; a view of them is made
+ * only when somebody asks for `value` or `path`.
+ */
+export class Cell {
+  /** Index into the `columns` that the cursor was opened with (static columns for a static row). */
+  readonly column: number;
   readonly timestampMicros: bigint;
   /** 0: does not expire. */
   readonly ttlSeconds: number;
   /** Tombstone: when it was made. Expiring cell: when it expires. Else NO_DELETION_TIME. Seconds since the epoch. */
   readonly localDeletionTimeSeconds: number;
   readonly isTombstone: boolean;
+  /** What the offsets refer to. Never overwritten. */
+  readonly bytes: Uint8Array;
   /** Empty for a tombstone; may be empty for a live cell too (an empty text, a set element). */
-  readonly value: Uint8Array;
-  /** Of an element of a multi-cell column: set element, map key, list cell's timeuuid, 2-byte UDT field index. */
+  readonly valueStart: number;
+  readonly valueEnd: number;
+  /** Of an element of a multi-cell column: set element, map key, list cell's timeuuid, 2-byte UDT field index; else −1. */
+  readonly pathStart: number;
+  readonly pathEnd: number;
+
+  constructor(
+    column: number,
+    timestampMicros: bigint,
+    ttlSeconds: number,
+    localDeletionTimeSeconds: number,
+    isTombstone: boolean,
+    bytes: Uint8Array,
+    valueStart: number,
+    valueEnd: number,
+    pathStart: number,
+    pathEnd: number,
+  ) {
+    this.column = column;
+    this.timestampMicros = timestampMicros;
+    this.ttlSeconds = ttlSeconds;
+    this.localDeletionTimeSeconds = localDeletionTimeSeconds;
+    this.isTombstone = isTombstone;
+    this.bytes = bytes;
+    this.valueStart = valueStart;
+    this.valueEnd = valueEnd;
+    this.pathStart = pathStart;
+    this.pathEnd = pathEnd;
+  }
+
+  /** A new view of the value. */
+  get value(): Uint8Array {
+    return this.bytes.subarray(this.valueStart, this.valueEnd);
+  }
+
+  /** A new view of the path. */
+  get path(): Uint8Array | undefined {
+    return this.pathStart < 0 ? undefined : this.bytes.subarray(this.pathStart, this.pathEnd);
+  }
+}
+
+/** What a cell made by hand consists of; what is left out is that of a live cell that does not expire. */
+export interface CellParts {
+  readonly column?: number;
+  readonly timestampMicros: bigint;
+  readonly ttlSeconds?: number;
+  readonly localDeletionTimeSeconds?: number;
+  readonly isTombstone?: boolean;
+  readonly value?: Uint8Array;
   readonly path?: Uint8Array;
 }
 
-/** One column of a row: one cell for a simple column, a deletion and cells in path order for a multi-cell one. */
-export interface ColumnData {
-  /** Index into the `columns` that the cursor was opened with (static columns for a static row). */
+/** A cell of values that lie apart; they are copied. */
+export function createCell(parts: CellParts): Cell {
+  const { value, path } = parts;
+  const valueBytes = value?.length ?? 0;
+  const bytes = new Uint8Array(valueBytes + (path?.length ?? 0));
+  if (value !== undefined) bytes.set(value);
+  if (path !== undefined) bytes.set(path, valueBytes);
+  return new Cell(
+    parts.column ?? 0,
+    parts.timestampMicros,
+    parts.ttlSeconds ?? 0,
+    parts.localDeletionTimeSeconds ?? NO_DELETION_TIME,
+    parts.isTombstone ?? false,
+    bytes,
+    0,
+    valueBytes,
+    path === undefined ? -1 : valueBytes,
+    path === undefined ? -1 : bytes.length,
+  );
+}
+
+/** The values of a clustering, or of a bound's prefix of one; views are made when asked for. */
+export class Clustering {
+  readonly bytes: Uint8Array;
+  /** Start and end of each value in `bytes`; −1 and −1 for null, which occurs in COMPACT STORAGE only. */
+  readonly offsets: readonly number[];
+
+  constructor(bytes: Uint8Array, offsets: readonly number[]) {
+    this.bytes = bytes;
+    this.offsets = offsets;
+  }
+
+  /** How many values there are. */
+  get length(): number {
+    return this.offsets.length >> 1;
+  }
+
+  /** A new view of one value. */
+  valueAt(index: number): Uint8Array | null {
+    const start = this.offsets[2 * index]!;
+    return start < 0 ? null : this.bytes.subarray(start, this.offsets[2 * index + 1]);
+  }
+
+  /** New views of all values. */
+  values(): (Uint8Array | null)[] {
+    return Array.from({ length: this.length }, (_, index) => this.valueAt(index));
+  }
+}
+
+/** Of a static row, and of the bounds of a whole partition. */
+export const NO_CLUSTERING = new Clustering(new Uint8Array(0), []);
+
+/** A clustering of values that lie apart; they are copied. */
+export function clusteringOf(values: readonly (Uint8Array | null)[]): Clustering {
+  if (values.length === 0) return NO_CLUSTERING;
+  const bytes = new Uint8Array(values.reduce((sum, value) => sum + (value?.length ?? 0), 0));
+  const offsets: number[] = [];
+  let at = 0;
+  for (const value of values) {
+    if (value === null) offsets.push(-1, -1);
+    else {
+      bytes.set(value, at);
+      offsets.push(at, at + value.length);
+      at += value.length;
+    }
+  }
+  return new Clustering(bytes, offsets);
+}
+
+/** A multi-cell column of a row: a collection or UDT that is not frozen. */
+export interface MultiCell {
   readonly column: number;
   readonly deletion?: Deletion;
+  /** In the order of their paths. */
   readonly cells: readonly Cell[];
 }
 
 export interface Row {
   readonly kind: 'row';
   readonly isStatic: boolean;
-  /** One value for each clustering column; none for a static row. null occurs in COMPACT STORAGE only. */
-  readonly clustering: readonly (Uint8Array | null)[];
+  /** Empty for a static row. */
+  readonly clustering: Clustering;
   readonly liveness?: Liveness;
   readonly deletion?: Deletion;
+  /** Of the simple columns, ascending by `column`. */
+  readonly cells: readonly Cell[];
   /** Ascending by `column`. */
-  readonly columns: readonly ColumnData[];
+  readonly multiCells: readonly MultiCell[];
 }
 
 /** Kinds of clustering bounds and boundaries, with the numbers that Cassandra writes (ClusteringPrefix.Kind). */
@@ -70,7 +196,7 @@ export interface RangeTombstoneMarker {
   readonly kind: 'marker';
   readonly bound: BoundKind;
   /** A prefix of the clustering values; none: the partition's start or end. */
-  readonly clustering: readonly (Uint8Array | null)[];
+  readonly clustering: Clustering;
   /** The range that ends here. */
   readonly closes?: Deletion;
   /** The range that starts here. */

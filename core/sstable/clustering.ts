@@ -1,9 +1,8 @@
 import type { ByteReader } from '#core/bytes/byte-reader.ts';
 import { MalformedBytesError } from '#core/bytes/byte-reader.ts';
+import { Clustering, NO_CLUSTERING } from '#core/model/row.ts';
 import { VARIABLE_LENGTH } from '#core/model/value-length.ts';
 
-const EMPTY = new Uint8Array(0);
-const NO_VALUES: readonly (Uint8Array | null)[] = [];
 const VALUES_PER_HEADER = 32;
 
 /**
@@ -17,19 +16,15 @@ const VALUES_PER_HEADER = 32;
  * @param count how many values there are; none has no header either
  * @see org.apache.cassandra.db.ClusteringPrefix.Serializer
  */
-export function readClusteringValues(
-  reader: ByteReader,
-  lengths: readonly number[],
-  count: number,
-): readonly (Uint8Array | null)[] {
-  if (count === 0) return NO_VALUES;
+export function readClusteringValues(reader: ByteReader, lengths: readonly number[], count: number): Clustering {
+  if (count === 0) return NO_CLUSTERING;
   if (count > lengths.length) {
     throw new MalformedBytesError(
       reader.offset,
       `${count} clustering values, but ${lengths.length} clustering columns`,
     );
   }
-  const values: (Uint8Array | null)[] = [];
+  const offsets: number[] = [];
   let header = 0;
   let wideHeader: bigint | undefined;
   for (let index = 0; index < count; index++) {
@@ -42,11 +37,13 @@ export function readClusteringValues(
     const bits = wideHeader === undefined ? (header >>> (2 * slot)) & 3 : Number((wideHeader >> BigInt(2 * slot)) & 3n);
     if (bits === 0) {
       const length = lengths[index]!;
-      values.push(length === VARIABLE_LENGTH ? reader.readBytesV() : reader.readBytes(length));
+      offsets.push(reader.skip(length === VARIABLE_LENGTH ? reader.readVint() : length), reader.offset);
+    } else if ((bits & 2) !== 0) {
+      offsets.push(-1, -1);
     } else {
-      values.push((bits & 2) !== 0 ? null : EMPTY);
+      offsets.push(reader.offset, reader.offset);
     }
     if (slot === VALUES_PER_HEADER - 1) wideHeader = undefined;
   }
-  return values;
+  return new Clustering(reader.bytes, offsets);
 }

@@ -1,10 +1,12 @@
 import { type ByteReader, EndOfBytesError, MalformedBytesError } from '#core/bytes/byte-reader.ts';
 import {
   BoundKind,
-  type Cell,
-  type ColumnData,
+  Cell,
+  type Clustering,
   type Deletion,
   type Liveness,
+  type MultiCell,
+  NO_CLUSTERING,
   NO_DELETION_TIME,
   type RangeTombstoneMarker,
   type Row,
@@ -38,7 +40,6 @@ const CellFlag = {
 const KNOWN_CELL_FLAGS = 0x1f;
 
 const EMPTY = new Uint8Array(0);
-const NO_CLUSTERING: readonly (Uint8Array | null)[] = [];
 
 /** Between rows of a partition: the end of it, or nothing to tell (a row that holds dropped columns only). */
 export type Unfiltered = Row | RangeTombstoneMarker | 'end' | 'nothing';
@@ -109,12 +110,7 @@ export class RowDecoder {
    * for each present column: cell, or for a multi-cell one: [0x40: deletion]  vint n  n × cell
    * ```
    */
-  #readBody(
-    reader: ByteReader,
-    flags: number,
-    isStatic: boolean,
-    clustering: readonly (Uint8Array | null)[],
-  ): Row | undefined {
+  #readBody(reader: ByteReader, flags: number, isStatic: boolean, clustering: Clustering): Row | undefined {
     const deltas = this.#deltas;
     let liveness: Liveness | undefined;
     if ((flags & RowFlag.HasTimestamp) !== 0) {
@@ -131,17 +127,24 @@ export class RowDecoder {
     const plan = isStatic ? this.#static : this.#regular;
     const present = (flags & RowFlag.HasAllColumns) === 0 ? readColumnSubset(reader, plan.columns.length) : undefined;
     const count = present === undefined ? plan.columns.length : present.length;
-    const columns: ColumnData[] = [];
+    const cells: Cell[] = [];
+    const multiCells: MultiCell[] = [];
     for (let index = 0; index < count; index++) {
       const column = plan.columns[present === undefined ? index : present[index]!]!;
-      const data = column.isMultiCell
-        ? this.#readMultiCell(reader, column, (flags & RowFlag.HasComplexDeletion) !== 0, liveness)
-        : { column: column.target, deletion: undefined, cells: [this.#readCell(reader, column, liveness)] };
-      if (data !== undefined && column.target >= 0) columns.push(data);
+      if (column.isMultiCell) {
+        const data = this.#readMultiCell(reader, column, (flags & RowFlag.HasComplexDeletion) !== 0, liveness);
+        if (data !== undefined && column.target >= 0) multiCells.push(data);
+      } else {
+        const cell = this.#readCell(reader, column, liveness);
+        if (column.target >= 0) cells.push(cell);
+      }
     }
-    if (!plan.isOrdered) columns.sort((a, b) => a.column - b.column);
-    if (liveness === undefined && deletion === undefined && columns.length === 0) return undefined;
-    return { kind: 'row', isStatic, clustering, liveness, deletion, columns };
+    if (!plan.isOrdered) {
+      cells.sort((a, b) => a.column - b.column);
+      multiCells.sort((a, b) => a.column - b.column);
+    }
+    if (liveness === undefined && deletion === undefined && cells.length + multiCells.length === 0) return undefined;
+    return { kind: 'row', isStatic, clustering, liveness, deletion, cells, multiCells };
   }
 
   #readMultiCell(
@@ -149,7 +152,7 @@ export class RowDecoder {
     column: PlannedColumn,
     hasDeletion: boolean,
     liveness: Liveness | undefined,
-  ): ColumnData | undefined {
+  ): MultiCell | undefined {
     const deletion: Deletion | undefined = hasDeletion ? this.#deltas.readDeletion(reader) : undefined;
     const count = reader.readVint();
     // Each cell takes two bytes or more: a larger count is a lie, or goes beyond this window.
@@ -185,13 +188,28 @@ export class RowDecoder {
       localDeletionTimeSeconds = this.#deltas.readLocalDeletionTime(reader);
       if ((flags & CellFlag.IsExpiring) !== 0) ttlSeconds = this.#deltas.readTtl(reader);
     }
-    const path = column.isMultiCell ? reader.readBytesV() : undefined;
-    let value = EMPTY as Uint8Array;
-    if ((flags & CellFlag.HasEmptyValue) === 0) {
-      value = reader.readBytes(column.valueBytes === VARIABLE_LENGTH ? reader.readVint() : column.valueBytes);
+    let pathStart = -1;
+    let pathEnd = -1;
+    if (column.isMultiCell) {
+      pathStart = reader.skip(reader.readVint());
+      pathEnd = reader.offset;
     }
-    const isTombstone = (flags & CellFlag.IsDeleted) !== 0;
-    return { timestampMicros, ttlSeconds, localDeletionTimeSeconds, isTombstone, value, path };
+    const valueStart =
+      (flags & CellFlag.HasEmptyValue) !== 0
+        ? reader.offset
+        : reader.skip(column.valueBytes === VARIABLE_LENGTH ? reader.readVint() : column.valueBytes);
+    return new Cell(
+      column.target,
+      timestampMicros,
+      ttlSeconds,
+      localDeletionTimeSeconds,
+      (flags & CellFlag.IsDeleted) !== 0,
+      reader.bytes,
+      valueStart,
+      reader.offset,
+      pathStart,
+      pathEnd,
+    );
   }
 
   /** Body of a bound: one deletion. Of a boundary: that of the range which ends, then of the one which starts. */

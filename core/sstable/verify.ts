@@ -102,7 +102,8 @@ async function verifyContent(sstable: SSTable, signal?: AbortSignal): Promise<{ 
         if (event.kind === 'partition') partitions += 1;
         if (event.kind !== 'row') continue;
         rows += 1;
-        for (const column of event.columns) if (column.cells.length > 0) columnsSet += 1;
+        columnsSet += event.cells.length;
+        for (const { cells } of event.multiCells) if (cells.length > 0) columnsSet += 1;
       }
     }
   } finally {

@@ -24,11 +24,10 @@ test("the newest counter cells of all SSTables have the totals that Cassandra's 
       for (let event = cursor.next(); event !== undefined; event = cursor.next()) {
         if (event.kind === 'partition') pk = renderPlain(keyTypes[0]!, event.key);
         if (event.kind !== 'row') continue;
-        const ck = renderPlain(clusteringTypes[0]!, event.clustering[0]!);
-        for (const { column, cells } of event.columns) {
-          const [cell] = cells;
-          const id = `${pk} ${ck} ${regularColumns[column]!.name}`;
-          if (!cell || cell.isTombstone || cell.timestampMicros < (newest.get(id)?.timestampMicros ?? 0n)) continue;
+        const ck = renderPlain(clusteringTypes[0]!, event.clustering.valueAt(0)!);
+        for (const cell of event.cells) {
+          const id = `${pk} ${ck} ${regularColumns[cell.column]!.name}`;
+          if (cell.isTombstone || cell.timestampMicros < (newest.get(id)?.timestampMicros ?? 0n)) continue;
           newest.set(id, { timestampMicros: cell.timestampMicros, total: counterTotal(cell.value) });
         }
       }

@@ -1,10 +1,11 @@
-import type { PartitionCursor, PartitionEvent } from '#core/model/row.ts';
+import type { PartitionCursor } from '#core/model/row.ts';
+import { plainEvent } from '../support/plain-event.ts';
 
-/** Drains a cursor. */
-export async function readAll(cursor: PartitionCursor): Promise<PartitionEvent[]> {
-  const events: PartitionEvent[] = [];
+/** Drains a cursor; the events can be compared. */
+export async function readAll(cursor: PartitionCursor): Promise<ReturnType<typeof plainEvent>[]> {
+  const events: ReturnType<typeof plainEvent>[] = [];
   while (await cursor.fill()) {
-    for (let event = cursor.next(); event !== undefined; event = cursor.next()) events.push(event);
+    for (let event = cursor.next(); event !== undefined; event = cursor.next()) events.push(plainEvent(event));
   }
   return events;
 }

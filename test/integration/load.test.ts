@@ -201,21 +201,30 @@ async function mergedFiles(side: 'origin' | 'target', schema: TableSchema): Prom
     if (event.kind !== 'row') return [];
     const place = event.isStatic
       ? 'static'
-      : event.clustering.map((value) => Buffer.from(value ?? '').toString('hex')).join('/');
+      : event.clustering
+          .values()
+          .map((value) => Buffer.from(value ?? '').toString('hex'))
+          .join('/');
     const names = event.isStatic ? schema.staticColumns : schema.regularColumns;
     return [
       ...(event.liveness ? [`${place} marker ${show(event.liveness)}`] : []),
       ...(event.deletion ? [`${place} deleted ${show(event.deletion)}`] : []),
-      ...event.columns.flatMap(({ column, deletion, cells }) => {
+      ...event.cells.map((cell) => `${place} ${names[cell.column]!.name} ${show(partsOf(cell))}`),
+      ...event.multiCells.flatMap(({ column, deletion, cells }) => {
         const { name, type } = names[column]!;
         if (type.kind === 'list') return [];
         return [
           ...(deletion ? [`${place} ${name} deleted ${show(deletion)}`] : []),
-          ...cells.map((item: Cell) => `${place} ${name} ${show(item)}`),
+          ...cells.map((cell) => `${place} ${name} ${show(partsOf(cell))}`),
         ];
       }),
     ];
   }
+}
+
+/** What a cell is, wherever its bytes lie. */
+function partsOf({ timestampMicros, ttlSeconds, localDeletionTimeSeconds, isTombstone, value, path }: Cell): object {
+  return { timestampMicros, ttlSeconds, localDeletionTimeSeconds, isTombstone, value, path };
 }
 
 function show(value: object): string {

@@ -8,9 +8,9 @@ import {
 } from '#core/merge/group-writes.ts';
 import { createToStatements, type StatementContext } from '#core/merge/statements.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
-import { BoundKind, NO_DELETION_TIME, type PartitionEvent } from '#core/model/row.ts';
+import { BoundKind, clusteringOf, createCell, NO_DELETION_TIME, type PartitionEvent } from '#core/model/row.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
-import { bytes, cell, int, int32, row, schemaOf, text, tombstone } from './support.ts';
+import { bytes, cell, int, int32, partsOf, row, schemaOf, text, tombstone } from './support.ts';
 
 const NOW = 2000;
 const context: StatementContext = { partitionKey: [bytes('k')], nowSeconds: NOW, exactTimes: true, listAttempt: 0 };
@@ -204,11 +204,8 @@ test('list cells of the time of the dual writes are left to the shadow', () => {
 });
 
 test('elements of a list that expire apart keep their own life, and their order', () => {
-  const dies = (at: bigint, value: string, ends: number, ttlSeconds: number) => ({
-    ...element(at, value),
-    ttlSeconds,
-    localDeletionTimeSeconds: ends,
-  });
+  const dies = (at: bigint, value: string, ends: number, ttlSeconds: number) =>
+    createCell({ ...partsOf(element(at, value)), ttlSeconds, localDeletionTimeSeconds: ends });
   // As `l = ['a', 'b']` without a TTL and `l = l + ['c']` with one of 60 s, the newest, then `l = l + ['d']` with 600 s.
   const cells = [element(10n, 'a'), element(10n, 'b'), dies(20n, 'c', NOW + 50, 60), dies(15n, 'd', NOW + 500, 600)];
   const events = [row(1, { columns: [{ column: 0, cells }] })];
@@ -224,11 +221,9 @@ test('elements of a list that expire apart keep their own life, and their order'
 });
 
 test('a list of too many expiries lives as long as its longest element, and that is told', () => {
-  const cells = Array.from({ length: 300 }, (_, i) => ({
-    ...element(10n, 'x'),
-    ttlSeconds: 600,
-    localDeletionTimeSeconds: NOW + 1 + i,
-  }));
+  const cells = Array.from({ length: 300 }, (_, i) =>
+    createCell({ ...partsOf(element(10n, 'x')), ttlSeconds: 600, localDeletionTimeSeconds: NOW + 1 + i }),
+  );
   const losses: GroupingLoss[] = [];
   const events = [row(1, { columns: [{ column: 0, cells }] })];
   const statements = statementsOf(withList, events, { onLoss: (loss) => losses.push(loss) });
@@ -265,8 +260,8 @@ const deletion = { timestampMicros: 7n, localDeletionTimeSeconds: 1600 };
 test('deletions of partitions, rows and ranges carry their own time', () => {
   const events: PartitionEvent[] = [
     { kind: 'partition', key: bytes('k'), token: 1n, deletion },
-    { kind: 'marker', bound: BoundKind.ExclusiveStart, clustering: [int32(1)], opens: deletion },
-    { kind: 'marker', bound: BoundKind.InclusiveEnd, clustering: [int32(4)], closes: deletion },
+    { kind: 'marker', bound: BoundKind.ExclusiveStart, clustering: clusteringOf([int32(1)]), opens: deletion },
+    { kind: 'marker', bound: BoundKind.InclusiveEnd, clustering: clusteringOf([int32(4)]), closes: deletion },
     row(9, { deletion }),
   ];
   expect(statementsOf(schemaOf(), events)).toEqual([
@@ -283,8 +278,8 @@ test('deletions of partitions, rows and ranges carry their own time', () => {
 test('a range over DESC columns turns the comparison round', () => {
   const schema = schemaOf({ clustering: [{ name: 'part', type: int, reversed: true }] });
   const events: PartitionEvent[] = [
-    { kind: 'marker', bound: BoundKind.InclusiveStart, clustering: [int32(4)], opens: deletion },
-    { kind: 'marker', bound: BoundKind.ExclusiveEnd, clustering: [int32(1)], closes: deletion },
+    { kind: 'marker', bound: BoundKind.InclusiveStart, clustering: clusteringOf([int32(4)]), opens: deletion },
+    { kind: 'marker', bound: BoundKind.ExclusiveEnd, clustering: clusteringOf([int32(1)]), closes: deletion },
   ];
   const [only] = statementsOf(schema, events);
   expect(only?.text).toContain('part <= ? AND part > ?');
@@ -293,8 +288,8 @@ test('a range over DESC columns turns the comparison round', () => {
 
 test('a range over all rows spares the static row', () => {
   const events: PartitionEvent[] = [
-    { kind: 'marker', bound: BoundKind.InclusiveStart, clustering: [], opens: deletion },
-    { kind: 'marker', bound: BoundKind.InclusiveEnd, clustering: [], closes: deletion },
+    { kind: 'marker', bound: BoundKind.InclusiveStart, clustering: clusteringOf([]), opens: deletion },
+    { kind: 'marker', bound: BoundKind.InclusiveEnd, clustering: clusteringOf([]), closes: deletion },
   ];
   expect(statementsOf(schemaOf(), events).map((each) => each.text.split('AND ').at(-1))).toEqual([
     'part <= ?',

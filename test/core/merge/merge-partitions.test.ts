@@ -5,6 +5,8 @@ import { type MergeInput, mergePartitions } from '#core/merge/merge-partitions.t
 import {
   BoundKind,
   type Cell,
+  clusteringOf,
+  createCell,
   type Deletion,
   type Liveness,
   NO_DELETION_TIME,
@@ -13,7 +15,7 @@ import {
   type Row,
 } from '#core/model/row.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
-import { bytes, cell, cursorOf, drain, int32, row, schemaOf } from './support.ts';
+import { bytes, cell, columnsOf, cursorOf, drain, int32, partsOf, row, schemaOf } from './support.ts';
 
 // ---- An independent reference: replays every mutation on every coordinate, with no notion of order or streaming. ----
 
@@ -127,7 +129,7 @@ function view(events: readonly PartitionEvent[]): { seen: string[]; covered: Map
   let open: { from: number; deletion: Deletion } | undefined;
   for (const event of events) {
     if (event.kind === 'marker') {
-      const at = new DataView(event.clustering[0]!.buffer).getInt32(0);
+      const at = new DataView(event.clustering.valueAt(0)!.slice().buffer).getInt32(0);
       const isBefore =
         event.bound !== BoundKind.InclusiveEnd &&
         event.bound !== BoundKind.ExclusiveStart &&
@@ -143,14 +145,14 @@ function view(events: readonly PartitionEvent[]): { seen: string[]; covered: Map
     if (event.kind === 'end') expect(open).toBeUndefined();
     if (event.kind !== 'row') continue;
     if (event.isStatic) {
-      for (const data of event.columns) for (const item of data.cells) seen.push(`static ${show(item)}`);
+      for (const data of columnsOf(event)) for (const item of data.cells) seen.push(`static ${show(item)}`);
       continue;
     }
-    const part = new DataView(event.clustering[0]!.buffer).getInt32(0);
+    const part = new DataView(event.clustering.valueAt(0)!.slice().buffer).getInt32(0);
     if (event.deletion) seen.push(`${part} deleted ${event.deletion.timestampMicros}`);
     if (event.liveness)
       seen.push(`${part} marker ${event.liveness.timestampMicros} ${event.liveness.expiresAtSeconds}`);
-    for (const data of event.columns) {
+    for (const data of columnsOf(event)) {
       if (data.deletion) seen.push(`${part} ${data.column} deleted ${data.deletion.timestampMicros}`);
       for (const item of data.cells) {
         seen.push(`${part} ${data.column} ${item.path ? Buffer.from(item.path) : ''} ${show(item)}`);
@@ -171,7 +173,10 @@ function shardOf(m: Mutation): PartitionEvent[] {
         return [
           row(m.part, {
             columns: [
-              { column: m.column, cells: [m.path === undefined ? m.cell : { ...m.cell, path: bytes(m.path) }] },
+              {
+                column: m.column,
+                cells: [m.path === undefined ? m.cell : createCell({ ...partsOf(m.cell), path: bytes(m.path) })],
+              },
             ],
           }),
         ];
@@ -183,8 +188,18 @@ function shardOf(m: Mutation): PartitionEvent[] {
         return [row(m.part, { columns: [{ column: 2, deletion: m.deletion, cells: [] }] })];
       case 'deleteRange':
         return [
-          { kind: 'marker', bound: BoundKind.InclusiveStart, clustering: [int32(m.from)], opens: m.deletion },
-          { kind: 'marker', bound: BoundKind.InclusiveEnd, clustering: [int32(m.to)], closes: m.deletion },
+          {
+            kind: 'marker',
+            bound: BoundKind.InclusiveStart,
+            clustering: clusteringOf([int32(m.from)]),
+            opens: m.deletion,
+          },
+          {
+            kind: 'marker',
+            bound: BoundKind.InclusiveEnd,
+            clustering: clusteringOf([int32(m.to)]),
+            closes: m.deletion,
+          },
         ];
       case 'deletePartition':
         return [];
@@ -302,7 +317,7 @@ test('rows of a DESC clustering column are merged in descending order', async ()
   const right = partition(1n, 'k', row(9, live(2n, 'y')), row(4, live(1n, 'y')));
   const events = await drain(mergePartitions(inputs([cursorOf(left), cursorOf(right)]), schema));
   const parts = events.flatMap((event) =>
-    event.kind === 'row' ? [new DataView(event.clustering[0]!.buffer).getInt32(0)] : [],
+    event.kind === 'row' ? [new DataView(event.clustering.valueAt(0)!.slice().buffer).getInt32(0)] : [],
   );
   expect(parts).toEqual([9, 4, -3]);
 });
