@@ -30,7 +30,8 @@ export async function readMigrationConfig(path: string, env: Environment = proce
   const config = parseMigrationConfig(await readText(path, 'the config file'), path, env);
   const base = dirname(resolve(path));
   const filterRules = config.proxy.filterRules === null ? null : resolve(base, config.proxy.filterRules);
-  return { ...config, proxy: { ...config.proxy, filterRules } };
+  const indexList = config.bulkLoad.indexList === null ? null : resolve(base, config.bulkLoad.indexList);
+  return { ...config, proxy: { ...config.proxy, filterRules }, bulkLoad: { ...config.bulkLoad, indexList } };
 }
 
 /** Reads any other YAML file by its schema. */

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { createSfnClient } from '#adapters/aws-clients.ts';
+import { readMigrationConfig } from '#adapters/config-file.ts';
 import { createStateMachines, executionArnOf } from '#adapters/step-functions.ts';
 import { PrerequisiteError, RunFailedError, UsageError } from '#core/errors.ts';
 import { type LoadInput, parseLoadInput } from '#core/jobs/load-plan.ts';
@@ -9,7 +10,10 @@ import { loadProgress, type RunProgress } from '#core/jobs/run-progress.ts';
 import type { RunSummary } from '#core/jobs/summarize-run.ts';
 import { newRunId } from '#core/jobs/validation-plan.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
+import { listSavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { withCommonOptions } from './clusters.ts';
+import { readIndexList, restoreHere } from './index-ports.ts';
+import { describeSaved } from './indexes.ts';
 import { loadHere } from './load-local.ts';
 import { type CommonOptions, createProgress, ExitCode, printResult } from './output.ts';
 import { findRun, machineName, openRuns, type RunContext, readSummary, startExecution, stopExecution } from './runs.ts';
@@ -27,6 +31,7 @@ interface StartOptions extends RunOptions {
   readonly targetWriteMbps?: string;
   readonly tombstones?: string;
   readonly indexes?: string;
+  readonly skipIndexes?: boolean;
   readonly dryRun?: boolean;
   readonly allowEarlySnapshot?: boolean;
   readonly trustCoverage?: boolean;
@@ -46,7 +51,8 @@ export function register(program: Command): void {
       .option('--table <name>', 'only this table (repeatable)', (value, known: string[]) => [...known, value], [])
       .option('--target-write-mbps <n>', 'budget for the whole target (default: bulkLoad.targetWriteMBps)')
       .option('--tombstones <which>', 'none, recent or all (default: bulkLoad.tombstones)')
-      .option('--indexes <what>', 'rebuild or skip (default: bulkLoad.indexes)')
+      .option('--indexes <file>', 'indexes.yaml: which indexes are dropped before and rebuilt after')
+      .option('--skip-indexes', 'leave the indexes of the target where they are (default: bulkLoad.indexes)')
       .option('--dry-run', 'plan and report, write nothing')
       .option('--allow-early-snapshot', 'although writes between the snapshot and the dual writes are lost')
       .option('--trust-coverage', 'although nothing proves that the snapshot holds every node'),
@@ -76,13 +82,27 @@ async function start(options: StartOptions): Promise<void> {
     snapshot: options.snapshot,
     targetWriteMBps: options.targetWriteMbps === undefined ? undefined : Number(options.targetWriteMbps),
     tombstones: options.tombstones,
-    indexes: options.indexes,
+    ...(await indexInput(options)),
     dryRun: options.dryRun,
     allowEarlySnapshot: options.allowEarlySnapshot,
     trustCoverage: options.trustCoverage,
   };
   const input = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   await run(parseLoadInput(input), await openRuns(options.config), options);
+}
+
+/** What `--indexes` and `--skip-indexes` mean in the input; without them the configuration's list, as it is here and now. */
+async function indexInput({
+  config,
+  indexes,
+  skipIndexes,
+}: StartOptions): Promise<Pick<LoadInput, 'indexes' | 'indexList'>> {
+  if (skipIndexes) {
+    if (indexes !== undefined) throw new UsageError('--indexes and --skip-indexes exclude each other');
+    return { indexes: 'skip' };
+  }
+  if (indexes !== undefined) return { indexes: 'rebuild', indexList: await readIndexList(indexes) };
+  return { indexList: await readIndexList((await readMigrationConfig(config)).bulkLoad.indexList) };
 }
 
 async function resume(earlierId: string, options: RunOptions): Promise<void> {
@@ -110,11 +130,6 @@ async function run(input: LoadInput, context: RunContext, options: RunOptions): 
     return finish(options, summary, summary.status);
   }
   await startExecution(STATE_MACHINE, runId, input);
-  if ((input.indexes ?? context.config.bulkLoad.indexes) === 'rebuild') {
-    process.stderr.write(
-      `warning: indexes: rebuild is not built; secondary indexes of the target stay in place (which: ringshift load status ${runId})\n`,
-    );
-  }
   if (!options.wait) {
     return printResult(options, { runId }, [`${runId} is under way; see: ringshift load status ${runId}`]);
   }
@@ -141,15 +156,19 @@ function planLines(plan: Partial<LoadPlan>): string[] {
         `${table}: ${sstables} SSTables, ${(bytes / 1e6).toFixed(1)} MB, ${ranges} ranges`,
     ),
     ...(plan.skipped ?? []).map(({ table, reason }) => `${table} is not loaded: ${reason}`),
+    ...(plan.rebuildIndexes ?? []).map(
+      ({ keyspace, table, name }) => `index ${name} on ${keyspace}.${table} is dropped before and built again after`,
+    ),
     ...(plan.warnings ?? []).map((warning) => `warning: ${warning}`),
   ];
 }
 
 function finish(options: RunOptions, summary: unknown, status: string): void {
-  const { runId, totals, seconds, failed } = summary as Partial<RunSummary>;
+  const { runId, totals, seconds, failed, owedIndexes } = summary as Partial<RunSummary>;
   const rows = totals?.['rows'] ?? 0;
   printResult(options, summary, [
     ...(failed ?? []).map(({ index, table, error }) => `range ${index} of ${table}: ${error.name}: ${error.message}`),
+    ...(owedIndexes ?? []).map((index) => `${index} is dropped and not back; run: ringshift indexes restore`),
     `${runId}: ${status}, ${rows.toLocaleString('en-US')} rows in ${(seconds ?? 0).toFixed(1)} s`,
   ]);
   if (status !== 'done') process.exitCode = ExitCode.found;
@@ -210,16 +229,19 @@ async function status(runId: string | undefined, options: CommonOptions): Promis
   const record = await findRun(ledger, 'load', runId);
   const now = await loadProgress(ledger, record.runId);
   const tables = (await ledger.listTables()).filter((table) => table.keyspace === record.keyspace);
-  printResult(options, { run: record, progress: now, tables }, [
+  const indexes = (await listSavedIndexes(ledger.store)).filter((saved) => saved.runId === record.runId);
+  printResult(options, { run: record, progress: now, tables, indexes }, [
     `${record.runId}: ${record.state}, ${now.done}/${now.ranges} ranges, ${now.rows.toLocaleString('en-US')} rows, ${(now.fraction * 100).toFixed(0)} %`,
     ...(record.warnings ?? []).map((warning) => `warning: ${warning}`),
     ...now.errors.map((error) => `range ${error.index} of ${error.table}: ${error.name}: ${error.message}`),
+    ...indexes.flatMap(describeSaved),
     ...tables.map((table) => `${table.keyspace}.${table.table}: ${table.state}`),
   ]);
 }
 
 async function stop(runId: string, options: CommonOptions): Promise<void> {
-  const { ledger } = await openRuns(options.config);
+  const context = await openRuns(options.config);
+  const { ledger } = context;
   const record = await findRun(ledger, 'load', runId);
   try {
     await stopExecution(STATE_MACHINE, runId);
@@ -229,7 +251,12 @@ async function stop(runId: string, options: CommonOptions): Promise<void> {
     if (!isNone && !(error instanceof Error && error.name === 'ExecutionDoesNotExist')) throw error;
   }
   if (record.state === 'running') await ledger.endRun(runId, 'stopped', new Date());
-  printResult(options, { runId, state: 'stopped' }, [
+  // The execution can't do it any more.
+  const restored = (record.rebuildIndexes ?? []).length > 0 ? await restoreHere(context, { runId }) : undefined;
+  if (restored !== undefined && restored.status !== 'done') process.exitCode = ExitCode.found;
+  printResult(options, { runId, state: 'stopped', indexes: restored }, [
+    ...(restored?.failed ?? []).map(({ index, error }) => `${index}: ${error}`),
+    ...(restored === undefined ? [] : [`${restored.built} of ${restored.total} dropped indexes are back and built`]),
     `${runId} is stopped; go on with: ringshift load resume ${runId}`,
   ]);
 }

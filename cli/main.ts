@@ -14,6 +14,7 @@ const verbs: Readonly<Record<string, () => Promise<Verb>>> = {
   schema: () => import('./schema.ts'),
   snapshot: () => import('./snapshot.ts'),
   load: () => import('./load.ts'),
+  indexes: () => import('./indexes.ts'),
   validate: () => import('./validate.ts'),
   reconcile: () => import('./reconcile.ts'),
   phase: () => import('./phase.ts'),

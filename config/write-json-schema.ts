@@ -1,10 +1,11 @@
 /** Writes the JSON Schemas that editors use, from the schemas that the code parses with: `npm run schema`. */
 import { writeFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { indexListSchema } from '#core/config/index-list.ts';
 import { migrationConfigSchema } from '#core/config/schema.ts';
 import { filterRulesSchema } from '#core/filter/filter-rules.ts';
 
-const schemas = { migration: migrationConfigSchema, 'filter-rules': filterRulesSchema };
+const schemas = { migration: migrationConfigSchema, 'filter-rules': filterRulesSchema, indexes: indexListSchema };
 
 /** File names (in `config/`) and their texts. */
 export function renderJsonSchemas(): Readonly<Record<string, string>> {

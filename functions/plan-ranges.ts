@@ -22,12 +22,13 @@ export const handler = jobHandler('plan-ranges', async (event: unknown, job) => 
     return { runId, planKey, rangeCount, maxConcurrency, dryRun: false, details, ...place };
   }
   const { planKey, rangeCount, maxConcurrency, dryRun, ...details } = await planLoadRun(runId, input, job);
-  return { runId, planKey, rangeCount, maxConcurrency, dryRun, details, ...place };
+  const indexCount = details.rebuildIndexes.length;
+  return { runId, planKey, rangeCount, maxConcurrency, dryRun, indexCount, details, ...place };
 });
 
 function planLoadRun(runId: string, input: unknown, job: Job) {
   const { environment, logger } = job;
-  const { objects, ledger, clock, filterRules } = environment;
+  const { objects, ledger, clock, filterRules, indexList } = environment;
   return planLoad(
     runId,
     input,
@@ -39,7 +40,7 @@ function planLoadRun(runId: string, input: unknown, job: Job) {
       openSnapshot: (uri) => openSnapshot(environment, uri),
       readTarget: (keyspace) => withDriver(job, 'target', (client) => readLoadTarget(client, keyspace)),
     },
-    { ...environment.config.bulkLoad, filterRules, by: 'plan-ranges' },
+    { ...environment.config.bulkLoad, filterRules, indexList, by: 'plan-ranges' },
   );
 }
 

@@ -8,7 +8,7 @@ const eventSchema = z.object({
   runId: z.string().min(1).max(200),
   kind: z.enum(['load', 'validation']),
   /** The state machine's own state: what went wrong before, if anything did. */
-  state: z.object({ failure: z.unknown() }).partial().optional(),
+  state: z.object({ failure: z.unknown(), indexFailure: z.unknown() }).partial().optional(),
 });
 
 /** Most failed ranges that travel in the execution's output; the file in S3 has more. */
@@ -19,7 +19,7 @@ const MAX_REASON_CHARACTERS = 500;
 export const handler = jobHandler('summarize-run', async (event: unknown, job) => {
   const { runId, kind, state } = eventSchema.parse(event);
   const { ledger, objects, clock, bucket } = job.environment;
-  const failure = parseFailure(state?.failure);
+  const failure = parseFailure(state?.failure) ?? parseFailure(state?.indexFailure);
   if ((await ledger.readRun(runId)) === undefined) {
     // Planning refused before the run began: there is nothing to add up, only something to say.
     return { runId, kind, status: 'failed' as const, cause: causeOf(runId, kind, failure) };

@@ -36,6 +36,8 @@ export interface Deployment {
   readonly bundledFiles: readonly BundledFile[];
   /** `filter-rules.yaml`, the same that the proxies read. */
   readonly filterRulesFile?: string;
+  /** `indexes.yaml`, where the configuration names one. */
+  readonly indexListFile?: string;
 }
 
 /** Reads the knobs from the context. @throws ConfigError naming each wrong one */
@@ -105,14 +107,19 @@ export function describeDeployment(config: MigrationConfig, options: DeploymentO
   if (filterRulesFile !== undefined && !existsSync(filterRulesFile)) {
     issues.push({ path: 'proxy.filterRules', message: `the file ${filterRulesFile} does not exist` });
   }
+  const indexListFile = config.bulkLoad.indexList ?? undefined;
+  if (indexListFile !== undefined && !existsSync(indexListFile)) {
+    issues.push({ path: 'bulkLoad.indexList', message: `the file ${indexListFile} does not exist` });
+  }
   const prepared = {
     ...config,
+    bulkLoad: { ...config.bulkLoad, indexList: null },
     origin: forFunctions('origin', config.origin),
     target: forFunctions('target', config.target),
     proxy: migrationConfigSchema.shape.proxy.parse({}),
   };
   if (issues.length > 0) throw new ConfigError('the configuration, as functions would get it,', issues);
-  return { options, config: prepared, secretNames: [...secretNames], bundledFiles, filterRulesFile };
+  return { options, config: prepared, secretNames: [...secretNames], bundledFiles, filterRulesFile, indexListFile };
 }
 
 function secretReference(cluster: ClusterConfig): string | undefined {

@@ -9,6 +9,7 @@ import {
 } from '#core/model/schema-rows.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
 import type { DriverClient } from './driver-client.ts';
+import { readIndexes } from './index-admin.ts';
 
 /**
  * The tables of a keyspace, views excluded, ascending by name.
@@ -50,11 +51,11 @@ export async function readLoadTarget(client: DriverClient, keyspace: string): Pr
   const [tables, views, indexes] = await Promise.all([
     readSchema(client, keyspace),
     rowsOf('SELECT view_name FROM system_schema.views WHERE keyspace_name = ?'),
-    rowsOf('SELECT table_name, index_name FROM system_schema.indexes WHERE keyspace_name = ?'),
+    readIndexes(client, keyspace),
   ]);
   return {
     tables,
     views: views.map((row) => String(row['view_name'])),
-    indexes: indexes.map((row) => ({ table: String(row['table_name']), index: String(row['index_name']) })),
+    indexes,
   };
 }

@@ -114,7 +114,17 @@ const bulkLoad = z
   .strictObject({
     targetWriteMBps: z.number().positive().max(100_000).default(40),
     tombstones: z.enum(['none', 'recent', 'all']).default('recent'),
-    indexes: z.enum(['rebuild', 'skip']).default('rebuild'),
+    indexes: z
+      .enum(['rebuild', 'skip'])
+      .default('rebuild')
+      .describe('rebuild: drop secondary indexes of the loaded tables before the load, build them again after it'),
+    indexList: z
+      .string()
+      .nullable()
+      .default(null)
+      .describe('Path of indexes.yaml, relative to this file: which are rebuilt; null: all of the loaded tables'),
+    indexBuilds: z.int().min(1).max(64).default(2).describe('Indexes built at a time'),
+    indexBuildTimeoutMinutes: z.int().min(1).max(43_200).default(1440),
     consistency: consistency.default('LOCAL_QUORUM'),
     memoryBudgetMB: z.int().min(64).max(10_240).default(512),
     rangeMB: z.int().min(1).max(65_536).default(1024).describe('SSTable bytes of one range'),

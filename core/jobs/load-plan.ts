@@ -1,6 +1,7 @@
 /** What `plan-load` leaves in the object store for `load-range`: the items of the map and one manifest for each table. */
 
 import { z } from 'zod';
+import { indexListSchema } from '../config/index-list.ts';
 import { ConfigError, ObjectStoreError } from '../errors.ts';
 import { filterRulesSchema } from '../filter/filter-rules.ts';
 import { Consistency, type ConsistencyName } from '../model/cql-request.ts';
@@ -37,8 +38,9 @@ export const loadInputSchema = z.strictObject({
   /** s3://bucket/prefix, or a directory for a run on one machine. */
   snapshot: z.string().min(1),
   targetWriteMBps: z.number().positive().max(100_000).optional(),
-  /** Read by the steps around the load. */
   indexes: z.enum(['rebuild', 'skip']).optional(),
+  /** Of `indexes: rebuild`: the content of indexes.yaml. */
+  indexList: indexListSchema.optional(),
   tombstones: z.enum(['none', 'recent', 'all']).optional(),
   dryRun: z.boolean().optional(),
   /** Load although the snapshot may lack writes of before the dual writes. */

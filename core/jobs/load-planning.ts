@@ -1,9 +1,11 @@
 /** What planning a load takes and gives. */
 
+import type { IndexList } from '../config/index-list.ts';
 import type { FilterRules } from '../filter/filter-rules.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { RunRecord } from '../ledger/records.ts';
 import type { ConsistencyName } from '../model/cql-request.ts';
+import type { IndexDefinition } from '../model/index-definition.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import type { Clock, Logger, ObjectStore } from '../ports.ts';
 
@@ -19,7 +21,7 @@ export interface TargetTables {
   /** Names. */
   readonly views: readonly string[];
   /** Secondary indexes. */
-  readonly indexes: readonly { readonly table: string; readonly index: string }[];
+  readonly indexes: readonly IndexDefinition[];
 }
 
 /** What planning needs of the world. */
@@ -42,8 +44,9 @@ export interface PlanLoadOptions {
   /** SSTable bytes of one range. */
   readonly rangeMB: number;
   readonly maxConcurrency: number;
-  /** `rebuild` is not built: the plan says which indexes stay in place. */
-  readonly indexes?: 'rebuild' | 'skip';
+  readonly indexes: 'rebuild' | 'skip';
+  /** The content of indexes.yaml; undefined: every index of the loaded tables. */
+  readonly indexList?: IndexList;
   readonly filterRules: FilterRules | null;
   readonly by: string;
 }
@@ -63,6 +66,8 @@ export interface LoadPlan {
   }[];
   /** Tables that are not loaded, each with the reason. */
   readonly skipped: readonly { readonly table: string; readonly reason: string }[];
+  /** Dropped before the first range and built again after the last. Names on the target. */
+  readonly rebuildIndexes: readonly { readonly keyspace: string; readonly table: string; readonly name: string }[];
   readonly warnings: readonly string[];
 }
 

@@ -1,9 +1,9 @@
 /** Refuses what must not be loaded, cuts the rest into ranges of about equal bytes, and writes the plan. */
 
 import { SnapshotIncompleteError } from '../errors.ts';
+import { planIndexes } from './choose-indexes.ts';
 import { chooseTables } from './choose-tables.ts';
 import { cutTable, openTable } from './cut-table.ts';
-import { indexWarnings } from './index-warnings.ts';
 import { encodeTableManifest, type LoadItem, parseLoadInput } from './load-plan.ts';
 import {
   concurrencyOf,
@@ -45,8 +45,14 @@ export async function planLoad(
   const { chosen, skipped } = chooseTables(input, snapshot, target, options.filterRules);
   const listAttemptBase = earlierRuns(runs, input.keyspace, runId);
 
-  const names = chosen.map(({ schema }) => schema.table);
-  warnings.push(...indexWarnings(input.indexes ?? options.indexes, names, target.indexes));
+  const indexes = planIndexes(
+    input,
+    options,
+    phase,
+    chosen.map(({ schema }) => schema),
+    target.indexes,
+  );
+  warnings.push(...indexes.warnings);
 
   const items: LoadItem[] = [];
   const tables: LoadPlan['tables'][number][] = [];
@@ -85,6 +91,7 @@ export async function planLoad(
     dryRun: input.dryRun ?? false,
     tables,
     skipped,
+    rebuildIndexes: indexes.rebuilt.map(({ keyspace, table, name }) => ({ keyspace, table, name })),
     warnings,
   };
   if (!plan.dryRun) await publishPlan(plan, items, input, manifests, ports, options.by);

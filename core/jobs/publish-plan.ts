@@ -30,6 +30,7 @@ export async function publishPlan(
     rangesByTable: null,
     totalBytes: plan.totalBytes,
     warnings: [...plan.warnings],
+    rebuildIndexes: plan.rebuildIndexes.map((index) => ({ ...index })),
     input: { ...input },
   };
   await ledger.startRun(run);

@@ -1,7 +1,7 @@
 /** Plans what an earlier load has not finished. */
 
 import { GateClosedError } from '../errors.ts';
-import { indexWarnings } from './index-warnings.ts';
+import { planIndexes } from './choose-indexes.ts';
 import type { LoadInput, LoadItem } from './load-plan.ts';
 import {
   concurrencyOf,
@@ -59,6 +59,10 @@ export async function resumeLoad(
     const bytes = mine.reduce((sum, item) => sum + item.bytes, 0);
     return { table, sstables: 0, ranges: mine.length, bytes };
   });
+  const unfinished = tables
+    .filter(({ ranges }) => ranges > 0)
+    .map(({ table }) => ({ keyspace: input.keyspace, table }));
+  const indexes = planIndexes(input, options, await ledger.readPhase(), unfinished, target.indexes);
   const plan: LoadPlan = {
     runId,
     planKey: runKeys.plan(runId),
@@ -68,7 +72,8 @@ export async function resumeLoad(
     dryRun: input.dryRun ?? false,
     tables,
     skipped: [],
-    warnings: indexWarnings(input.indexes ?? options.indexes, earlier.tables, target.indexes),
+    rebuildIndexes: indexes.rebuilt.map(({ keyspace, table, name }) => ({ keyspace, table, name })),
+    warnings: indexes.warnings,
   };
   if (!plan.dryRun) await publishPlan(plan, items, input, [], ports, options.by);
   ports.logger.info('resuming a load', { runId, earlierId, ranges: items.length });

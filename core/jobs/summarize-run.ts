@@ -1,6 +1,7 @@
 import { GateClosedError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { RangeRecord, RunRecord, TableRecord, TableState } from '../ledger/records.ts';
+import { listSavedIndexes } from '../ledger/saved-indexes.ts';
 import type { Clock, ObjectStore } from '../ports.ts';
 import { runKeys } from './validation-plan.ts';
 
@@ -40,6 +41,8 @@ export interface RunSummary {
   readonly doneRanges: number;
   readonly totals: Readonly<Record<string, number>>;
   readonly tables: readonly TableSummary[];
+  /** Secondary indexes that the load has dropped and that are not back; they fail it. */
+  readonly owedIndexes: readonly string[];
   /** The first 100. */
   readonly failed: readonly FailedRange[];
 }
@@ -81,7 +84,11 @@ export async function summarizeRun(runId: string, ports: SummarizePorts): Promis
     tables.push({ table, state, ranges: own.length, failedRanges, counts });
   }
   const totals = addCounts(ranges);
-  const status = failed.length > 0 || !isPlanned ? 'failed' : remainingDifferences(totals) > 0 ? 'differences' : 'done';
+  const owedIndexes = (await listSavedIndexes(ports.ledger.store))
+    .filter((saved) => saved.runId === runId && saved.state !== 'restored')
+    .flatMap(({ keyspace, table, indexes }) => indexes.map(({ name }) => `${name} on ${keyspace}.${table}`));
+  const isFailed = failed.length > 0 || !isPlanned || owedIndexes.length > 0;
+  const status = isFailed ? 'failed' : remainingDifferences(totals) > 0 ? 'differences' : 'done';
   const summary: RunSummary = {
     version: 1,
     runId,
@@ -95,6 +102,7 @@ export async function summarizeRun(runId: string, ports: SummarizePorts): Promis
     doneRanges: ranges.filter((range) => range.state === 'done').length,
     totals,
     tables,
+    owedIndexes,
     failed: failed.slice(0, MAX_FAILED_LISTED),
   };
   await ports.objects.put(runKeys.summary(runId), JSON.stringify(summary, null, 2));

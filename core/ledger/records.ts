@@ -84,6 +84,8 @@ export const runRecordSchema = z.object({
   totalBytes: z.number().min(0),
   /** What its plan had to say; absent in older records. */
   warnings: z.array(z.string()).optional(),
+  /** Secondary indexes of the target that are dropped before the first range and built again after the last. */
+  rebuildIndexes: z.array(z.object({ keyspace: z.string(), table: z.string(), name: z.string() })).optional(),
   /** The execution input, for resume and for reports. */
   input: z.record(z.string(), z.unknown()),
 });

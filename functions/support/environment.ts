@@ -6,7 +6,8 @@ import { createCqlSession } from '#adapters/cql/session.ts';
 import { createS3LedgerStore } from '#adapters/ledger-s3.ts';
 import { createS3ObjectStore, parseS3Uri } from '#adapters/s3.ts';
 import { createSecretReader } from '#adapters/secrets.ts';
-import { parseMigrationConfig } from '#core/config/parse.ts';
+import { type IndexList, indexListSchema } from '#core/config/index-list.ts';
+import { parseMigrationConfig, parseYamlAs } from '#core/config/parse.ts';
 import type { MigrationConfig, ResolvedCluster } from '#core/config/schema.ts';
 import { AuthenticationFailedError, ConfigError, PrerequisiteError } from '#core/errors.ts';
 import { createFilter, type Filter } from '#core/filter/filter.ts';
@@ -21,6 +22,8 @@ export interface JobEnvironment {
   readonly filter: Filter;
   /** What the filter was made from, for plans that keep it. */
   readonly filterRules: FilterRules;
+  /** The content of indexes.yaml; undefined where the configuration names none. */
+  readonly indexList: IndexList | undefined;
   readonly bucket: string;
   readonly objects: ObjectStore;
   readonly ledger: Ledger;
@@ -39,7 +42,7 @@ type Variables = Readonly<Record<string, string | undefined>>;
 
 /**
  * Reads the variables that the deployment sets: RINGSHIFT_CONFIG (JSON without secrets) and, where there are filter
- * rules, RINGSHIFT_FILTER_RULES (an s3:// URI).
+ * rules, RINGSHIFT_FILTER_RULES, and where there is a list of indexes, RINGSHIFT_INDEX_LIST (s3:// URIs).
  * @throws ConfigError, ObjectStoreError
  */
 export async function createJobEnvironment(variables: Variables = process.env): Promise<JobEnvironment> {
@@ -57,6 +60,7 @@ export async function createJobEnvironment(variables: Variables = process.env): 
   const { bucket, prefix } = config.ledger;
   const openBucket = (name: string) => createS3ObjectStore(s3, name);
   const filterRules = await readFilterRules(variables['RINGSHIFT_FILTER_RULES'], openBucket);
+  const indexList = await readIndexList(variables['RINGSHIFT_INDEX_LIST'], openBucket);
   const sessions = new Map<string, Promise<CqlSession>>();
   const cluster = (side: Side) => resolveCluster(side, config[side], () => secrets);
 
@@ -73,6 +77,7 @@ export async function createJobEnvironment(variables: Variables = process.env): 
     config,
     filter: createFilter(filterRules),
     filterRules,
+    indexList,
     bucket,
     objects: openBucket(bucket),
     ledger: createLedger(createS3LedgerStore(s3, bucket, prefix)),
@@ -105,10 +110,29 @@ async function readFilterRules(
   uri: string | undefined,
   openBucket: (bucket: string) => ObjectStore,
 ): Promise<FilterRules> {
-  if (uri === undefined) return NO_FILTER_RULES;
+  // Going on without the rules would move what must stay.
+  const text = await readAsset(uri, 'the filter rules', openBucket);
+  return text === undefined ? NO_FILTER_RULES : parseFilterRules(text, uri!);
+}
+
+async function readIndexList(
+  uri: string | undefined,
+  openBucket: (bucket: string) => ObjectStore,
+): Promise<IndexList | undefined> {
+  // Going on without the list would drop indexes that must stay.
+  const text = await readAsset(uri, 'the list of indexes', openBucket);
+  return text === undefined ? undefined : parseYamlAs(indexListSchema, text, uri!, {});
+}
+
+/** A file of the deployment. @throws PrerequisiteError when it is not where the deployment has put it */
+async function readAsset(
+  uri: string | undefined,
+  what: string,
+  openBucket: (bucket: string) => ObjectStore,
+): Promise<string | undefined> {
+  if (uri === undefined) return undefined;
   const place = parseS3Uri(uri);
   const bytes = place && (await openBucket(place.bucket).get(place.key));
-  // Going on without the rules would move what must stay.
-  if (bytes === undefined) throw new PrerequisiteError(`the filter rules ${uri} are not there: deploy again with cdk`);
-  return parseFilterRules(new TextDecoder().decode(bytes), uri);
+  if (bytes === undefined) throw new PrerequisiteError(`${what} ${uri} are not there: deploy again with cdk`);
+  return new TextDecoder().decode(bytes);
 }

@@ -43,6 +43,11 @@ export function causeOf(
     }
     if (failed.length > MAX_RANGES_LISTED) lines.push(`  and ${failed.length - MAX_RANGES_LISTED} more`);
   }
+  const owed = summary?.owedIndexes ?? [];
+  if (owed.length > 0) {
+    lines.push(`${runId}: secondary indexes of the target are dropped and not back: ${owed.slice(0, 20).join(', ')}`);
+    lines.push('Their definitions are in the ledger; restore them: ringshift indexes restore');
+  }
   if (lines.length === 0) return '';
   const verb = kind === 'load' ? 'ringshift load' : 'ringshift validate';
   lines.push(

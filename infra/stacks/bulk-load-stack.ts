@@ -4,7 +4,7 @@ import type { Construct } from 'constructs';
 import { Alarms } from '../constructs/alarms.ts';
 import { jobEnvironment } from '../constructs/job-environment.ts';
 import { JobFunction } from '../constructs/job-function.ts';
-import { readSecrets, readSnapshots, useLedger, useRuns } from '../constructs/permissions.ts';
+import { readSnapshots, useRuns } from '../constructs/permissions.ts';
 import { RangeStateMachine } from '../constructs/range-state-machine.ts';
 import type { Deployment } from '../deployment.ts';
 import type { PlanningStack } from './planning-stack.ts';
@@ -24,7 +24,7 @@ export class BulkLoadStack extends Stack {
   ) {
     super(scope, id, props);
     const { options, config } = deployment;
-    const { environment, ledgerPrefix, rulesStatements } = jobEnvironment(this, deployment, bucket);
+    const { environment, statements } = jobEnvironment(this, deployment, bucket);
     const loadRange = new JobFunction(this, 'LoadRange', {
       deployment,
       jobName: 'load-range',
@@ -35,13 +35,18 @@ export class BulkLoadStack extends Stack {
       environment,
       reachesClusters: true,
       bundledFiles: deployment.bundledFiles,
-      statements: [
-        ...useLedger(bucket, ledgerPrefix),
-        useRuns(bucket),
-        ...readSnapshots(bucket, options.snapshotBuckets),
-        ...readSecrets(this, deployment.secretNames),
-        ...rulesStatements,
-      ],
+      statements: [...statements, useRuns(bucket), ...readSnapshots(bucket, options.snapshotBuckets)],
+    });
+    const loadIndexes = new JobFunction(this, 'LoadIndexes', {
+      deployment,
+      jobName: 'load-indexes',
+      description: "Drops the target's secondary indexes before a load and builds them again after it",
+      memoryMB: 512,
+      timeout: Duration.minutes(15),
+      environment,
+      reachesClusters: true,
+      bundledFiles: deployment.bundledFiles,
+      statements,
     });
     const machine = new RangeStateMachine(this, 'BulkLoad', {
       deployment,
@@ -51,6 +56,7 @@ export class BulkLoadStack extends Stack {
       functions: {
         PlanRangesArn: planning.planRanges,
         LoadRangeArn: loadRange,
+        LoadIndexesArn: loadIndexes,
         SummarizeRunArn: planning.summarizeRun,
       },
       substitutions: { SummarizeRunName: planning.summarizeRun.functionName },

@@ -3,7 +3,7 @@ import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import type { Construct } from 'constructs';
 import { jobEnvironment } from '../constructs/job-environment.ts';
 import { JobFunction } from '../constructs/job-function.ts';
-import { readSecrets, readSnapshots, useLedger, useRuns } from '../constructs/permissions.ts';
+import { readSnapshots, useRuns } from '../constructs/permissions.ts';
 import type { Deployment } from '../deployment.ts';
 
 /** The two functions that every kind of run starts and ends with. */
@@ -13,7 +13,7 @@ export class PlanningStack extends Stack {
 
   constructor(scope: Construct, id: string, deployment: Deployment, bucket: IBucket, props: StackProps) {
     super(scope, id, props);
-    const { environment, ledgerPrefix, rulesStatements } = jobEnvironment(this, deployment, bucket);
+    const { environment, statements } = jobEnvironment(this, deployment, bucket);
     this.planRanges = new JobFunction(this, 'PlanRanges', {
       deployment,
       jobName: 'plan-ranges',
@@ -23,13 +23,7 @@ export class PlanningStack extends Stack {
       environment,
       reachesClusters: true,
       bundledFiles: deployment.bundledFiles,
-      statements: [
-        ...useLedger(bucket, ledgerPrefix),
-        useRuns(bucket),
-        ...readSnapshots(bucket, deployment.options.snapshotBuckets),
-        ...readSecrets(this, deployment.secretNames),
-        ...rulesStatements,
-      ],
+      statements: [...statements, useRuns(bucket), ...readSnapshots(bucket, deployment.options.snapshotBuckets)],
     });
     this.summarizeRun = new JobFunction(this, 'SummarizeRun', {
       deployment,
@@ -40,12 +34,7 @@ export class PlanningStack extends Stack {
       environment,
       reachesClusters: true,
       bundledFiles: deployment.bundledFiles,
-      statements: [
-        ...useLedger(bucket, ledgerPrefix),
-        useRuns(bucket),
-        ...readSecrets(this, deployment.secretNames),
-        ...rulesStatements,
-      ],
+      statements: [...statements, useRuns(bucket)],
     });
   }
 }

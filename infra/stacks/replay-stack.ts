@@ -5,7 +5,7 @@ import type { Construct } from 'constructs';
 import { Alarms } from '../constructs/alarms.ts';
 import { jobEnvironment } from '../constructs/job-environment.ts';
 import { JobFunction } from '../constructs/job-function.ts';
-import { readOverflow, readSecrets, useLedger } from '../constructs/permissions.ts';
+import { readOverflow } from '../constructs/permissions.ts';
 import type { Deployment } from '../deployment.ts';
 import { REPLAY_TIMEOUT, type StorageStack } from './storage-stack.ts';
 
@@ -20,12 +20,7 @@ export class ReplayStack extends Stack {
   constructor(scope: Construct, id: string, deployment: Deployment, storage: StorageStack, props: StackProps) {
     super(scope, id, props);
     const { bucket, failedWrites, deadLetters } = storage;
-    const { environment, ledgerPrefix, rulesStatements } = jobEnvironment(
-      this,
-      deployment,
-      bucket,
-      failedWrites.queueUrl,
-    );
+    const { environment, statements } = jobEnvironment(this, deployment, bucket, failedWrites.queueUrl);
     const replay = new JobFunction(this, 'Replay', {
       deployment,
       jobName: 'replay-failed-writes',
@@ -36,10 +31,8 @@ export class ReplayStack extends Stack {
       reachesClusters: true,
       bundledFiles: deployment.bundledFiles,
       statements: [
-        ...useLedger(bucket, ledgerPrefix),
+        ...statements,
         readOverflow(bucket),
-        ...readSecrets(this, deployment.secretNames),
-        ...rulesStatements,
         new PolicyStatement({
           sid: 'ConsumeFailedWrites',
           actions: ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes'],

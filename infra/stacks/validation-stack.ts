@@ -9,7 +9,7 @@ import type { Construct } from 'constructs';
 import { Alarms } from '../constructs/alarms.ts';
 import { jobEnvironment } from '../constructs/job-environment.ts';
 import { JobFunction } from '../constructs/job-function.ts';
-import { readSecrets, useLedger, useRuns } from '../constructs/permissions.ts';
+import { useRuns } from '../constructs/permissions.ts';
 import { RangeStateMachine } from '../constructs/range-state-machine.ts';
 import type { Deployment } from '../deployment.ts';
 import type { PlanningStack } from './planning-stack.ts';
@@ -26,7 +26,7 @@ export class ValidationStack extends Stack {
   ) {
     super(scope, id, props);
     const { options, config } = deployment;
-    const { environment, ledgerPrefix, rulesStatements } = jobEnvironment(this, deployment, bucket);
+    const { environment, statements } = jobEnvironment(this, deployment, bucket);
     const common = {
       deployment,
       memoryMB: 1769,
@@ -34,12 +34,7 @@ export class ValidationStack extends Stack {
       environment,
       reachesClusters: true,
       bundledFiles: deployment.bundledFiles,
-      statements: [
-        ...useLedger(bucket, ledgerPrefix),
-        useRuns(bucket),
-        ...readSecrets(this, deployment.secretNames),
-        ...rulesStatements,
-      ],
+      statements: [...statements, useRuns(bucket)],
     };
     const validateRange = new JobFunction(this, 'ValidateRange', {
       ...common,

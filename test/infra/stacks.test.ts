@@ -66,7 +66,7 @@ test('functions may use the ledger under the configured prefix', () => {
 
 test('functions may read exactly the secrets that the configuration names', () => {
   const read = statementsOf().filter((statement) => statement.Sid === 'ReadCredentials');
-  expect(read.length).toBe(6);
+  expect(read.length).toBe(7);
   for (const statement of read) {
     expect(JSON.stringify(statement.Resource)).toContain('secret:production/iconik/origin-??????');
     expect(JSON.stringify(statement.Resource)).toContain('secret:target-??????');
@@ -239,6 +239,7 @@ test('a schedule that is not enabled exists and rests', () => {
 test('functions run on Node 24 with their own log group that forgets', () => {
   const functions = all.flatMap((template) => Object.values(template.findResources('AWS::Lambda::Function')));
   expect(functions.map((found) => found['Properties'].FunctionName).sort()).toEqual([
+    'ringshift-load-indexes',
     'ringshift-load-range',
     'ringshift-plan-ranges',
     'ringshift-reconcile-range',

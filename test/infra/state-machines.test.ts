@@ -90,9 +90,28 @@ test.each(names)('in %s whatever happens before the summary leads to it', (name)
   const states = statesOf(name);
   for (const [, state] of Object.entries(states)) {
     if (state.Type !== 'Task' && state.Type !== 'Map') continue;
-    const all = state.Catch?.find((rule) => rule.ErrorEquals.includes('States.ALL'));
-    expect(all?.Next).toMatch(/^(Summarize|Report lost summary)/);
+    expect(afterFailure(state)).toMatch(/^(Summarize|Report lost summary|Restore indexes|Were indexes dropped)/);
   }
+});
+
+/** Where a state goes to when everything else has failed. */
+function afterFailure(state: State | undefined): string | undefined {
+  return state?.Catch?.find((rule) => rule.ErrorEquals.includes('States.ALL'))?.Next;
+}
+
+test('indexes that were dropped are restored whatever happened, and the summary follows whatever became of them', () => {
+  const states = statesOf('bulk-load');
+  expect(afterFailure(states['Drop indexes'])).toBe('Restore indexes');
+  expect(states['Drop indexes']?.Next).toBe('Load every range');
+  for (const next of [states['Load every range']?.Next, afterFailure(states['Load every range'])]) {
+    expect(next).toBe('Were indexes dropped?');
+  }
+  expect(states['Were indexes dropped?']?.Choices?.map(({ Next }) => Next)).toEqual(['Restore indexes']);
+  expect(afterFailure(states['Restore indexes'])).toBe('Summarize run');
+  expect(states['Are the indexes built?']?.Default).toBe('Summarize run');
+  expect(states['Wait for indexes']?.Next).toBe('Restore indexes');
+  // Nothing goes from dropping to the summary past the restore.
+  expect(states['Were indexes dropped?']?.Default).toBe('Summarize run');
 });
 
 test.each(names)('every failure of %s says what to do', (name) => {
