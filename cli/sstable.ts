@@ -1,21 +1,28 @@
-/** `ringshift sstable dump|info|verify`: one SSTable on this machine, as JSON, its metadata, its checksums. */
+/** `ringshift sstable dump|info|verify`: SSTables as JSON, their metadata, whether they are whole. */
 import { once } from 'node:events';
 import { stat } from 'node:fs/promises';
-import type { Command } from 'commander';
-import { listSSTables, sstableFilesAt } from '#adapters/byte-source-file.ts';
-import { describeError, MigrationError, UsageError } from '#core/errors.ts';
+import { type Command, Option } from 'commander';
+import { sstableFilesAt } from '#adapters/byte-source-file.ts';
+import { UsageError } from '#core/errors.ts';
 import { instantText } from '#core/model/calendar-text.ts';
 import { renderType } from '#core/model/compare-schema.ts';
 import { NO_DELETION_TIME } from '#core/model/row.ts';
 import { dumpPartitions } from '#core/sstable/dump.ts';
+import type { DumpForm, DumpRelease } from '#core/sstable/dump-options.ts';
 import { openPartitionCursor, openSSTable, type SSTable, tokenBounds } from '#core/sstable/sstable.ts';
-import type { SSTableFiles } from '#core/sstable/sstable-files.ts';
-import { verifySSTable } from '#core/sstable/verify.ts';
 import { parseToken, WHOLE_RING } from '#core/token/token-range.ts';
-import { ExitCode, printResult, reportFailure } from './output.ts';
+import { ExitCode, printResult } from './output.ts';
+import { registerVerify } from './sstable-verify.ts';
 
 interface DumpFlags {
   readonly timestamps?: boolean;
+  readonly lines?: boolean;
+  readonly rows?: boolean;
+  readonly keys?: boolean;
+  readonly key?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly counterTotals?: boolean;
+  readonly like?: DumpRelease;
   readonly startToken?: string;
   readonly endToken?: string;
 }
@@ -28,11 +35,23 @@ export function register(program: Command): void {
   const sstable = program.command('sstable').description('look into SSTables: dump, info, verify');
   sstable
     .command('dump')
-    .description("print an SSTable's partitions as JSON, in the shape of Cassandra's sstabledump")
+    .description("print an SSTable's partitions as Cassandra's sstabledump does")
     .argument('<path>', 'its Data.db, e.g. nb-1-big-Data.db')
     .option('-t, --timestamps', 'write times as microseconds instead of ISO 8601')
+    .option('-l, --lines', 'a JSON object on a line for each partition')
+    .option('-d, --rows', "a line in Cassandra's internal form for each row")
+    .option('-e, --keys', 'only the partition keys')
+    .option('-k, --key <keys...>', 'only these partitions (a key of several columns: a:b)')
+    .option('-x, --exclude <keys...>', 'all but these partitions')
     .option('--start-token <token>', 'only partitions above this token')
     .option('--end-token <token>', 'only partitions up to and including this token')
+    .option('--counter-totals', 'the totals of counters; sstabledump prints the first eight bytes of their shards')
+    .addOption(
+      new Option('--like <release>', "whose sstabledump; default: 4.1's up to version nb, then 5.0's").choices([
+        '4.1',
+        '5.0',
+      ]),
+    )
     .option('--json', 'accepted everywhere; a dump is JSON anyway')
     .action(dump);
   sstable
@@ -41,12 +60,7 @@ export function register(program: Command): void {
     .argument('<path>', 'its Data.db, e.g. nb-1-big-Data.db')
     .option('--json', 'as JSON')
     .action(info);
-  sstable
-    .command('verify')
-    .description('read SSTables to their ends and compare every checksum and count; exits 1 when one is broken')
-    .argument('<paths...>', 'Data.db files, or directories of a table')
-    .option('--json', 'as JSON, one line for each SSTable')
-    .action(verify);
+  registerVerify(sstable);
 }
 
 async function dump(path: string, flags: DumpFlags): Promise<void> {
@@ -54,16 +68,45 @@ async function dump(path: string, flags: DumpFlags): Promise<void> {
     start: flags.startToken === undefined ? WHOLE_RING.start : tokenOption(flags.startToken),
     end: flags.endToken === undefined ? WHOLE_RING.end : tokenOption(flags.endToken),
   };
-  const opened = await openSSTable(await filesOf(path));
+  const form = formOf(flags);
+  const opened = await open(path);
   const cursor = openPartitionCursor(opened, { range });
-  const options = { rawTimestamps: flags.timestamps, nowSeconds: Math.floor(Date.now() / 1000) };
+  const [wanted, excluded] = [flags.key && new Set(flags.key), new Set(flags.exclude)];
+  const options = {
+    form,
+    release: flags.like ?? (opened.version.hasUnsignedDeletionTime ? '5.0' : '4.1'),
+    rawTimestamps: flags.timestamps,
+    counterTotals: flags.counterTotals,
+    nowSeconds: Math.floor(Date.now() / 1000),
+    isWanted: (key: string) => (wanted?.has(key) ?? true) && !excluded.has(key),
+  };
   process.stdout.on('error', stopOnClosedPipe);
-  let separator = '[\n';
-  for await (const partition of dumpPartitions(cursor, opened.header, options)) {
-    if (!process.stdout.write(separator + partition)) await once(process.stdout, 'drain');
-    separator = ',\n';
+  for await (const text of batched(dumpPartitions(cursor, opened.header, options))) {
+    if (!process.stdout.write(text)) await once(process.stdout, 'drain');
   }
-  process.stdout.write(separator === '[\n' ? '[ ]\n' : '\n]\n');
+}
+
+function formOf(flags: DumpFlags): DumpForm {
+  const asked: DumpForm[] = [];
+  if (flags.lines) asked.push('lines');
+  if (flags.rows) asked.push('rows');
+  if (flags.keys) asked.push('keys');
+  if (asked.length > 1) throw new UsageError('only one of -l, -d and -e at a time');
+  return asked[0] ?? 'document';
+}
+
+const BATCH_CHARACTERS = 64 * 1024;
+
+/** A write for each row would cost more than the row. */
+async function* batched(pieces: AsyncIterable<string>): AsyncGenerator<string> {
+  let text = '';
+  for await (const piece of pieces) {
+    text += piece;
+    if (text.length < BATCH_CHARACTERS) continue;
+    yield text;
+    text = '';
+  }
+  yield text;
 }
 
 /** `… | head` closes the pipe early, which is no failure. */
@@ -73,7 +116,7 @@ function stopOnClosedPipe(error: NodeJS.ErrnoException): void {
 }
 
 async function info(path: string, flags: JsonFlag): Promise<void> {
-  const opened = await openSSTable(await filesOf(path));
+  const opened = await open(path);
   const { first, last } = await tokenBounds(opened);
   const facts = describe(opened, first, last);
   const width = Math.max(...Object.keys(facts).map((name) => name.length));
@@ -91,6 +134,8 @@ function describe(sstable: SSTable, firstToken: bigint, lastToken: bigint): Reco
   return {
     name: sstable.name,
     version: `${sstable.version.text}-${sstable.version.format}`,
+    partitioner: stats.partitioner,
+    bloomFilterChance: stats.bloomFilterChance,
     partitionKey: header.keyTypes.map(renderType),
     clustering: header.clusteringTypes.map(
       (type, index) => `${renderType(type)}${header.clusteringReversed[index] ? ' desc' : ''}`,
@@ -104,6 +149,7 @@ function describe(sstable: SSTable, firstToken: bigint, lastToken: bigint): Reco
     storedBytes: sstable.storedBytes,
     compressor: compression?.compressor ?? null,
     chunkBytes: compression?.chunkBytes ?? null,
+    compressionRatio: compression ? stats.compressionRatio : null,
     minTimestamp: instantText(stats.minTimestampMicros),
     maxTimestamp: instantText(stats.maxTimestampMicros),
     minLocalDeletionTime: seconds(stats.minLocalDeletionTimeSeconds),
@@ -112,47 +158,19 @@ function describe(sstable: SSTable, firstToken: bigint, lastToken: bigint): Reco
     maxTtlSeconds: stats.maxTtlSeconds,
     level: stats.level,
     repairedAt: stats.repairedAtMillis === 0n ? null : instantText(stats.repairedAtMillis * 1000n),
+    pendingRepair: stats.pendingRepair ?? null,
+    isTransient: stats.isTransient,
+    hasLegacyCounterShards: stats.hasLegacyCounterShards,
     hostId: stats.originatingHostId ?? null,
     firstToken,
     lastToken,
   };
 }
 
-async function verify(paths: readonly string[], flags: JsonFlag): Promise<void> {
-  for (const files of (await Promise.all(paths.map(allFilesOf))).flat()) {
-    try {
-      const result = await verifySSTable(files);
-      const { partitions, rows, digest } = result;
-      printResult(flags, { name: files.name, status: 'intact', ...result }, [
-        `${files.name}: intact, ${partitions} partitions, ${rows} rows, digest ${digest}`,
-      ]);
-    } catch (error) {
-      if (!(error instanceof MigrationError)) throw error;
-      process.exitCode = ExitCode.found;
-      const { name: kind, context } = error;
-      if (flags.json)
-        printResult(
-          flags,
-          { name: files.name, status: 'broken', error: { name: kind, context, message: describeError(error) } },
-          [],
-        );
-      else reportFailure(error, flags);
-    }
-  }
-}
-
-async function filesOf(path: string): Promise<SSTableFiles> {
+async function open(path: string): Promise<SSTable> {
   const kind = await stat(path).catch(() => undefined);
   if (!kind?.isFile()) throw new UsageError(`${path} is not a file; name an SSTable's Data.db`);
-  return sstableFilesAt(path);
-}
-
-async function allFilesOf(path: string): Promise<readonly SSTableFiles[]> {
-  const kind = await stat(path).catch(() => undefined);
-  if (!kind?.isDirectory()) return [await filesOf(path)];
-  const found = await listSSTables(path);
-  if (found.length === 0) throw new UsageError(`${path} holds no SSTable; name a table's snapshot directory`);
-  return found;
+  return openSSTable(sstableFilesAt(path));
 }
 
 function tokenOption(text: string): bigint {

@@ -28,11 +28,17 @@ interface CursorParts {
 
 type State = 'partition' | 'static' | 'rows' | 'closed';
 
+/** A cursor over one SSTable, which knows where in Data.db its events stand. */
+export interface PositionedCursor extends PartitionCursor {
+  /** Where the event that `next` gave last begins: a plain position in Data.db. */
+  readonly position: number;
+}
+
 /**
  * Streams partitions of a token range out of Data.db: one window at a time, decoded synchronously, the next one being
  * fetched meanwhile. A wrapping range comes out ascending: first its low tokens, then its high ones.
  */
-export class SSTablePartitionCursor implements PartitionCursor {
+export class SSTablePartitionCursor implements PositionedCursor {
   readonly #parts: CursorParts;
   readonly #pieces: TokenRange[];
   readonly #abort = new AbortController();
@@ -44,6 +50,8 @@ export class SSTablePartitionCursor implements PartitionCursor {
   #state: State = 'partition';
   #isSkipping = false;
   #lastToken: bigint | undefined;
+  /** Of the event that `next` gave last, in the window. */
+  #eventStart = 0;
 
   constructor(parts: CursorParts) {
     this.#parts = parts;
@@ -62,7 +70,10 @@ export class SSTablePartitionCursor implements PartitionCursor {
       }
       try {
         const event = this.#decode(reader);
-        if (event !== undefined) return event;
+        if (event !== undefined) {
+          this.#eventStart = start;
+          return event;
+        }
       } catch (error) {
         if (error instanceof EndOfBytesError) {
           if (this.#isAtSpanEnd()) throw this.#fault(start, `the data ends inside a partition (${error.message})`);
@@ -73,6 +84,11 @@ export class SSTablePartitionCursor implements PartitionCursor {
         throw error;
       }
     }
+  }
+
+  /** Where the event that `next` gave last begins: a plain position in Data.db. Of use until `fill`. */
+  get position(): number {
+    return this.#windowStart + this.#eventStart;
   }
 
   async fill(signal?: AbortSignal): Promise<boolean> {

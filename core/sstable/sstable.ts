@@ -1,5 +1,4 @@
 import { SnapshotIncompleteError } from '#core/errors.ts';
-import type { PartitionCursor } from '#core/model/row.ts';
 import type { ColumnDefinition } from '#core/model/table-schema.ts';
 import { fixedLengthOf } from '#core/model/value-length.ts';
 import { MAX_TOKEN, MIN_TOKEN } from '#core/token/token.ts';
@@ -9,7 +8,7 @@ import { planColumns } from './column-plan.ts';
 import { type CompressionInfo, readCompressionInfo } from './compression-info.ts';
 import { compressedDataFile, type DataFile, plainDataFile } from './data-file.ts';
 import { DeltaReader } from './delta-reader.ts';
-import { SSTablePartitionCursor, WINDOW_BYTES } from './partition-cursor.ts';
+import { type PositionedCursor, SSTablePartitionCursor, WINDOW_BYTES } from './partition-cursor.ts';
 import type { PartitionIndex } from './partition-index.ts';
 import { RowDecoder } from './row-decoder.ts';
 import type { SerializationHeader } from './serialization-header.ts';
@@ -97,7 +96,7 @@ const NOT_COMPRESSED = -1;
  *
  * @throws SchemaMismatchError when `columns` do not fit the file
  */
-export function openPartitionCursor(sstable: SSTable, options: PartitionCursorOptions = {}): PartitionCursor {
+export function openPartitionCursor(sstable: SSTable, options: PartitionCursorOptions = {}): PositionedCursor {
   const { header, version, name } = sstable;
   const columns = options.columns ?? { static: header.staticColumns, regular: header.regularColumns };
   const deltas = new DeltaReader(header, version);

@@ -11,6 +11,10 @@ import type { SSTableVersion } from './sstable-version.ts';
 
 /** What Statistics.db tells about the data. */
 export interface SSTableStats {
+  /** The class of the partitioner. */
+  readonly partitioner: string;
+  /** Share of false positives that the Bloom filter was made for. */
+  readonly bloomFilterChance: number;
   readonly minTimestampMicros: bigint;
   readonly maxTimestampMicros: bigint;
   /** Seconds since the epoch, or NO_DELETION_TIME. */
@@ -23,6 +27,10 @@ export interface SSTableStats {
   readonly level: number;
   /** Milliseconds since the epoch; 0 when not repaired. */
   readonly repairedAtMillis: bigint;
+  /** The repair that it is set aside for; since na. */
+  readonly pendingRepair?: string;
+  /** Not kept by full replicas once repaired; since na. */
+  readonly isTransient: boolean;
   readonly hasLegacyCounterShards: boolean;
   /** Simple cells, and multi-cell columns with at least one cell (once each). */
   readonly totalColumnsSet: number;
@@ -61,6 +69,7 @@ export function parseStatistics(bytes: Uint8Array, version: SSTableVersion, file
     const components = readComponents(bytes, version, file);
     const validation = component(components, MetadataType.Validation, 'VALIDATION', bytes, file);
     const partitioner = validation.readText(validation.readUint16());
+    const bloomFilterChance = validation.readFloat64();
     if (!MURMUR3.test(partitioner)) {
       throw new SSTableUnsupportedError(
         `${file}: the partitioner ${partitioner} is not read; only Murmur3Partitioner can be moved by SSTable`,
@@ -69,7 +78,7 @@ export function parseStatistics(bytes: Uint8Array, version: SSTableVersion, file
     }
     const stats = readStats(component(components, MetadataType.Stats, 'STATS', bytes, file), version, file);
     const header = parseSerializationHeader(component(components, MetadataType.Header, 'HEADER', bytes, file), file);
-    return { stats, header };
+    return { stats: { partitioner, bloomFilterChance, ...stats }, header };
   });
 }
 
@@ -124,7 +133,11 @@ function component(
 }
 
 /** @see org.apache.cassandra.io.sstable.metadata.StatsMetadata.StatsMetadataSerializer */
-function readStats(reader: ByteReader, version: SSTableVersion, file: string): SSTableStats {
+function readStats(
+  reader: ByteReader,
+  version: SSTableVersion,
+  file: string,
+): Omit<SSTableStats, 'partitioner' | 'bloomFilterChance'> {
   const isNewest = version.hasUnsignedDeletionTime;
   const deletionTime = (): number => {
     const seconds = isNewest ? reader.readUint32() : reader.readInt32();
@@ -162,9 +175,11 @@ function readStats(reader: ByteReader, version: SSTableVersion, file: string): S
   const totalRows = reader.readPosition();
   if (version.hasCommitLogLowerBound) reader.skip(12);
   if (version.hasCommitLogIntervals) reader.skip(reader.readInt32() * 24);
+  let pendingRepair: string | undefined;
+  let isTransient = false;
   if (version.hasMetadataChecksum) {
-    if (reader.readUint8() !== 0) reader.skip(16); // pending repair
-    reader.skip(1); // transient
+    if (reader.readUint8() !== 0) pendingRepair = uuidText(reader.readBytes(16));
+    isTransient = reader.readUint8() !== 0;
   }
   let originatingHostId: string | undefined;
   if (version.hasOriginatingHostId && reader.readUint8() !== 0) originatingHostId = uuidText(reader.readBytes(16));
@@ -185,6 +200,8 @@ function readStats(reader: ByteReader, version: SSTableVersion, file: string): S
     compressionRatio,
     level,
     repairedAtMillis,
+    pendingRepair,
+    isTransient,
     hasLegacyCounterShards,
     totalColumnsSet,
     totalRows,

@@ -16,6 +16,8 @@ export interface Fixture {
   readonly files: SSTableFiles;
   /** Cassandra's own view of it, when there is one. */
   readonly dumpPath?: string;
+  /** What `sstabledump -d` printed, when it could. */
+  readonly rowsPath?: string;
 }
 
 /** Every SSTable of the catalogue (see README.md there). */
@@ -28,6 +30,7 @@ export function listFixtures(): Fixture[] {
       for (const name of names.filter((each) => each.endsWith('-Data.db')).sort()) {
         const base = name.slice(0, -'-Data.db'.length);
         const dump = `${base}-dump.json.gz`;
+        const rows = `${base}-rows.txt.gz`;
         fixtures.push({
           title: `${release}/${table}/${base}`,
           release,
@@ -36,6 +39,7 @@ export function listFixtures(): Fixture[] {
           dataPath: join(directory, name),
           files: sstableFilesAt(join(directory, name)),
           dumpPath: names.includes(dump) ? join(directory, dump) : undefined,
+          rowsPath: names.includes(rows) ? join(directory, rows) : undefined,
         });
       }
     }
