@@ -57,7 +57,7 @@ export async function loadHere(
   const ports = planPorts(context, target);
   const filterRules = await readFilterRules(config.proxy.filterRules);
   const indexList = await readIndexList(config.bulkLoad.indexList);
-  const options = { ...config.bulkLoad, filterRules, indexList, by: 'ringshift load' };
+  const options = { ...config.bulkLoad, filterRules, indexList, renames: config.renames, by: 'ringshift load' };
   const plan = await planLoad(runId, input, ports, options);
   onPlan(plan);
   if (plan.dryRun) return { plan };

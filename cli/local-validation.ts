@@ -17,6 +17,7 @@ import {
 } from '#core/jobs/validate-range.ts';
 import type { ValidationInput, ValidationItem } from '#core/jobs/validation-plan.ts';
 import { Consistency } from '#core/model/cql-request.ts';
+import { refuseRenames } from '#core/model/rename.ts';
 import type { CqlSession } from '#core/ports.ts';
 import { createProgress } from './output.ts';
 import { type RunContext, readFilter } from './runs.ts';
@@ -60,8 +61,9 @@ async function withSessions<T>(context: RunContext, body: (local: LocalValidatio
 
 /** Plans, compares (and reconciles when the input says so) and sums up. */
 export async function validateLocally(runId: string, input: ValidationInput, context: RunContext): Promise<RunSummary> {
+  const { validation, renames } = context.config;
+  refuseRenames(renames, 'validation');
   return withSessions(context, async ({ ports, options }) => {
-    const { validation } = context.config;
     const plan = await planValidation(
       runId,
       input,

@@ -6,6 +6,7 @@ import type { LedgerConfig } from '#core/config/schema.ts';
 import { SchemaMismatchError } from '#core/errors.ts';
 import { WHOLE_KEYSPACE } from '#core/ledger/records.ts';
 import { compareSchemas, type SchemaDifference } from '#core/model/compare-schema.ts';
+import { createRenames, type Renames } from '#core/model/rename.ts';
 import { withBothClusters, withCommonOptions } from './clusters.ts';
 import { type CommonOptions, ExitCode, printResult } from './output.ts';
 
@@ -35,10 +36,12 @@ export function register(program: Command): void {
 }
 
 async function copy(keyspaces: string[], options: CopyArguments): Promise<void> {
-  await withBothClusters(options.config, async ({ origin, target }) => {
+  await withBothClusters(options.config, async ({ config, origin, target }) => {
+    const renames = createRenames(config.renames);
     const applied: { keyspace: string; type: string; name: string; statement: string }[] = [];
     for (const keyspace of keyspaces) {
-      const elements = toTargetStatements(await describeKeyspace(origin, keyspace), {
+      const elements = toTargetStatements(keyspace, await describeKeyspace(origin, keyspace), {
+        renames,
         replication: options.replication ?? null,
         skipIndexes: options.skipIndexes ?? false,
       });
@@ -53,7 +56,9 @@ async function copy(keyspaces: string[], options: CopyArguments): Promise<void> 
         : applied.map((element) => `${element.type} ${element.keyspace}.${element.name} is on the target`),
     );
     if (options.dryRun) return;
-    const faults = (await differences(keyspaces, origin, target)).filter(({ severity }) => severity === 'error');
+    const faults = (await differences(keyspaces, origin, target, renames)).filter(
+      ({ severity }) => severity === 'error',
+    );
     if (faults.length > 0) {
       throw new SchemaMismatchError(
         `the target has tables that do not fit:\n${faults.map((fault) => `  ${fault.table}: ${fault.message}`).join('\n')}`,
@@ -64,9 +69,10 @@ async function copy(keyspaces: string[], options: CopyArguments): Promise<void> 
 
 async function diff(keyspaces: string[], options: CommonOptions): Promise<void> {
   await withBothClusters(options.config, async ({ config, origin, target }) => {
+    const renames = createRenames(config.renames);
     const found = [
-      ...(await differences(keyspaces, origin, target)),
-      ...(await elementDifferences(keyspaces, origin, target)),
+      ...(await differences(keyspaces, origin, target, renames)),
+      ...(await elementDifferences(keyspaces, origin, target, renames)),
     ];
     const cleared = found.length === 0 ? await clearKeyspaceMarks(keyspaces, config.ledger) : 0;
     printResult(
@@ -85,12 +91,18 @@ async function elementDifferences(
   keyspaces: readonly string[],
   origin: Parameters<typeof readSchema>[0],
   target: Parameters<typeof readSchema>[0],
+  renames: Renames,
 ): Promise<readonly SchemaDifference[]> {
   const all: SchemaDifference[] = [];
   for (const keyspace of keyspaces) {
     const mine = await describeKeyspace(origin, keyspace);
-    const theirs = await describeKeyspace(target, keyspace).catch(() => []);
-    const { onlyInOrigin, onlyInTarget } = compareElements(mine, theirs);
+    const places = renames.targetKeyspaces(keyspace).map((each) => describeKeyspace(target, each).catch(() => []));
+    // The keyspace itself has another name there.
+    const theirs = (await Promise.all(places)).flat().filter(({ type }) => type !== 'keyspace');
+    const { onlyInOrigin, onlyInTarget } = compareElements(
+      mine.filter(({ type }) => type !== 'keyspace'),
+      theirs,
+    );
     for (const name of onlyInOrigin)
       all.push({ severity: 'error', table: keyspace, message: `${name} is missing on the target` });
     for (const name of onlyInTarget)
@@ -113,17 +125,23 @@ async function differences(
   keyspaces: readonly string[],
   origin: Parameters<typeof readSchema>[0],
   target: Parameters<typeof readSchema>[0],
+  renames: Renames,
 ): Promise<readonly SchemaDifference[]> {
   const all: SchemaDifference[] = [];
+  const readTarget = (keyspace: string) =>
+    readSchema(target, keyspace).catch((error: unknown) => {
+      if (error instanceof SchemaMismatchError) return [];
+      throw error;
+    });
   for (const keyspace of keyspaces) {
-    const [mine, theirs] = await Promise.all([
-      readSchema(origin, keyspace),
-      readSchema(target, keyspace).catch((error: unknown) => {
-        if (error instanceof SchemaMismatchError) return [];
-        throw error;
-      }),
-    ]);
-    for (const difference of compareSchemas(mine, theirs)) {
+    const mine = await readSchema(origin, keyspace);
+    const theirs = (await Promise.all(renames.targetKeyspaces(keyspace).map(readTarget))).flat();
+    // Compared under the names of the origin.
+    const renamed = theirs.flatMap((table) => {
+      const back = renames.toOrigin(table);
+      return back?.keyspace === keyspace ? [{ ...table, ...back }] : [];
+    });
+    for (const difference of compareSchemas(mine, renamed)) {
       all.push({ ...difference, table: `${keyspace}.${difference.table}` });
     }
   }

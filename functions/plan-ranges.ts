@@ -3,6 +3,7 @@ import { connectDriver, type DriverClient } from '#adapters/cassandra/driver-cli
 import { readLoadTarget, readSchema } from '#adapters/cassandra/read-schema.ts';
 import { planLoad } from '#core/jobs/plan-load.ts';
 import { planValidation } from '#core/jobs/plan-validation.ts';
+import { refuseRenames } from '#core/model/rename.ts';
 import type { Side } from './support/environment.ts';
 import { type Job, jobHandler } from './support/job-handler.ts';
 import { openSnapshot } from './support/snapshot-place.ts';
@@ -40,13 +41,20 @@ function planLoadRun(runId: string, input: unknown, job: Job) {
       openSnapshot: (uri) => openSnapshot(environment, uri),
       readTarget: (keyspace) => withDriver(job, 'target', (client) => readLoadTarget(client, keyspace)),
     },
-    { ...environment.config.bulkLoad, filterRules, indexList, by: 'plan-ranges' },
+    {
+      ...environment.config.bulkLoad,
+      filterRules,
+      indexList,
+      renames: environment.config.renames,
+      by: 'plan-ranges',
+    },
   );
 }
 
 async function planValidationRun(runId: string, input: unknown, job: Job) {
   const { environment, logger } = job;
   const { objects, ledger, clock, filter } = environment;
+  refuseRenames(environment.config.renames, 'validation');
   const { samplePercent, compareWriteTime, rangesPerTable, maxConcurrency } = environment.config.validation;
   const [origin, target] = await Promise.all([environment.session('origin'), environment.session('target')]);
   return planValidation(

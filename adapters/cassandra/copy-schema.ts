@@ -1,6 +1,8 @@
 /** Creates a keyspace of the origin on the target, from the origin's own CREATE statements. */
 import { SchemaMismatchError } from '#core/errors.ts';
+import type { Renames } from '#core/model/rename.ts';
 import { quoteIdentifier } from '#core/model/table-schema.ts';
+import { renameIn } from '#core/statement/rename-in.ts';
 import type { DriverClient } from './driver-client.ts';
 
 /** One element of a keyspace, as DESCRIBE gives it. */
@@ -45,6 +47,7 @@ export interface CopyOptions {
   /** CQL map literal; null keeps the origin's replication. */
   readonly replication: string | null;
   readonly skipIndexes: boolean;
+  readonly renames: Renames;
 }
 
 /** Types, indexes, functions and views that only one side has, as texts for people. Tables are compared by their columns. */
@@ -62,10 +65,21 @@ export function compareElements(
 }
 
 /** The statements that create it on the target, safe to run twice. Pure. */
-export function toTargetStatements(elements: readonly SchemaElement[], options: CopyOptions): readonly SchemaElement[] {
+export function toTargetStatements(
+  keyspace: string,
+  elements: readonly SchemaElement[],
+  options: CopyOptions,
+): readonly SchemaElement[] {
+  const { renames, skipIndexes } = options;
   return elements
-    .filter((element) => !(options.skipIndexes && element.type === 'index'))
-    .map((element) => ({ ...element, statement: toTargetStatement(element, options) }));
+    .filter((element) => !(skipIndexes && element.type === 'index'))
+    .map((element) => {
+      const statement = toTargetStatement(element, options);
+      return {
+        ...element,
+        statement: renames.isEmpty ? statement : renameIn(statement, keyspace, element.type, renames),
+      };
+    });
 }
 
 function toTargetStatement(element: SchemaElement, options: CopyOptions): string {

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { Consistency, type ConsistencyName } from '../model/cql-request.ts';
+import { faultsOf } from '../model/rename.ts';
 
 const consistencyNames = Object.keys(Consistency) as [ConsistencyName, ...ConsistencyName[]];
 const consistency = z.enum(consistencyNames);
@@ -132,6 +133,23 @@ const bulkLoad = z
   })
   .prefault({});
 
+const keyspaceName = z.string().regex(/^\w{1,48}$/, 'must be the name of a keyspace');
+const tableName = z.string().regex(/^\w{1,48}\.\w{1,222}$/, 'must be KEYSPACE.TABLE');
+
+const renames = z
+  .strictObject({
+    keyspaces: z.record(keyspaceName, keyspaceName).default({}).describe('origin -> target'),
+    tables: z.record(tableName, tableName).default({}).describe('KEYSPACE.TABLE -> KEYSPACE.TABLE; before keyspaces'),
+  })
+  .superRefine((rules, context) => {
+    for (const { path, message } of faultsOf(rules)) {
+      const dot = path.indexOf('.');
+      context.addIssue({ code: 'custom', path: [path.slice(0, dot), path.slice(dot + 1)], message });
+    }
+  })
+  .prefault({})
+  .describe('Names on the origin -> names on the target; load and schema follow them, the proxy refuses them');
+
 const validation = z
   .strictObject({
     originReadMBps: z.number().positive().max(100_000).default(20),
@@ -188,6 +206,7 @@ export const migrationConfigSchema = z.strictObject({
   failedWrites,
   bulkLoad,
   validation,
+  renames,
   deploy,
 });
 

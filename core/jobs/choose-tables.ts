@@ -3,13 +3,16 @@
 import { SchemaMismatchError, SnapshotIncompleteError } from '../errors.ts';
 import { createFilter } from '../filter/filter.ts';
 import type { FilterRules } from '../filter/filter-rules.ts';
+import type { Renames } from '../model/rename.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import type { LoadInput } from './load-plan.ts';
 import type { TargetTables } from './load-planning.ts';
 import type { Snapshot, SnapshotTable } from './snapshot-layout.ts';
 
 export interface ChosenTable {
+  /** As it is on the target, by its name there. */
   readonly schema: TableSchema;
+  /** By its name on the origin. */
   readonly table: SnapshotTable;
 }
 
@@ -19,23 +22,27 @@ export function chooseTables(
   snapshot: Snapshot,
   target: TargetTables,
   filterRules: FilterRules | null,
+  renames: Renames,
 ): { chosen: ChosenTable[]; skipped: { table: string; reason: string }[] } {
   const { keyspace } = input;
   const filter = filterRules === null ? undefined : createFilter(filterRules);
   const isExcluded = (table: string) => filter?.decide(keyspace, table).kind === 'excluded';
   const inSnapshot = snapshot.tables.map(({ table }) => table);
-  const wanted = input.tables ?? [...new Set([...target.tables.map(({ table }) => table), ...inSnapshot])].sort();
+  const wanted = input.tables ?? [...new Set([...ownTables(target, renames, keyspace), ...inSnapshot])].sort();
   const chosen: ChosenTable[] = [];
   const skipped: { table: string; reason: string }[] = [];
   for (const name of wanted) {
-    const schema = target.tables.find(({ table }) => table === name);
+    if (isExcluded(name)) {
+      skipped.push({ table: name, reason: 'the filter rules keep it on the origin' });
+      continue;
+    }
+    const at = renames.toTarget({ keyspace, table: name });
+    const schema = target.tables.find((each) => each.keyspace === at.keyspace && each.table === at.table);
     const table = snapshot.tables.find((candidate) => candidate.table === name);
-    if (isExcluded(name)) skipped.push({ table: name, reason: 'the filter rules keep it on the origin' });
-    else if (target.views.includes(name))
-      skipped.push({ table: name, reason: 'a materialized view: the target builds it' });
+    if (target.views.includes(name)) skipped.push({ table: name, reason: 'a materialized view: the target builds it' });
     else if (schema === undefined) {
       throw new SchemaMismatchError(
-        `the target has no table ${keyspace}.${name}; run ringshift schema copy, or name the tables to load`,
+        `the target has no table ${at.keyspace}.${at.table}; run ringshift schema copy, or name the tables to load`,
       );
     } else if (schema.isCounter) {
       skipped.push({
@@ -54,4 +61,12 @@ export function chooseTables(
     }
   }
   return { chosen, skipped };
+}
+
+/** The names on the origin of those tables of the target that come from the keyspace. */
+function ownTables(target: TargetTables, renames: Renames, keyspace: string): string[] {
+  return target.tables.flatMap((each) => {
+    const back = renames.toOrigin(each);
+    return back?.keyspace === keyspace ? [back.table] : [];
+  });
 }

@@ -6,6 +6,7 @@ import type { Ledger } from '../ledger/ledger.ts';
 import type { RunRecord } from '../ledger/records.ts';
 import type { ConsistencyName } from '../model/cql-request.ts';
 import type { IndexDefinition } from '../model/index-definition.ts';
+import type { RenameRules, Renames } from '../model/rename.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import type { Clock, Logger, ObjectStore } from '../ports.ts';
 
@@ -26,6 +27,7 @@ export interface TargetTables {
 
 /** What planning needs of the world. */
 export interface PlanLoadPorts {
+  /** @throws SchemaMismatchError when the target has no such keyspace */
   readonly readTarget: (keyspace: string) => Promise<TargetTables>;
   /** Where plans go. */
   readonly objects: ObjectStore;
@@ -48,6 +50,7 @@ export interface PlanLoadOptions {
   /** The content of indexes.yaml; undefined: every index of the loaded tables. */
   readonly indexList?: IndexList;
   readonly filterRules: FilterRules | null;
+  readonly renames: RenameRules;
   readonly by: string;
 }
 
@@ -82,4 +85,23 @@ export function concurrencyOf(targetWriteMBps: number, most: number): number {
 /** Runs that may have written the keyspace's lists; each must write them later than all before it, resumed or not. */
 export function earlierRuns(runs: readonly RunRecord[], keyspace: string, runId: string): number {
   return runs.filter((run) => run.keyspace === keyspace && run.runId !== runId).length;
+}
+
+/** The tables of the target among which those of a keyspace of the origin lie. */
+export async function readTargets(
+  ports: PlanLoadPorts,
+  renames: Renames,
+  keyspace: string,
+  tables: readonly string[] | undefined,
+): Promise<TargetTables> {
+  const keyspaces =
+    tables === undefined
+      ? renames.targetKeyspaces(keyspace)
+      : [...new Set(tables.map((table) => renames.toTarget({ keyspace, table }).keyspace))];
+  const found = await Promise.all(keyspaces.map((each) => ports.readTarget(each)));
+  return {
+    tables: found.flatMap((each) => each.tables),
+    views: found.flatMap((each) => each.views),
+    indexes: found.flatMap((each) => each.indexes),
+  };
 }

@@ -188,8 +188,12 @@ class RangeLoad {
         if (reason !== undefined && !this.#marked.has(loss)) this.#toMark.set(loss, reason);
       },
     });
+    // Rules name tables as the origin does; the schema may have another name on the target.
+    const { keyspace, table } = this.#item;
     const filter =
-      manifest.filterRules === null ? undefined : createRowFilter(createFilter(manifest.filterRules), schema);
+      manifest.filterRules === null
+        ? undefined
+        : createRowFilter(createFilter(manifest.filterRules), { ...schema, keyspace, table });
     const writer = new TargetWriter(ports, {
       toStatements: createToStatements(schema),
       consistency: Consistency[manifest.consistency],

@@ -1,6 +1,7 @@
 /** Refuses what must not be loaded, cuts the rest into ranges of about equal bytes, and writes the plan. */
 
 import { SnapshotIncompleteError } from '../errors.ts';
+import { createRenames } from '../model/rename.ts';
 import { planIndexes } from './choose-indexes.ts';
 import { chooseTables } from './choose-tables.ts';
 import { cutTable, openTable } from './cut-table.ts';
@@ -11,6 +12,7 @@ import {
   type LoadPlan,
   type PlanLoadOptions,
   type PlanLoadPorts,
+  readTargets,
 } from './load-planning.ts';
 import { publishPlan } from './publish-plan.ts';
 import { resumeLoad } from './resume-load.ts';
@@ -30,10 +32,11 @@ export async function planLoad(
 ): Promise<LoadPlan> {
   const input = parseLoadInput(rawInput);
   if (input.resume !== undefined) return resumeLoad(runId, input, input.resume, ports, options);
+  const renames = createRenames(options.renames);
   const place = ports.openSnapshot(input.snapshot);
   const [snapshot, target, phase, runs] = await Promise.all([
     readSnapshot(place.objects, place.prefix, input.keyspace),
-    ports.readTarget(input.keyspace),
+    readTargets(ports, renames, input.keyspace, input.tables),
     ports.ledger.readPhase(),
     ports.ledger.listRuns('load'),
   ]);
@@ -42,7 +45,7 @@ export async function planLoad(
   }
   checkCoverage(snapshot, input.trustCoverage ?? false);
   const warnings = checkAge(snapshot, phase, input.allowEarlySnapshot ?? false);
-  const { chosen, skipped } = chooseTables(input, snapshot, target, options.filterRules);
+  const { chosen, skipped } = chooseTables(input, snapshot, target, options.filterRules, renames);
   const listAttemptBase = earlierRuns(runs, input.keyspace, runId);
 
   const indexes = planIndexes(
@@ -60,13 +63,13 @@ export async function planLoad(
   for (const { schema, table } of chosen) {
     const opened = await openTable(place.objects, table, ports.logger);
     const ranges = opened.kind === 'bad' ? [opened.range] : await cutTable(opened.sstables, options);
-    const tableKey = runKeys.table(runId, schema.keyspace, schema.table);
+    const tableKey = runKeys.table(runId, table.keyspace, table.table);
     for (const range of ranges) {
       items.push({
         runId,
         index: items.length,
-        keyspace: schema.keyspace,
-        table: schema.table,
+        keyspace: table.keyspace,
+        table: table.table,
         start: String(range.start),
         end: String(range.end),
         bytes: range.bytes,
@@ -75,10 +78,10 @@ export async function planLoad(
       });
     }
     const bytes = ranges.reduce((sum, range) => sum + range.bytes, 0);
-    tables.push({ table: schema.table, sstables: table.sstables.length, ranges: ranges.length, bytes });
+    tables.push({ table: table.table, sstables: table.sstables.length, ranges: ranges.length, bytes });
     manifests.push([
       tableKey,
-      encodeTableManifest(manifestOf(input, schema, snapshot, opened.entries, phase, options)),
+      encodeTableManifest(manifestOf(input, { schema, table }, snapshot, opened.entries, phase, options)),
     ]);
   }
   const maxConcurrency = concurrencyOf(input.targetWriteMBps ?? options.targetWriteMBps, options.maxConcurrency);

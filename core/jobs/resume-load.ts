@@ -1,6 +1,7 @@
 /** Plans what an earlier load has not finished. */
 
 import { GateClosedError } from '../errors.ts';
+import { createRenames } from '../model/rename.ts';
 import { planIndexes } from './choose-indexes.ts';
 import type { LoadInput, LoadItem } from './load-plan.ts';
 import {
@@ -9,6 +10,7 @@ import {
   type LoadPlan,
   type PlanLoadOptions,
   type PlanLoadPorts,
+  readTargets,
 } from './load-planning.ts';
 import { publishPlan } from './publish-plan.ts';
 import { runKeys } from './validation-plan.ts';
@@ -37,7 +39,8 @@ export async function resumeLoad(
       `it is under way; stop it first: ringshift load stop ${earlierId}`,
     ]);
   }
-  const target = await ports.readTarget(input.keyspace);
+  const renames = createRenames(options.renames);
+  const target = await readTargets(ports, renames, input.keyspace, earlier.tables);
   const all = JSON.parse(new TextDecoder().decode(body)) as LoadItem[];
   const records = new Map((await ledger.listRanges(earlierId)).map((record) => [record.index, record]));
   const listAttemptBase = earlierRuns(await ledger.listRuns('load'), input.keyspace, runId);
@@ -61,7 +64,7 @@ export async function resumeLoad(
   });
   const unfinished = tables
     .filter(({ ranges }) => ranges > 0)
-    .map(({ table }) => ({ keyspace: input.keyspace, table }));
+    .map(({ table }) => renames.toTarget({ keyspace: input.keyspace, table }));
   const indexes = planIndexes(input, options, await ledger.readPhase(), unfinished, target.indexes);
   const plan: LoadPlan = {
     runId,

@@ -1,7 +1,7 @@
 /** What a plan says of one table to all its ranges. */
 
 import type { PhaseRecord } from '../ledger/records.ts';
-import type { TableSchema } from '../model/table-schema.ts';
+import type { ChosenTable } from './choose-tables.ts';
 import type { LoadInput, TableManifest } from './load-plan.ts';
 import { concurrencyOf, type PlanLoadOptions } from './load-planning.ts';
 import type { Snapshot } from './snapshot-layout.ts';
@@ -10,7 +10,7 @@ const MIB = 1024 * 1024;
 
 export function manifestOf(
   input: LoadInput,
-  schema: TableSchema,
+  { schema, table: { keyspace, table } }: ChosenTable,
   snapshot: Snapshot,
   sstables: TableManifest['sstables'],
   phase: PhaseRecord | undefined,
@@ -21,7 +21,7 @@ export function manifestOf(
   // Columns are dropped on the origin; the target's own schema knows nothing of it.
   const dropped = new Map(schema.droppedColumns.map((column) => [column.name, column.droppedAtMicros]));
   for (const manifest of snapshot.manifests) {
-    const entry = manifest.tables.find((table) => table.keyspace === schema.keyspace && table.table === schema.table);
+    const entry = manifest.tables.find((each) => each.keyspace === keyspace && each.table === table);
     for (const { name, droppedAtMicros } of entry?.droppedColumns ?? []) dropped.set(name, BigInt(droppedAtMicros));
   }
   return {

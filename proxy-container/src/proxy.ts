@@ -10,6 +10,7 @@ import { changePhase } from '#core/jobs/change-phase.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { primaryOf } from '#core/ledger/phase-change.ts';
 import { parsePhase } from '#core/ledger/phase-names.ts';
+import { refuseRenames } from '#core/model/rename.ts';
 import type { FailedWriteQueue, Logger } from '#core/ports.ts';
 import { createAdminServer, type PhaseRequest } from './admin/admin-server.ts';
 import { createMetrics } from './admin/metrics.ts';
@@ -128,6 +129,7 @@ export class CqlProxy {
     const { ledger, logger, queue } = this.#ports;
     const { proxy, failedWrites } = this.#config;
     refuseSecureConnectBundles([this.#ports.origin, this.#ports.target]);
+    refuseRenames(this.#config.renames, 'the proxy');
     await this.#readFilterRules();
     this.#lock = await DirectoryLock.take(failedWrites.journalDir, this.#processId, logger);
     await this.#registration.waitForName(this.#lock.deadProcessId);

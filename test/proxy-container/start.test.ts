@@ -171,6 +171,12 @@ test('a secure-connect bundle is refused, not ignored', async () => {
   await expect(start).rejects.toThrow(/origin\.secureConnectBundle.*contactPoints/);
 });
 
+test('renames are refused, as the proxy would write to the tables of the old names', async () => {
+  const start = startTestProxy({}, { renames: { keyspaces: { old: 'new' } } });
+  await expect(start).rejects.toThrow(ConfigError);
+  await expect(start).rejects.toThrow(/renames: not supported by the proxy yet/);
+});
+
 test('in target-only what a filter excludes is refused, and never reaches the origin', async () => {
   const filterRules = join(folder, 'filter.yaml');
   writeFileSync(filterRules, 'tables: { exclude: [ks.kept] }\n');

@@ -49,6 +49,7 @@ export interface TestProxyOptions {
   readonly journalDir?: string;
   /** Beside the mock's address. */
   readonly originConfig?: object;
+  readonly renames?: object;
 }
 
 export async function startTestProxy(proxyConfig: object = {}, options: TestProxyOptions = {}): Promise<TestProxy> {
@@ -69,6 +70,7 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
       instance: 'unit',
       ...proxyConfig,
     },
+    renames: options.renames,
     failedWrites: { journalDir: options.journalDir ?? join(folder, 'journal'), retryIntervalSecs: 1 },
   });
   const resolved = (name: 'origin' | 'target'): ResolvedCluster => ({ ...config[name], name, credentials: null });

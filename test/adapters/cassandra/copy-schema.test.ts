@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest';
-import { compareElements, type SchemaElement, toTargetStatements } from '#adapters/cassandra/copy-schema.ts';
+import {
+  type CopyOptions,
+  compareElements,
+  type SchemaElement,
+  toTargetStatements,
+} from '#adapters/cassandra/copy-schema.ts';
+import { createRenames, NO_RENAMES } from '#core/model/rename.ts';
 
 const elements: SchemaElement[] = [
   {
@@ -15,8 +21,11 @@ const elements: SchemaElement[] = [
   },
   { type: 'index', name: 'i', statement: 'CREATE INDEX i ON ks.t (b);' },
 ];
-const texts = (options: Parameters<typeof toTargetStatements>[1]) =>
-  toTargetStatements(elements, options).map(({ statement }) => statement);
+const texts = (options: Partial<CopyOptions>) =>
+  toTargetStatements('ks', elements, {
+    ...{ replication: null, skipIndexes: false, renames: createRenames(NO_RENAMES) },
+    ...options,
+  }).map(({ statement }) => statement);
 
 test('every statement may run twice, and only its head is changed', () => {
   const [keyspace, table, index] = texts({ replication: null, skipIndexes: false });
@@ -33,6 +42,16 @@ test('the replication is overridden in the keyspace alone', () => {
 
 test('indexes can be left for after the load', () => {
   expect(texts({ replication: null, skipIndexes: true })).toHaveLength(2);
+});
+
+test('the names of a renamed keyspace are those of the target, with its own replication', () => {
+  const renames = createRenames({ keyspaces: { ks: 'other' }, tables: { 'ks.t': 'third.u' } });
+  const [keyspace, table, index] = texts({ renames, replication: "{'class': 'SimpleStrategy'}" });
+  expect(keyspace).toBe(
+    "CREATE KEYSPACE IF NOT EXISTS other WITH replication = {'class': 'SimpleStrategy'}  AND durable_writes = true",
+  );
+  expect(table).toContain('CREATE TABLE IF NOT EXISTS third.u (');
+  expect(index).toBe('CREATE INDEX IF NOT EXISTS i ON third.u (b)');
 });
 
 test('what is no table is compared by kind and name', () => {

@@ -12,6 +12,7 @@ import { planLoad } from '#core/jobs/plan-load.ts';
 import { summarizeRun } from '#core/jobs/summarize-run.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import { parseCqlType } from '#core/model/parse-cql-type.ts';
+import { NO_RENAMES } from '#core/model/rename.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
 import type { BatchEntry, CqlSession, ObjectStore } from '#core/ports.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
@@ -51,6 +52,7 @@ let target: TargetTables;
 /** Partitions as they were written, and the write times of lists. */
 let written: number[];
 let listTimes: bigint[];
+let tablesWritten: string[];
 let onWrite: () => void;
 
 beforeEach(() => {
@@ -64,6 +66,7 @@ beforeEach(() => {
   target = { tables: [schema], views: [], indexes: [] };
   written = [];
   listTimes = [];
+  tablesWritten = [];
   onWrite = () => undefined;
 });
 
@@ -85,6 +88,7 @@ const session: CqlSession = {
 function note({ statement, values }: BatchEntry): void {
   const text = typeof statement === 'string' ? statement : statement.text;
   const id = text.startsWith('INSERT') ? values[0] : values.at(-1);
+  tablesWritten.push(/\w+\.\w+/.exec(text)?.[0] ?? '');
   written.push(decodeInt(id as Uint8Array));
   if (!text.includes('l = ? + l')) return;
   const at = values[0] as Uint8Array;
@@ -115,6 +119,7 @@ const options: PlanLoadOptions = {
   maxConcurrency: 2,
   filterRules: null,
   indexes: 'rebuild',
+  renames: NO_RENAMES,
   by: 'test',
 };
 const input = { keyspace: 'ks', snapshot: 's3://b/snap', trustCoverage: true, allowEarlySnapshot: true };
@@ -126,6 +131,24 @@ async function plan(runId: string, more: object = {}, changes: Partial<PlanLoadO
 }
 
 const distinct = (ids: readonly number[]) => [...new Set(ids)].sort((a, b) => a - b);
+
+test('a renamed table is written by its new name, filtered and recorded by its old one', async () => {
+  target = { ...target, tables: [{ ...schema, keyspace: 'archive', table: 'stuff' }] };
+  const renames = { keyspaces: {}, tables: { 'ks.colls': 'archive.stuff' } };
+  const filterRules = parseFilterRules('tables: { exclude: [archive.stuff] }', 'rules');
+  await expect(plan('r0')).rejects.toThrow(/no table ks\.colls/);
+  const { made, items } = await plan('r1', {}, { renames, filterRules });
+  expect(made.tables.map(({ table }) => table)).toEqual(['colls']);
+  expect(items[0]).toMatchObject({ keyspace: 'ks', table: 'colls' });
+  for (const item of items) await loadRange({ item, ports: loadPorts() });
+  expect(distinct(written).length).toBeGreaterThan(390);
+  expect(new Set(tablesWritten)).toEqual(new Set(['archive.stuff']));
+  expect(await ledger.readTable('ks', 'colls')).toMatchObject({ state: 'loading' });
+  await summarizeRun('r1', { objects, ledger, clock: { nowMillis: () => nowMillis } });
+  const byOldName = parseFilterRules('tables: { exclude: [ks.colls] }', 'rules');
+  const filtered = await plan('r2', {}, { renames, filterRules: byOldName });
+  expect(filtered.made.skipped.map(({ table }) => table)).toEqual(['colls']);
+});
 
 test('a range that reaches its deadline stops at a partition, and its checkpoint goes on there without leaving any out', async () => {
   const { items } = await plan('r1');
