@@ -23,6 +23,8 @@ export interface NodeSettings {
   readonly sstableFormat?: 'oa' | 'da';
   /** Whether writes that a replica missed are kept for it. Default: true. */
   readonly keepsHints?: boolean;
+  /** Whether the JVM uses all its compilers, for measurements. Default: the quick one only. */
+  readonly compilesFully?: boolean;
 }
 
 /** Under group sync a write keeps its thread until the window ends, so few threads would cap the rate. */

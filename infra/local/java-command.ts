@@ -86,7 +86,7 @@ export function serverArguments(settings: NodeSettings, jars: readonly string[])
     '-Xss512k',
     ...moduleFlags(),
     ...(agent ? [`-javaagent:${agent}`] : []),
-    ...QUICK_JVM,
+    ...(settings.compilesFully ? ['-XX:+UseSerialGC', '-Xshare:auto'] : QUICK_JVM),
     ...QUICK_SERVER,
     `-Dcassandra.jmx.local.port=${settings.jmxPort}`,
     `-Dcassandra.storagedir=${folder}`,
