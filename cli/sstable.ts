@@ -10,6 +10,7 @@ import { NO_DELETION_TIME } from '#core/model/row.ts';
 import { dumpPartitions } from '#core/sstable/dump.ts';
 import type { DumpForm, DumpRelease } from '#core/sstable/dump-options.ts';
 import { openPartitionCursor, openSSTable, type SSTable, tokenBounds } from '#core/sstable/sstable.ts';
+import { withTotals } from '#core/sstable/totals.ts';
 import { parseToken, WHOLE_RING } from '#core/token/token-range.ts';
 import { ExitCode, printResult } from './output.ts';
 import { registerVerify } from './sstable-verify.ts';
@@ -70,7 +71,9 @@ async function dump(path: string, flags: DumpFlags): Promise<void> {
   };
   const form = formOf(flags);
   const opened = await open(path);
-  const cursor = openPartitionCursor(opened, { range });
+  const part = openPartitionCursor(opened, { range });
+  const isWhole = range.start === WHOLE_RING.start && range.end === WHOLE_RING.end;
+  const cursor = isWhole ? withTotals(part, opened.stats, opened.data.name) : part;
   const [wanted, excluded] = [flags.key && new Set(flags.key), new Set(flags.exclude)];
   const options = {
     form,

@@ -56,7 +56,9 @@ export async function readCompressionInfo(
     const listedChunkCount = reader.readInt32();
     const offsetsStart = reader.offset;
     const chunkCount = Math.ceil(dataBytes / chunkBytes);
-    if (listedChunkCount < chunkCount || offsetsStart + 8 * listedChunkCount > source.byteLength) {
+    // One more, which is empty, is left behind by compaction.
+    const isCount = listedChunkCount === chunkCount || listedChunkCount === chunkCount + 1;
+    if (!isCount || offsetsStart + 8 * listedChunkCount !== source.byteLength) {
       const size = source.byteLength;
       throw corrupt(file, offsetsStart, `${listedChunkCount} chunks for ${dataBytes} bytes of data, in ${size} bytes`);
     }

@@ -104,7 +104,7 @@ function unpackChunk(
   let fits: boolean;
   try {
     if (chunk.length >= info.maxCompressedBytes) {
-      fits = chunk.length >= end - start;
+      fits = isRaw(chunk, end - start, info.maxCompressedBytes);
       if (fits) output.set(chunk.subarray(0, end - start), start);
     } else {
       fits = decompress(chunk, output, start, end);
@@ -113,6 +113,13 @@ function unpackChunk(
     throw corrupt(file, fileOffset, `the chunk can not be decompressed with ${info.compressor}`, error);
   }
   if (!fits) throw corrupt(file, fileOffset, `the chunk does not hold ${end - start} bytes of ${info.compressor}`);
+}
+
+/** A raw chunk has the bytes themselves, and zeros up to the size that makes it raw. */
+function isRaw(chunk: Uint8Array, plainBytes: number, leastBytes: number): boolean {
+  if (chunk.length !== Math.max(plainBytes, leastBytes)) return false;
+  for (let at = plainBytes; at < chunk.length; at++) if (chunk[at] !== 0) return false;
+  return true;
 }
 
 const CRC_HEADER_BYTES = 4;

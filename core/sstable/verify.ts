@@ -4,6 +4,8 @@ import type { ByteSource } from '#core/ports.ts';
 import { openPartitionCursor, openSSTable, type SSTable } from './sstable.ts';
 import { corrupt, openOptional, readWhole, type SSTableFiles } from './sstable-files.ts';
 import { Component } from './sstable-name.ts';
+import { Totals } from './totals.ts';
+import { PlaceSample } from './verify-index.ts';
 
 export interface Verification {
   /** Components that TOC.txt names, or that reading needs when there is no TOC.txt. */
@@ -23,8 +25,8 @@ const NEEDED: ReadonlySet<string> = new Set(Object.values(Component));
 
 /**
  * Reads an SSTable to its end and compares it with every checksum and count that it carries: TOC.txt, Digest.crc32,
- * the checksums of Statistics.db and of each chunk, the order of tokens, the end of each row, and the number of rows
- * and cells that Cassandra counted when it wrote the file.
+ * the checksums of Statistics.db and of each chunk, the order of tokens, the end of each row, and the number of
+ * partitions, rows and cells that Cassandra counted when it wrote the file; and asks the index for a sample of them.
  *
  * @throws SSTableCorruptError, SSTableUnsupportedError, SnapshotIncompleteError
  */
@@ -93,29 +95,20 @@ async function checksumOf(source: ByteSource, signal?: AbortSignal): Promise<num
 
 async function verifyContent(sstable: SSTable, signal?: AbortSignal): Promise<{ partitions: number; rows: number }> {
   const cursor = openPartitionCursor(sstable);
-  let partitions = 0;
-  let rows = 0;
-  let columnsSet = 0;
+  const totals = new Totals();
+  const places = new PlaceSample();
   try {
     while (await cursor.fill(signal)) {
       for (let event = cursor.next(); event !== undefined; event = cursor.next()) {
-        if (event.kind === 'partition') partitions += 1;
-        if (event.kind !== 'row') continue;
-        rows += 1;
-        columnsSet += event.cells.length;
-        for (const { cells } of event.multiCells) if (cells.length > 0) columnsSet += 1;
+        totals.add(event);
+        if (event.kind === 'partition') places.add({ token: event.token, position: cursor.position });
       }
     }
   } finally {
     cursor.close();
   }
-  const { totalRows, totalColumnsSet } = sstable.stats;
-  if (rows !== totalRows || columnsSet !== totalColumnsSet) {
-    throw corrupt(
-      sstable.data.name,
-      0,
-      `${rows} rows with ${columnsSet} columns set, but Statistics.db says ${totalRows} with ${totalColumnsSet}`,
-    );
-  }
+  totals.check(sstable.stats, sstable.data.name);
+  await places.check(sstable, signal);
+  const { partitions, rows } = totals;
   return { partitions, rows };
 }
