@@ -164,9 +164,10 @@ function planLines(plan: Partial<LoadPlan>): string[] {
 }
 
 function finish(options: RunOptions, summary: unknown, status: string): void {
-  const { runId, totals, seconds, failed, owedIndexes } = summary as Partial<RunSummary>;
+  const { runId, totals, seconds, failed, owedIndexes, cause } = summary as Partial<RunSummary> & { cause?: string };
   const rows = totals?.['rows'] ?? 0;
   printResult(options, summary, [
+    ...(cause ? [cause] : []),
     ...(failed ?? []).map(({ index, table, error }) => `range ${index} of ${table}: ${error.name}: ${error.message}`),
     ...(owedIndexes ?? []).map((index) => `${index} is dropped and not back; run: ringshift indexes restore`),
     `${runId}: ${status}, ${rows.toLocaleString('en-US')} rows in ${(seconds ?? 0).toFixed(1)} s`,
@@ -210,7 +211,8 @@ async function waitForExecution(context: RunContext, runId: string): Promise<unk
       if (detail.status === 'SUCCEEDED') return detail.output;
       if (detail.status !== 'RUNNING' && detail.status !== 'PENDING_REDRIVE') {
         const summary = await readSummary(context.objects, runId);
-        if (summary !== undefined && summary.failed.length > 0) return summary;
+        const hasFailed = summary !== undefined && (summary.failed.length > 0 || summary.owedIndexes.length > 0);
+        if (hasFailed) return { ...summary, cause: detail.cause };
         throw new RunFailedError(
           `${runId} ended as ${detail.status}: ${detail.cause ?? detail.error ?? 'no cause was given'}`,
           { context: { runId, status: detail.status, error: detail.error } },

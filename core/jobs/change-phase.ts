@@ -12,6 +12,7 @@ import {
   withdrawProposal,
 } from '../ledger/phase-change.ts';
 import { type PhaseRecord, type ProxyRecord, WHOLE_KEYSPACE } from '../ledger/records.ts';
+import { listSavedIndexes } from '../ledger/saved-indexes.ts';
 
 export interface ChangePhaseInput {
   readonly phase: Phase;
@@ -107,11 +108,18 @@ function readiness(
 /** The target should not become the primary while it lacks definitions that the application has made. */
 async function missingDefinitions(input: ChangePhaseInput, ledger: Ledger): Promise<string[]> {
   if (primaryOf(input.phase) !== 'target' || input.force) return [];
+  const owed = (await listSavedIndexes(ledger.store)).filter(({ state }) => state !== 'restored');
   const marks = (await ledger.listSuspects()).filter(({ table }) => table === WHOLE_KEYSPACE);
-  return marks.map(
-    ({ keyspace, reason, at }) =>
-      `${keyspace}: ${reason} (${at}); make the schemas equal, then ringshift schema diff ${keyspace} takes the mark away (--force to go without)`,
-  );
+  return [
+    ...marks.map(
+      ({ keyspace, reason, at }) =>
+        `${keyspace}: ${reason} (${at}); make the schemas equal, then ringshift schema diff ${keyspace} takes the mark away (--force to go without)`,
+    ),
+    ...owed.map(
+      ({ keyspace, table, runId, indexes }) =>
+        `${keyspace}.${table}: load ${runId} has dropped its indexes (${indexes.map(({ name }) => name).join(', ')}), and they are not back; wait for it, or run: ringshift indexes restore (--force to go without)`,
+    ),
+  ];
 }
 
 async function waitForDrains(proposed: PhaseRecord, input: ChangePhaseInput, ports: ChangePhasePorts): Promise<void> {

@@ -37,6 +37,9 @@ export function causeOf(
     lines.push(`${runId} failed: ${failure?.message ?? 'no run was planned'}`);
   }
   if (failed.length > 0) {
+    // Something other than a range: dropping the indexes, for one.
+    if (failure !== undefined && !failure.error.startsWith('States.'))
+      lines.push(`${runId} failed: ${failure.message}`);
     lines.push(`${runId}: ${failed.length} of ${summary?.rangeCount} ranges failed`);
     for (const { index, table, error } of failed.slice(0, MAX_RANGES_LISTED)) {
       lines.push(`  range ${index} of ${table}: ${error.name}: ${error.message.slice(0, 500)}`);

@@ -59,6 +59,8 @@ export function roleStatements(side: 'origin' | 'target'): string[] {
     create(appLogin),
     create(ringshiftLogin),
     ...permissions.map((permission) => `GRANT ${permission} ON ALL KEYSPACES TO ${ringshiftLogin.username}`),
+    // Which indexes a node has built; all keyspaces do not include it.
+    ...(side === 'target' ? [`GRANT SELECT ON system."IndexInfo" TO ${ringshiftLogin.username}`] : []),
   ];
 }
 

@@ -4,6 +4,7 @@ import { GateClosedError } from '#core/errors.ts';
 import { type ChangePhaseInput, changePhase } from '#core/jobs/change-phase.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { proposePhase } from '#core/ledger/phase-change.ts';
+import { changeSavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 
 const input = (phase: Phase, more: Partial<ChangePhaseInput> = {}): ChangePhaseInput => ({
@@ -145,5 +146,27 @@ test('the target does not become the primary while a definition is on the origin
   await ledger.addSuspect('one', { ...mark, at: ports.now().toISOString() });
   await expect(changePhase(input('target-primary'), ports)).rejects.toThrow(/CREATE TYPE t.*schema diff ks/s);
   await ledger.removeSuspect('ks', '*', 'one');
+  expect((await changePhase(input('target-primary'), ports)).active.phase).toBe('target-primary');
+});
+
+test('the target does not become the primary while a load owes it indexes, unless it is forced', async () => {
+  const { ledger, ports } = await world(['a'], () => 'obeys');
+  const change = (state: 'restoring' | 'restored') =>
+    changeSavedIndexes(ledger.store, 'ks', 't', () => ({
+      ...{ version: 1, keyspace: 'ks', table: 't', runId: 'r1', state, updatedAt: ports.now().toISOString() },
+      indexes: [
+        {
+          ...{ name: 't_a', kind: 'COMPOSITES', options: { target: 'a' }, statement: 'CREATE INDEX t_a ON ks.t (a)' },
+          ...{ state: 'building', createdAt: null, error: null },
+        },
+      ],
+    }));
+  await changePhase(input('dual-async'), ports);
+  await changePhase(input('dual-sync'), ports);
+  await change('restoring');
+  const refused = changePhase(input('target-primary'), ports);
+  await expect(refused).rejects.toThrow(GateClosedError);
+  await expect(refused).rejects.toThrow(/ks\.t: load r1 has dropped its indexes \(t_a\).*indexes restore/);
+  await change('restored');
   expect((await changePhase(input('target-primary'), ports)).active.phase).toBe('target-primary');
 });

@@ -11,6 +11,7 @@ import { type LoadRangePorts, type LoadRangeResult, loadRange } from '#core/jobs
 import { planLoad } from '#core/jobs/plan-load.ts';
 import { summarizeRun } from '#core/jobs/summarize-run.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import { Consistency } from '#core/model/cql-request.ts';
 import { parseCqlType } from '#core/model/parse-cql-type.ts';
 import { NO_RENAMES } from '#core/model/rename.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
@@ -53,6 +54,7 @@ let target: TargetTables;
 let written: number[];
 let listTimes: bigint[];
 let tablesWritten: string[];
+let levels: Set<Consistency | undefined>;
 let onWrite: () => void;
 
 beforeEach(() => {
@@ -67,6 +69,7 @@ beforeEach(() => {
   written = [];
   listTimes = [];
   tablesWritten = [];
+  levels = new Set();
   onWrite = () => undefined;
 });
 
@@ -74,12 +77,13 @@ const session: CqlSession = {
   protocolVersion: 5,
   query: async () => ({ columns: [], rows: [] }),
   prepare: async (text) => ({ text, id: new Uint8Array(1) }),
-  execute: async (statement, values) => {
-    await session.batch('unlogged', [{ statement, values }]);
+  execute: async (statement, values, options) => {
+    await session.batch('unlogged', [{ statement, values }], options);
     return { columns: [], rows: [] };
   },
-  batch: async (_, entries) => {
+  batch: async (_, entries, options) => {
     onWrite();
+    levels.add(options?.consistency);
     for (const entry of entries) note(entry);
   },
   close: async () => undefined,
@@ -202,6 +206,12 @@ test('a load that failed is resumed where its range had come to, as a run of its
   expect(await ledger.readTable('ks', 'colls')).toMatchObject({ state: 'loaded' });
 });
 
+test('every write is sent with the consistency of the configuration, whatever the target’s own level is', async () => {
+  const { items } = await plan('r1', {}, { consistency: 'EACH_QUORUM' });
+  for (const item of items) await loadRange({ item, ports: loadPorts() });
+  expect([...levels]).toEqual([Consistency.EACH_QUORUM]);
+});
+
 test('what the filter rules exclude is read and not written', async () => {
   const filterRules = parseFilterRules('tenants: { columns: [id], exclude: [1, 2, 3] }', 'rules');
   const { items } = await plan('r1', {}, { filterRules });
@@ -258,6 +268,13 @@ test('lists of long after the settling are left to the shadow, and nothing is su
   await loadRange({ item: items[0], ports: loadPorts() });
   expect(listTimes).toEqual([]);
   expect(await ledger.listSuspects()).toEqual([]);
+});
+
+test('materialized views are left out, by name', async () => {
+  target = { tables: [], views: ['colls'], indexes: [] };
+  const { made, items } = await plan('r1');
+  expect(made.skipped).toEqual([{ table: 'colls', reason: expect.stringContaining('materialized view') }]);
+  expect(items).toEqual([]);
 });
 
 test('a plan says which secondary indexes are rebuilt and which stay in place', async () => {

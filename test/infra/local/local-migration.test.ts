@@ -29,6 +29,7 @@ test('the filter rules exclude the example tenant, and nothing when it is taken 
 test('the tools may change the schema on the target only, and the application on neither', () => {
   expect(roleStatements('origin').join(';')).not.toMatch(/CREATE ON|ALTER|DROP/);
   expect(roleStatements('target')).toContain('GRANT CREATE ON ALL KEYSPACES TO ringshift');
+  expect(roleStatements('target')).toContain('GRANT SELECT ON system."IndexInfo" TO ringshift');
   expect(appGrants(['shop'])).toEqual(['GRANT SELECT ON KEYSPACE shop TO app', 'GRANT MODIFY ON KEYSPACE shop TO app']);
 });
 
