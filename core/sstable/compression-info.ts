@@ -1,4 +1,5 @@
 import { ByteReader } from '#core/bytes/byte-reader.ts';
+import { SSTableUnsupportedError } from '#core/errors.ts';
 import type { ByteSource } from '#core/ports.ts';
 import { corrupt, decodeOf } from './sstable-files.ts';
 import type { SSTableVersion } from './sstable-version.ts';
@@ -29,7 +30,7 @@ const MAX_CHUNK_BYTES = 64 * 1024 * 1024;
  * [na and later: i32 maxCompressedLength]; i64 dataLength; i32 chunkCount; chunkCount × i64 offset in Data.db
  * ```
  *
- * @throws SSTableCorruptError
+ * @throws SSTableCorruptError, SSTableUnsupportedError (a compressor that needs more than the file)
  * @see org.apache.cassandra.io.compress.CompressionMetadata
  */
 export async function readCompressionInfo(
@@ -43,6 +44,7 @@ export async function readCompressionInfo(
     const reader = new ByteReader(bytes);
     const text = (): string => reader.readText(reader.readUint16());
     const compressor = text();
+    refuseByName(compressor, file);
     for (let left = reader.readInt32(); left > 0; left--) {
       text();
       text();
@@ -63,5 +65,21 @@ export async function readCompressionInfo(
       throw corrupt(file, offsetsStart, `${listedChunkCount} chunks for ${dataBytes} bytes of data, in ${size} bytes`);
     }
     return { compressor, chunkBytes, maxCompressedBytes, dataBytes, chunkCount, listedChunkCount, offsetsStart };
+  });
+}
+
+const REWRITE =
+  "ALTER TABLE … WITH compression = {'class': 'LZ4Compressor'}, then nodetool upgradesstables -a, then snapshot again";
+
+/** Compressors whose chunks can not be read from the SSTable alone. */
+function refuseByName(compressor: string, file: string): void {
+  const reason = /WithDicts/.test(compressor)
+    ? 'its dictionaries are in the cluster, not in the SSTable'
+    : /Encrypt/.test(compressor)
+      ? 'its data is encrypted, and the key is not in the SSTable'
+      : undefined;
+  if (reason === undefined) return;
+  throw new SSTableUnsupportedError(`${file}: the compressor ${compressor} is not read: ${reason}; ${REWRITE}`, {
+    context: { file, compressor },
   });
 }

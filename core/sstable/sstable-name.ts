@@ -53,7 +53,7 @@ export function parseSSTableName(fileName: string): SSTableName | undefined {
   }
   if (LEGACY.test(fileName)) {
     throw new SSTableUnsupportedError(
-      `${fileName} was written before Cassandra 3.0; run nodetool upgradesstables there, then snapshot again`,
+      `${fileName} was written before Cassandra 3.0; run nodetool upgradesstables -a on 3.0 or later, then snapshot again`,
       { context: { file: fileName } },
     );
   }

@@ -31,13 +31,10 @@ export function versionOf(version: string, format: SSTableFormat, file: string):
   const isN = format === 'big' && (version === 'na' || version === 'nb');
   const isNewest = (format === 'big' && version === 'oa') || (format === 'bti' && version === 'da');
   if (!isLegacy && !isN && !isNewest) {
-    const remedy =
-      family === 'm'
-        ? 'Scylla versions after me replace the index: set sstable_format: me there and rewrite with nodetool upgradesstables'
-        : 'read are ma to me, na, nb, oa (big) and da (bti): rewrite it with nodetool upgradesstables on a release that writes one of them';
-    throw new SSTableUnsupportedError(`${file} is of version ${version}-${format}, which is not read; ${remedy}`, {
-      context: { file, version, format },
-    });
+    throw new SSTableUnsupportedError(
+      `${file} is of version ${version}-${format}, which is not read; ${remedyFor(version, format)}`,
+      { context: { file, version, format } },
+    );
   }
   const isNOrLater = isN || isNewest;
   return {
@@ -50,4 +47,19 @@ export function versionOf(version: string, format: SSTableFormat, file: string):
     hasMetadataChecksum: isNOrLater,
     hasUnsignedDeletionTime: isNewest,
   };
+}
+
+const OVER_CQL = 'or move the table over CQL: ringshift validate start, then ringshift reconcile';
+
+function remedyFor(version: string, format: SSTableFormat): string {
+  if (format === 'big' && version < 'ma') {
+    return 'it was written before Cassandra 3.0: run nodetool upgradesstables -a on 3.0 or later, then snapshot again';
+  }
+  if (version[0] === 'm' && format === 'big') {
+    return 'ScyllaDB has another index since ms: set sstable_format: me in scylla.yaml, run nodetool upgradesstables -a, then snapshot again';
+  }
+  if (format === 'bti' && version < 'da') {
+    return `it is of DataStax Enterprise, whose files Cassandra does not read either; ${OVER_CQL.slice(3)}`;
+  }
+  return `read are ma to me, na, nb, oa (big) and da (bti): rewrite it with nodetool upgradesstables -a on a release that writes one of them, ${OVER_CQL}`;
 }

@@ -72,7 +72,7 @@ export function parseStatistics(bytes: Uint8Array, version: SSTableVersion, file
     const bloomFilterChance = validation.readFloat64();
     if (!MURMUR3.test(partitioner)) {
       throw new SSTableUnsupportedError(
-        `${file}: the partitioner ${partitioner} is not read; only Murmur3Partitioner can be moved by SSTable`,
+        `${file}: the partitioner ${partitioner} is not read, only Murmur3Partitioner, and a cluster keeps its own for ever; move the table over CQL: ringshift validate start, then ringshift reconcile`,
         { context: { file, partitioner } },
       );
     }
