@@ -1,20 +1,25 @@
 import { ByteReader, EndOfBytesError } from '#core/bytes/byte-reader.ts';
 import type { ByteSource } from '#core/ports.ts';
 import { MAX_TOKEN, MIN_TOKEN, tokenOf } from '#core/token/token.ts';
+import { PagedSource } from './paged-source.ts';
 import type { DataSpan, PartitionIndex } from './partition-index.ts';
-import { corrupt, decodeOf, openOptional, readWhole, type SSTableFiles } from './sstable-files.ts';
+import { PromotedIndex } from './promoted-index.ts';
+import { corrupt, decodeOf, openOptional, type SSTableFiles } from './sstable-files.ts';
 import { Component } from './sstable-name.ts';
-import { lastSampleUpTo, parseSummary, type Summary } from './summary.ts';
+import { lastOfSketch, Summary } from './summary.ts';
 
 const SCAN_BYTES = 16 * 1024;
 /** A key of at most 64 KiB and its deletion. */
 const PARTITION_HEAD_BYTES = 2 + 0xffff + 12;
-const MAX_SUMMARY_BYTES = 512 * 1024 * 1024;
+/** A search of a row index reads a few IndexInfos, far apart. */
+const PROMOTED_PAGE_BYTES = 16 * 1024;
 
 interface IndexEntry {
   readonly key: Uint8Array;
   readonly token: bigint;
   readonly dataPosition: number;
+  /** Where its row index lies in Index.db; of 0 bytes when it has none. */
+  readonly promoted: { readonly start: number; readonly byteLength: number };
 }
 
 /**
@@ -31,7 +36,7 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
     return promise;
   };
   const openSummary = (signal?: AbortSignal) => {
-    summary ??= keep(loadSummary(files, signal), () => {
+    summary ??= keep(readSummary(files, signal), () => {
       summary = undefined;
     });
     return summary;
@@ -46,14 +51,14 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
   /** The first entry with a token above `token`, or undefined when there is none. */
   async function firstAbove(token: bigint, signal?: AbortSignal): Promise<IndexEntry | undefined> {
     const [samples, source] = [await openSummary(signal), await openIndex()];
-    const sample = samples ? Math.max(lastSampleUpTo(samples, token), 0) : -1;
-    const start = samples ? samples.positionAt(sample) : 0;
+    const sample = samples && (await samples.sampleAt(Math.max(await samples.lastUpTo(token, signal), 0), signal));
+    const start = sample?.position ?? 0;
     let found: IndexEntry | undefined;
     let last: IndexEntry | undefined;
     let hasMore = false;
     let isFirst = true;
     await scanIndex(source, start, signal, (entry, offset) => {
-      if (isFirst && samples && Buffer.compare(entry.key, samples.keyAt(sample)) !== 0) {
+      if (isFirst && sample && Buffer.compare(entry.key, sample.key) !== 0) {
         throw corrupt(source.name, offset, 'Summary.db names another partition for this position');
       }
       isFirst = false;
@@ -70,6 +75,20 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
     if (found && found.dataPosition >= dataBytes) {
       throw corrupt(source.name, start, `a partition at ${found.dataPosition} is behind the end of Data.db`);
     }
+    return found;
+  }
+
+  /** The entry of a partition, found among those of its token. */
+  async function findEntry(key: Uint8Array, token: bigint, signal?: AbortSignal): Promise<IndexEntry | undefined> {
+    const [samples, source] = [await openSummary(signal), await openIndex()];
+    // From before the token: two partitions that share it may stand on both sides of a sample.
+    const number = samples && (await samples.lastUpTo(token - 1n, signal));
+    const start = samples && number! > 0 ? (await samples.sampleAt(number!, signal)).position : 0;
+    let found: IndexEntry | undefined;
+    await scanIndex(source, start, signal, (entry) => {
+      if (Buffer.compare(entry.key, key) === 0) found = entry;
+      return found === undefined && entry.token <= token;
+    });
     return found;
   }
 
@@ -108,23 +127,28 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
       const { byteLength } = await openIndex();
       if (!samples) return 1;
       if (tokenOf(samples.lastKey) <= range.start || tokenOf(samples.firstKey) > range.end) return 0;
-      const positionOf = (token: bigint) => {
-        const sample = lastSampleUpTo(samples, token);
-        return sample < 0 ? 0 : samples.positionAt(sample);
-      };
+      const sketch = await samples.sketch(signal);
+      const positionOf = (token: bigint) => sketch.positions[lastOfSketch(sketch, token)] ?? 0;
       const start = positionOf(range.start);
       const end = range.end >= tokenOf(samples.lastKey) ? byteLength : positionOf(range.end);
       // Between two samples nothing is known: half a sample at least, for what is not nothing.
-      const least = 0.5 / samples.sampleCount;
+      const least = 0.5 / sketch.tokens.length;
       return Math.min(1, Math.max(least, (end - start) / byteLength));
+    },
+
+    async rowIndexOf({ key, token }, layout, signal) {
+      const entry = await findEntry(key, token, signal);
+      if (entry === undefined || entry.promoted.byteLength === 0) return undefined;
+      const pages = new PagedSource(await openIndex(), PROMOTED_PAGE_BYTES);
+      const place = { dataPosition: entry.dataPosition, ...entry.promoted };
+      return PromotedIndex.open(pages, place, layout, signal);
     },
   };
 }
 
-async function loadSummary(files: SSTableFiles, signal?: AbortSignal): Promise<Summary | undefined> {
+async function readSummary(files: SSTableFiles, signal?: AbortSignal): Promise<Summary | undefined> {
   const source = await openOptional(files, Component.Summary);
-  if (!source) return undefined;
-  return parseSummary(await readWhole(source, MAX_SUMMARY_BYTES, signal), source.name);
+  return source && Summary.open(source, signal);
 }
 
 /**
@@ -152,12 +176,12 @@ async function scanIndex(
     while (reader.remaining > 0) {
       const entryStart = reader.offset;
       let entry: IndexEntry;
-      let promotedBytes: number;
       try {
         const key = reader.readBytes16();
         const dataPosition = reader.readVint();
-        promotedBytes = reader.readVint();
-        entry = { key, token: tokenOf(key), dataPosition };
+        const promotedBytes = reader.readVint();
+        const promoted = { start: windowStart + reader.offset, byteLength: promotedBytes };
+        entry = { key, token: tokenOf(key), dataPosition, promoted };
       } catch (error) {
         if (error instanceof EndOfBytesError && end < source.byteLength) break;
         throw decodeOf(source.name, windowStart, () => {
@@ -171,7 +195,7 @@ async function scanIndex(
       lastToken = entry.token;
       lastDataPosition = entry.dataPosition;
       if (!visit(entry, offset)) return;
-      position = windowStart + reader.offset + promotedBytes;
+      position = entry.promoted.start + entry.promoted.byteLength;
       if (position > source.byteLength) throw corrupt(source.name, offset, 'an entry goes beyond the end of the index');
       if (position >= end) break;
       reader.offset = position - windowStart;

@@ -1,12 +1,21 @@
 import { ByteReader, EndOfBytesError, MalformedBytesError } from '#core/bytes/byte-reader.ts';
 import { SSTableUnsupportedError } from '#core/errors.ts';
-import type { PartitionCursor, PartitionEvent, PartitionStart } from '#core/model/row.ts';
+import {
+  BoundKind,
+  type Deletion,
+  NO_CLUSTERING,
+  type PartitionCursor,
+  type PartitionEvent,
+  type PartitionStart,
+} from '#core/model/row.ts';
 import { tokenOf } from '#core/token/token.ts';
-import { type TokenRange, unwrap } from '#core/token/token-range.ts';
+import { contains, type TokenRange, unwrap } from '#core/token/token-range.ts';
 import type { DataFile, StoredWindow } from './data-file.ts';
 import type { DeltaReader } from './delta-reader.ts';
-import type { DataSpan, PartitionIndex } from './partition-index.ts';
+import type { DataSpan, PartitionIndex, PartitionPlace } from './partition-index.ts';
 import type { RowDecoder } from './row-decoder.ts';
+import type { RowBlock } from './row-index.ts';
+import { checkSpanEnd } from './span-end.ts';
 import { corrupt } from './sstable-files.ts';
 
 /** Plain bytes of one window, before it is rounded up to whole chunks. */
@@ -24,9 +33,17 @@ interface CursorParts {
   readonly hasStaticColumns: boolean;
   readonly range: TokenRange;
   readonly windowBytes: number;
+  /** A partition of the range that is entered in the middle; those before it are left out as far as that is easy. */
+  readonly enter?: PartitionEntry;
 }
 
-type State = 'partition' | 'static' | 'rows' | 'closed';
+/** Finds where to enter a partition; undefined: at its start. */
+interface PartitionEntry extends PartitionPlace {
+  find(signal?: AbortSignal): Promise<RowBlock | undefined>;
+}
+
+/** `entering`: the head has been read, and the block is to be read next; `entered`: its bytes are there. */
+type State = 'partition' | 'static' | 'rows' | 'entering' | 'entered' | 'closed';
 
 /** A cursor over one SSTable, which knows where in Data.db its events stand. */
 export interface PositionedCursor extends PartitionCursor {
@@ -50,6 +67,11 @@ export class SSTablePartitionCursor implements PositionedCursor {
   #state: State = 'partition';
   #isSkipping = false;
   #lastToken: bigint | undefined;
+  /** A partition behind the range was seen: nothing of it is left. */
+  #isBehindRange = false;
+  /** Where to go on behind the head of the partition that stands next. */
+  #block: RowBlock | undefined;
+  #openAtBlock: Deletion | undefined;
   /** Of the event that `next` gave last, in the window. */
   #eventStart = 0;
 
@@ -64,7 +86,7 @@ export class SSTablePartitionCursor implements PositionedCursor {
       const start = reader.offset;
       if (this.#state === 'closed' || this.#span === undefined) return undefined;
       if (start === reader.limit) {
-        if (this.#isAtSpanEnd() && this.#state !== 'partition')
+        if (this.#isAtSpanEnd() && this.#state !== 'partition' && this.#state !== 'entering')
           throw this.#fault(start, 'the data ends inside a partition');
         return undefined;
       }
@@ -93,9 +115,11 @@ export class SSTablePartitionCursor implements PositionedCursor {
 
   async fill(signal?: AbortSignal): Promise<boolean> {
     if (this.#state === 'closed') return false;
-    while (this.#span === undefined || (this.#isAtSpanEnd() && this.#reader.remaining === 0)) {
+    while (this.#isPieceRead()) {
+      await this.#checkEnd(signal);
       if (!(await this.#openNextPiece(signal))) return false;
     }
+    if (this.#state === 'entering') this.#jump();
     if (this.#isAtSpanEnd()) return true;
     await this.#readWindow(signal);
     return true;
@@ -111,9 +135,17 @@ export class SSTablePartitionCursor implements PositionedCursor {
   /** One event; undefined: something was passed over. Advances the state only after all of its bytes were read. */
   #decode(reader: ByteReader): PartitionEvent | undefined {
     if (this.#state === 'partition') return this.#decodeStart(reader);
+    if (this.#state === 'entered') {
+      this.#state = 'rows';
+      const opens = this.#openAtBlock;
+      // What is open where the block begins, as if it had begun with the partition.
+      if (opens !== undefined) {
+        return { kind: 'marker', bound: BoundKind.InclusiveStart, clustering: NO_CLUSTERING, opens };
+      }
+    }
     const isStatic = this.#state === 'static';
     const unfiltered = this.#parts.rows.read(reader, isStatic, this.#isSkipping);
-    if (isStatic) this.#state = 'rows';
+    if (isStatic) this.#behindHead(reader);
     if (unfiltered === 'nothing') return undefined;
     if (unfiltered !== 'end') return unfiltered;
     this.#state = 'partition';
@@ -137,13 +169,15 @@ export class SSTablePartitionCursor implements PositionedCursor {
       throw new MalformedBytesError(start, 'the index names another partition for this position');
     }
     this.#lastToken = token;
-    this.#state = this.#parts.hasStaticColumns ? 'static' : 'rows';
+    if (this.#parts.hasStaticColumns) this.#state = 'static';
+    else this.#behindHead(reader);
     this.#isSkipping = token <= span.range.start || token > span.range.end;
     if (token > span.range.end) {
       // Tokens ascend: nothing behind this one is wanted.
       this.#state = 'partition';
       reader.offset = reader.limit;
       this.#span = { ...span, end: this.#windowStart + reader.limit };
+      this.#isBehindRange = true;
       return undefined;
     }
     return this.#isSkipping ? undefined : { kind: 'partition', key, token, deletion };
@@ -155,13 +189,51 @@ export class SSTablePartitionCursor implements PositionedCursor {
       this.close();
       return false;
     }
-    const span = await this.#parts.index.locate(range, signal);
+    let span = await this.#parts.index.locate(range, signal);
+    const { enter } = this.#parts;
+    if (enter !== undefined && contains(range, enter.token)) {
+      this.#block = await enter.find(signal);
+      const isFirst = (key: Uint8Array) => Buffer.compare(key, enter.key) === 0;
+      if (this.#block !== undefined) span = { start: this.#block.partition, end: span.end, isFirst };
+    }
     this.#span = { ...span, range };
+    this.#isBehindRange = false;
     this.#readAhead = undefined;
     this.#lastToken = undefined;
     this.#windowStart = span.start;
     this.#reader = new ByteReader(new Uint8Array(0));
     return true;
+  }
+
+  /** The rows follow, or the block at which the partition is entered. */
+  #behindHead(reader: ByteReader): void {
+    this.#state = 'rows';
+    if (this.#block === undefined) return;
+    this.#state = 'entering';
+    reader.offset = reader.limit;
+  }
+
+  #jump(): void {
+    const block = this.#block!;
+    this.#block = undefined;
+    this.#openAtBlock = block.open;
+    this.#windowStart = block.start;
+    this.#reader = new ByteReader(new Uint8Array(0));
+    this.#readAhead = undefined;
+    this.#state = 'entered';
+  }
+
+  async #checkEnd(signal?: AbortSignal): Promise<void> {
+    const { data } = this.#parts;
+    if (this.#span === undefined || this.#isBehindRange || this.#span.end >= data.byteLength) return;
+    // What the last window holds behind the span.
+    const { bytes, limit } = this.#reader;
+    await checkSpanEnd(data, this.#span.end, this.#span.range.end, bytes.subarray(limit), signal);
+  }
+
+  #isPieceRead(): boolean {
+    if (this.#span === undefined) return true;
+    return this.#state !== 'entering' && this.#isAtSpanEnd() && this.#reader.remaining === 0;
   }
 
   async #readWindow(signal?: AbortSignal): Promise<void> {
@@ -176,8 +248,9 @@ export class SSTablePartitionCursor implements PositionedCursor {
       );
     }
     const start = this.#windowStart + reader.limit;
-    // What did not fit into a window (a row larger than it) is read with doubled windows.
-    const wanted = Math.max(windowBytes, leftover.length);
+    // What did not fit into a window (a row larger than it) is read with doubled windows; of a partition that is entered
+    // in the middle only the head.
+    const wanted = Math.max(this.#block === undefined ? windowBytes : WINDOW_BYTES.min, leftover.length);
     const stored = await this.#take(start, wanted, signal);
     const headroom = leftover.length;
     const bytes = Buffer.allocUnsafeSlow(headroom + stored.plainBytes);
@@ -188,7 +261,7 @@ export class SSTablePartitionCursor implements PositionedCursor {
     const lead = start - stored.start;
     const limit = Math.min(stored.end, span.end) - this.#windowStart;
     this.#reader = new ByteReader(bytes, lead, limit);
-    if (stored.end < span.end) this.#fetchAhead(stored.end);
+    if (stored.end < span.end && this.#block === undefined) this.#fetchAhead(stored.end);
   }
 
   async #take(start: number, bytes: number, signal?: AbortSignal): Promise<StoredWindow> {

@@ -1,4 +1,6 @@
+import type { Positioned } from '#core/merge/compare-clustering.ts';
 import type { TokenRange } from '#core/token/token-range.ts';
+import type { RowBlock, RowLayout } from './row-index.ts';
 
 /** Plain positions in Data.db, end exclusive. */
 export interface DataSpan {
@@ -16,4 +18,17 @@ export interface PartitionIndex {
   locate(range: TokenRange, signal?: AbortSignal): Promise<DataSpan>;
   /** About which part of the data lies in the range (start < end), 0 to 1; without reading more than a summary. */
   fractionOf(range: TokenRange, signal?: AbortSignal): Promise<number>;
+  /** The row index of a partition; undefined when it has none, or is not in this SSTable. */
+  rowIndexOf(place: PartitionPlace, layout: RowLayout, signal?: AbortSignal): Promise<RowIndex | undefined>;
+}
+
+export interface PartitionPlace {
+  readonly key: Uint8Array;
+  readonly token: bigint;
+}
+
+/** Finds rows of one wide partition by clustering. */
+export interface RowIndex {
+  /** The last block that starts up to and including `bound`; undefined: that is the first one, or none. */
+  find(bound: Positioned): Promise<RowBlock | undefined>;
 }

@@ -1,4 +1,6 @@
 import { SnapshotIncompleteError } from '#core/errors.ts';
+import { SliceCursor } from '#core/merge/slice-cursor.ts';
+import { openingMarker, type PartitionSlice } from '#core/model/clustering-bound.ts';
 import type { ColumnDefinition } from '#core/model/table-schema.ts';
 import { fixedLengthOf } from '#core/model/value-length.ts';
 import { MAX_TOKEN, MIN_TOKEN } from '#core/token/token.ts';
@@ -11,6 +13,7 @@ import { DeltaReader } from './delta-reader.ts';
 import { type PositionedCursor, SSTablePartitionCursor, WINDOW_BYTES } from './partition-cursor.ts';
 import type { PartitionIndex } from './partition-index.ts';
 import { RowDecoder } from './row-decoder.ts';
+import { type RowLayout, rowLayout } from './row-index.ts';
 import type { SerializationHeader } from './serialization-header.ts';
 import { openOptional, readWhole, type SSTableFiles } from './sstable-files.ts';
 import { Component } from './sstable-name.ts';
@@ -39,6 +42,8 @@ export interface PartitionCursorOptions {
   readonly range?: TokenRange;
   /** What the events' column indexes refer to; columns of the file that are not named were dropped. Default: the file's. */
   readonly columns?: { readonly static: readonly ColumnDefinition[]; readonly regular: readonly ColumnDefinition[] };
+  /** Enters a partition of the range in the middle, by its row index; partitions before it are left out. */
+  readonly slice?: PartitionSlice;
   /** Plain bytes held at a time, twice: the window being decoded and the one being fetched. 64 KiB to 8 MiB. */
   readonly windowBytes?: number;
 }
@@ -107,7 +112,9 @@ export function openPartitionCursor(sstable: SSTable, options: PartitionCursorOp
     planColumns(header.regularColumns, columns.regular, version, name),
   );
   const windowBytes = options.windowBytes ?? WINDOW_BYTES.default;
-  return new SSTablePartitionCursor({
+  const { slice } = options;
+  const layout = slice && rowLayout(header, version, sstable.data);
+  const cursor = new SSTablePartitionCursor({
     data: sstable.data,
     index: sstable.index,
     deltas,
@@ -115,7 +122,20 @@ export function openPartitionCursor(sstable: SSTable, options: PartitionCursorOp
     hasStaticColumns: header.staticColumns.length > 0,
     range: options.range ?? WHOLE_RING,
     windowBytes: Math.min(WINDOW_BYTES.max, Math.max(WINDOW_BYTES.min, windowBytes)),
+    enter: layout && enterSlice(sstable, slice, layout),
   });
+  return slice && layout ? new SliceCursor(cursor, { slice, compare: layout.compare, name }) : cursor;
+}
+
+function enterSlice({ index }: SSTable, { key, token, from }: PartitionSlice, layout: RowLayout) {
+  return {
+    key,
+    token,
+    async find(signal?: AbortSignal) {
+      if (from === undefined) return undefined;
+      return (await index.rowIndexOf({ key, token }, layout, signal))?.find(openingMarker(from));
+    },
+  };
 }
 
 /** Tokens of the first and the last partition, both inclusive. */

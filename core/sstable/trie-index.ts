@@ -4,6 +4,7 @@ import { MAX_TOKEN, MIN_TOKEN, tokenOf } from '#core/token/token.ts';
 import type { TokenRange } from '#core/token/token-range.ts';
 import { PagedSource } from './paged-source.ts';
 import type { DataSpan, PartitionIndex } from './partition-index.ts';
+import { RowTrie, readRowsEntry } from './row-trie.ts';
 import { corrupt, decodeOf, type SSTableFiles } from './sstable-files.ts';
 import { Component } from './sstable-name.ts';
 import type { SSTableStats } from './statistics.ts';
@@ -64,6 +65,15 @@ export function trieIndex(files: SSTableFiles, stats: SSTableStats, dataBytes: n
       const { start, end } = await locate(range, signal);
       return (end - start) / dataBytes;
     },
+    async rowIndexOf({ key, token }, layout, signal) {
+      const trie = await open(signal);
+      for await (const position of trie.rowsEntries(token, signal)) {
+        const pages = await trie.rows();
+        const entry = await readRowsEntry(pages, position, signal);
+        if (Buffer.compare(entry.key, key) === 0) return new RowTrie(pages, entry, layout, signal);
+      }
+      return undefined;
+    },
   };
 }
 
@@ -74,6 +84,10 @@ interface Trie {
    * @param inclusive also one that equals it or may do so, since its prefix is short; else only what is surely behind
    */
   find(token: bigint, inclusive: boolean, signal?: AbortSignal): Promise<Leaf | undefined>;
+  /** Positions in Rows.db of partitions that may have this token. */
+  rowsEntries(token: bigint, signal?: AbortSignal): AsyncGenerator<number>;
+  /** Rows.db. */
+  rows(): Promise<PagedSource>;
 }
 
 /** Footer: i64 position of the first and last key, i64 count of keys, i64 position of the root. */
@@ -133,7 +147,34 @@ async function openTrie(files: SSTableFiles, dataBytes: number, signal?: AbortSi
     return next < 0 ? undefined : firstLeaf(node.children[next]!, [...prefix, node.labels[next]!]);
   };
 
-  return { name, find: (token, inclusive) => search(root, tokenPrefix(token), 0, inclusive) };
+  async function* rowsEntries(token: bigint, signal?: AbortSignal): AsyncGenerator<number> {
+    const target = tokenPrefix(token);
+    const stack = [{ position: root, depth: 0 }];
+    for (let place = stack.pop(); place !== undefined; place = stack.pop()) {
+      const { position, depth } = place;
+      const { page, at } = await pages.at(position, signal);
+      const node = decodeTrieNode(page, at, position, name);
+      if (node.payloadFlags !== 0) {
+        const value = readPayload(page, at + node.payloadOffset, node.payloadFlags);
+        if (value >= 0) yield value;
+      }
+      const label = target[depth];
+      // Behind the token stand the keys that share it: one, but for a collision.
+      const wanted = label === undefined ? node.children : node.children.filter((_, i) => node.labels[i] === label);
+      for (const child of wanted) stack.push({ position: child, depth: depth + 1 });
+    }
+  }
+
+  let rows: Promise<PagedSource> | undefined;
+  return {
+    name,
+    find: (token, inclusive) => search(root, tokenPrefix(token), 0, inclusive),
+    rowsEntries,
+    rows() {
+      rows ??= files.open(Component.Rows).then((opened) => new PagedSource(opened));
+      return rows;
+    },
+  };
 }
 
 /** Flags from 8 on: u8 hash, then a signed integer of flags − 7 bytes; below: of as many bytes as the flags say. */
