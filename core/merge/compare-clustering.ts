@@ -1,15 +1,15 @@
 /** The order of rows and range-tombstone bounds in a partition (ClusteringComparator, ClusteringPrefix.Kind of Cassandra). */
 
-import { type CompareBytes, comparatorOf } from '../model/compare-value.ts';
+import { type CompareBytes, comparatorOf, rangeComparatorOf } from '../model/compare-value.ts';
 import { BoundKind, type RangeTombstoneMarker, type Row } from '../model/row.ts';
 import type { ClusteringColumn } from '../model/table-schema.ts';
 
 /** A row or a marker: what stands in a partition in clustering order. */
 export type Positioned = Row | RangeTombstoneMarker;
 
-/** -1: just before the rows that have the prefix; 1: just after them; 0: a row itself. */
-export function sideOf(item: Positioned): -1 | 0 | 1 {
-  if (item.kind === 'row') return 0;
+/** -1: just before the rows that have the prefix; 1: just after them; 0: a row itself; -2: the static row, before all. */
+export function sideOf(item: Positioned): -2 | -1 | 0 | 1 {
+  if (item.kind === 'row') return item.isStatic ? -2 : 0;
   switch (item.bound) {
     case BoundKind.ExclusiveEnd:
     case BoundKind.InclusiveStart:
@@ -35,19 +35,31 @@ export function clusteringComparators(columns: readonly ClusteringColumn[]): Com
   });
 }
 
-/** Compares positions in a partition. Bounds on the same side of the same prefix are at the same position. */
+/**
+ * Compares positions in a partition, without a view of any value. Bounds on the same side of the same prefix are at the
+ * same position.
+ */
 export function compareClustering(
   columns: readonly ClusteringColumn[],
 ): (left: Positioned, right: Positioned) => number {
-  const comparators = clusteringComparators(columns);
+  const comparators = columns.map(({ type }) => rangeComparatorOf(type));
+  const reversed = columns.map((column) => column.reversed);
   return (left, right) => {
     const [a, b] = [left.clustering, right.clustering];
-    const shared = Math.min(a.length, b.length);
-    for (let i = 0; i < shared; i++) {
-      const difference = comparators[i]!(a.valueAt(i), b.valueAt(i));
-      if (difference !== 0) return difference;
+    const [aOffsets, bOffsets] = [a.offsets, b.offsets];
+    const shared = aOffsets.length < bOffsets.length ? aOffsets.length : bOffsets.length;
+    for (let at = 0; at < shared; at += 2) {
+      const [aStart, bStart] = [aOffsets[at]!, bOffsets[at]!];
+      const column = at >> 1;
+      // Null (COMPACT STORAGE) is first, DESC or not.
+      if (aStart < 0 || bStart < 0) {
+        if (aStart < 0 !== bStart < 0) return aStart < 0 ? -1 : 1;
+        continue;
+      }
+      const difference = comparators[column]!(a.bytes, aStart, aOffsets[at + 1]!, b.bytes, bStart, bOffsets[at + 1]!);
+      if (difference !== 0) return reversed[column] ? -difference : difference;
     }
-    if (a.length === b.length) return sideOf(left) - sideOf(right);
-    return a.length < b.length ? sideOf(left) : -sideOf(right);
+    if (aOffsets.length === bOffsets.length) return sideOf(left) - sideOf(right);
+    return aOffsets.length < bOffsets.length ? sideOf(left) : -sideOf(right);
   };
 }

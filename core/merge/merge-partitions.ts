@@ -16,9 +16,9 @@ import {
 } from '../model/row.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import { compareClustering, type Positioned, sideOf } from './compare-clustering.ts';
-import { Heap } from './heap.ts';
+import { HeadList } from './head-list.ts';
 import { createRowMerge, type MergeRows } from './merge-rows.ts';
-import { covers, strongerDeletion } from './reconcile.ts';
+import { strongerDeletion, supersedes } from './reconcile.ts';
 
 /** One input. With `firstToken` it is not read before the merge gets there, so it holds no memory until then. */
 export interface MergeInput {
@@ -34,13 +34,17 @@ interface Source {
   head: PartitionEvent | undefined;
   /** Where it stands among partitions: that of the head, or a lower bound of what is unread. */
   token: bigint;
+  /** The token, rounded: where two differ in this, they differ so in the token, which is slower to compare. */
+  roundToken: number;
   key: Uint8Array;
   /** The range deletion that this input has open in the current partition. */
   open: Deletion | undefined;
+  peer: Source | undefined;
 }
 
 const NO_KEY = new Uint8Array(0);
 const LOWEST_TOKEN = -(1n << 63n);
+const PARTITION_END: PartitionEvent = { kind: 'end' };
 
 /**
  * Merges the inputs; their rows must have the columns of `schema`, in its order.
@@ -52,54 +56,57 @@ export function mergePartitions(inputs: readonly MergeInput[], schema: TableSche
 
 class PartitionMerge implements PartitionCursor {
   readonly #sources: readonly Source[];
-  /** Inputs between partitions, the one with the least (token, key) on top. */
-  readonly #partitions = new Heap<Source>((a, b) => comparePartitions(a, b) || a.index - b.index);
-  /** Inputs inside the current partition, the one with the least clustering on top. */
-  readonly #rows: Heap<Source>;
+  /** Inputs between partitions. */
+  readonly #partitions = new HeadList<Source>(comparePartitions);
+  /** Inputs inside the current partition. */
+  readonly #rows: HeadList<Source>;
   readonly #mergeRows: MergeRows;
   readonly #compare: (left: Positioned, right: Positioned) => number;
   /** Inputs whose next event is not known yet. */
-  #unread: Source[] = [];
+  readonly #unread: Source[] = [];
   /** Inputs that share the current partition; empty between partitions. */
-  #members: Source[] = [];
-  #statics: Row[] = [];
-  #staticsDone = false;
+  readonly #members: Source[] = [];
+  /** The versions of the row that is being merged. */
+  readonly #versions: Row[] = [];
+  /** What was merged last in the current partition. */
+  #lastPosition: Positioned | undefined;
   #partitionDeletion: Deletion | undefined;
   /** The range deletion that the merged stream has open. */
   #open: Deletion | undefined;
-  #last: PartitionStart | undefined;
+  #lastPartition: PartitionPosition | undefined;
 
   constructor(inputs: readonly MergeInput[], schema: TableSchema) {
-    this.#sources = inputs.map(({ cursor, firstToken }, index) => ({
+    this.#sources = inputs.map(({ cursor, firstToken = LOWEST_TOKEN }, index) => ({
       index,
       cursor,
       head: undefined,
-      token: firstToken ?? LOWEST_TOKEN,
+      token: firstToken,
+      roundToken: Number(firstToken),
       key: NO_KEY,
       open: undefined,
+      peer: undefined,
     }));
-    for (const source of this.#sources) this.#partitions.push(source);
+    for (const source of this.#sources) this.#partitions.insert(source);
     this.#mergeRows = createRowMerge(schema);
     this.#compare = compareClustering(schema.clustering);
-    this.#rows = new Heap<Source>(
-      (a, b) => this.#compare(a.head as Positioned, b.head as Positioned) || a.index - b.index,
-    );
+    this.#rows = new HeadList<Source>((a, b) => this.#compare(a.head as Positioned, b.head as Positioned));
   }
 
   next(): PartitionEvent | undefined {
-    while (this.#settle()) {
-      const event = this.#members.length === 0 ? this.#startPartition() : this.#continuePartition();
-      if (event === 'none') return undefined;
-      if (event !== 'again') return event;
+    for (;;) {
+      if (this.#unread.length > 0 && !this.#settle()) return undefined;
+      const isBetween = this.#members.length === 0;
+      if (isBetween && this.#partitions.isEmpty) return undefined;
+      const event = isBetween ? this.#startPartition() : this.#continuePartition();
+      if (event !== undefined) return event;
     }
-    return undefined;
   }
 
   async fill(signal?: AbortSignal): Promise<boolean> {
-    if (this.#unread.length === 0) return this.#partitions.size > 0 || this.#members.length > 0;
+    if (this.#unread.length === 0) return !this.#partitions.isEmpty || this.#members.length > 0;
     await Promise.all(
       this.#unread.map(async (source) => {
-        if (source.head === undefined && !(await source.cursor.fill(signal))) this.#end(source);
+        if (!(await source.cursor.fill(signal))) this.#end(source);
       }),
     );
     return true;
@@ -111,30 +118,32 @@ class PartitionMerge implements PartitionCursor {
 
   /** Reads the head of every input that lacks one. False: some need `fill` first. */
   #settle(): boolean {
-    if (this.#unread.length === 0) return true;
-    const still: Source[] = [];
-    for (const source of this.#unread) {
-      let head = source.cursor.next();
-      while (head?.kind === 'row' && head.isStatic) {
-        if (this.#staticsDone) throw this.#disorder(source);
-        this.#statics.push(head);
-        head = source.cursor.next();
-      }
-      source.head = head;
-      if (head === undefined) still.push(source);
-      else this.#place(source, head);
+    const unread = this.#unread;
+    let still = 0;
+    for (let i = 0; i < unread.length; i++) {
+      const source = unread[i]!;
+      source.head = source.cursor.next();
+      if (source.head === undefined) unread[still++] = source;
+      else this.#place(source, source.head);
     }
-    this.#unread = still;
-    return still.length === 0;
+    unread.length = still;
+    return still === 0;
+  }
+
+  #advance(source: Source): void {
+    source.head = source.cursor.next();
+    if (source.head === undefined) this.#unread.push(source);
+    else this.#place(source, source.head);
   }
 
   #place(source: Source, head: PartitionEvent): void {
     if (head.kind === 'partition') {
-      if (source.key !== NO_KEY && comparePartitions(head, source) <= 0) throw this.#disorder(source);
+      if (source.key !== NO_KEY && comparePlaces(source, head) >= 0) throw this.#disorder(source);
       source.token = head.token;
+      source.roundToken = Number(head.token);
       source.key = head.key;
-      this.#partitions.push(source);
-    } else if (head.kind !== 'end') this.#rows.push(source);
+      this.#partitions.insert(source);
+    } else if (head.kind !== 'end') this.#rows.insert(source);
     else if (source.open !== undefined) throw this.#disorder(source);
   }
 
@@ -146,99 +155,99 @@ class PartitionMerge implements PartitionCursor {
 
   /** The input has no more bytes. Only between partitions may that be. */
   #end(source: Source): void {
-    this.#unread = this.#unread.filter((other) => other !== source);
+    this.#unread.splice(this.#unread.indexOf(source), 1);
     if (this.#members.includes(source)) throw this.#disorder(source);
     source.cursor.close();
   }
 
-  #advance(source: Source): void {
-    source.head = undefined;
-    this.#unread.push(source);
-  }
-
-  #startPartition(): PartitionEvent | 'again' | 'none' {
-    const least = this.#partitions.peek();
-    if (least === undefined) return 'none';
-    if (least.head === undefined) {
-      // Not opened so far: the merge has come to its first token.
-      this.#unread.push(this.#partitions.pop()!);
-      return 'again';
+  /** undefined: inputs whose first token has come must be read first. */
+  #startPartition(): PartitionEvent | undefined {
+    const first = this.#partitions.take()!;
+    if (first.head === undefined || hasUnreadPeer(first)) {
+      this.#readUnopened(first);
+      return undefined;
     }
-    const start = least.head as PartitionStart;
-    if (this.#last !== undefined && comparePartitions(this.#last, start) >= 0) throw this.#disorder(least);
+    const { key, token } = first;
+    if (this.#lastPartition !== undefined && comparePlaces(this.#lastPartition, first) >= 0)
+      throw this.#disorder(first);
     let deletion: Deletion | undefined;
-    const members: Source[] = [];
-    while (this.#partitions.size > 0 && comparePartitions(this.#partitions.peek()!, start) === 0) {
-      const source = this.#partitions.pop()!;
-      members.push(source);
+    for (let source: Source | undefined = first; source !== undefined; source = source.peer) {
+      this.#members.push(source);
+      source.open = undefined;
       deletion = strongerDeletion(deletion, (source.head as PartitionStart).deletion);
     }
-    for (const source of members) {
-      source.open = undefined;
-      this.#advance(source);
-    }
-    this.#members = members;
-    this.#statics = [];
-    this.#staticsDone = false;
     this.#partitionDeletion = deletion;
     this.#open = undefined;
-    this.#last = { kind: 'partition', key: start.key, token: start.token, deletion };
-    return this.#last;
+    this.#lastPosition = undefined;
+    this.#lastPartition = { token, key };
+    for (const source of this.#members) this.#advance(source);
+    return { kind: 'partition', key, token, deletion };
   }
 
-  #continuePartition(): PartitionEvent | 'again' {
-    if (!this.#staticsDone) {
-      this.#staticsDone = true;
-      const merged = this.#statics.length > 0 ? this.#mergeRows(this.#statics, this.#partitionDeletion) : undefined;
-      return merged ?? 'again';
+  #readUnopened(first: Source): void {
+    for (let source: Source | undefined = first; source !== undefined; ) {
+      const { peer }: Source = source;
+      if (source.head === undefined) this.#unread.push(source);
+      else this.#partitions.insert(source);
+      source = peer;
     }
-    if (this.#rows.size === 0) {
-      // Every member stands at its partition's end, since none is unread and none is in the heap.
-      for (const source of this.#members) this.#advance(source);
-      this.#members = [];
-      return { kind: 'end' };
+  }
+
+  /** undefined: nothing is left of what stood there. */
+  #continuePartition(): PartitionEvent | undefined {
+    const first = this.#rows.take();
+    if (first === undefined) {
+      // Every member stands at its partition's end, since none is unread and none is in the list.
+      const members = this.#members.splice(0);
+      for (const source of members) this.#advance(source);
+      return PARTITION_END;
     }
-    const least = this.#rows.pop()!;
-    const position = least.head as Positioned;
-    const same = [least];
-    while (this.#rows.size > 0 && this.#compare(this.#rows.peek()!.head as Positioned, position) === 0) {
-      same.push(this.#rows.pop()!);
+    const position = first.head as Positioned;
+    // What an input puts before something that is merged already comes out of order.
+    if (this.#lastPosition !== undefined && this.#compare(this.#lastPosition, position) >= 0)
+      throw this.#disorder(first);
+    this.#lastPosition = position;
+    const event = position.kind === 'row' ? this.#mergeVersions(first) : this.#mergeMarkers(first, position);
+    for (let source: Source | undefined = first; source !== undefined; ) {
+      const { peer }: Source = source;
+      this.#advance(source);
+      source = peer;
     }
-    const event =
-      position.kind === 'row'
-        ? this.#mergeRows(
-            same.map((source) => source.head as Row),
-            this.#open ?? this.#partitionDeletion,
-          )
-        : this.#mergeMarkers(same, position);
-    for (const source of same) this.#advance(source);
-    return event ?? 'again';
+    return event;
+  }
+
+  #mergeVersions(first: Source): Row | undefined {
+    const versions = this.#versions;
+    versions.length = 0;
+    for (let source: Source | undefined = first; source !== undefined; source = source.peer) {
+      versions.push(source.head as Row);
+    }
+    return this.#mergeRows(versions, this.#open ?? this.#partitionDeletion);
   }
 
   /** RangeTombstoneMarker.Merger: what is open after this position, against what was open before. */
-  #mergeMarkers(same: readonly Source[], position: RangeTombstoneMarker): RangeTombstoneMarker | undefined {
-    for (const source of same) source.open = (source.head as RangeTombstoneMarker).opens;
+  #mergeMarkers(first: Source, position: RangeTombstoneMarker): RangeTombstoneMarker | undefined {
+    for (let source: Source | undefined = first; source !== undefined; source = source.peer) {
+      source.open = (source.head as RangeTombstoneMarker).opens;
+    }
     let opens: Deletion | undefined;
     for (const source of this.#members) opens = strongerDeletion(opens, source.open);
-    if (opens !== undefined && covers(this.#partitionDeletion, opens.timestampMicros)) opens = undefined;
+    // One that is equal to the partition's stays, as in Cassandra.
+    if (opens !== undefined && this.#partitionDeletion !== undefined && supersedes(this.#partitionDeletion, opens)) {
+      opens = undefined;
+    }
     const closes = this.#open;
     this.#open = opens;
     if (sameDeletion(closes, opens)) return undefined;
-    const isBefore = sideOf(position) < 0;
-    const bound =
-      closes === undefined
-        ? isBefore
-          ? BoundKind.InclusiveStart
-          : BoundKind.ExclusiveStart
-        : opens === undefined
-          ? isBefore
-            ? BoundKind.ExclusiveEnd
-            : BoundKind.InclusiveEnd
-          : isBefore
-            ? BoundKind.ExclusiveEndInclusiveStartBoundary
-            : BoundKind.InclusiveEndExclusiveStartBoundary;
+    const bound = boundOf(closes, opens, sideOf(position) < 0);
     return { kind: 'marker', bound, clustering: position.clustering, closes, opens };
   }
+}
+
+function boundOf(closes: Deletion | undefined, opens: Deletion | undefined, isBefore: boolean): BoundKind {
+  if (closes === undefined) return isBefore ? BoundKind.InclusiveStart : BoundKind.ExclusiveStart;
+  if (opens === undefined) return isBefore ? BoundKind.ExclusiveEnd : BoundKind.InclusiveEnd;
+  return isBefore ? BoundKind.ExclusiveEndInclusiveStartBoundary : BoundKind.InclusiveEndExclusiveStartBoundary;
 }
 
 interface PartitionPosition {
@@ -246,9 +255,18 @@ interface PartitionPosition {
   readonly key: Uint8Array;
 }
 
-function comparePartitions(left: PartitionPosition, right: PartitionPosition): number {
+function comparePlaces(left: PartitionPosition, right: PartitionPosition): number {
   if (left.token !== right.token) return left.token < right.token ? -1 : 1;
   return compareBytes(left.key, right.key);
+}
+
+function comparePartitions(left: Source, right: Source): number {
+  return left.roundToken - right.roundToken || comparePlaces(left, right);
+}
+
+function hasUnreadPeer(first: Source): boolean {
+  for (let source = first.peer; source !== undefined; source = source.peer) if (source.head === undefined) return true;
+  return false;
 }
 
 function sameDeletion(left: Deletion | undefined, right: Deletion | undefined): boolean {

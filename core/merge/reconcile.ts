@@ -1,6 +1,10 @@
-/** Which of two versions wins: Cassandra's rules, cell by cell (Cells.resolveRegular, LivenessInfo.supersedes, Rows.merge). */
+/**
+ * Which of two versions wins: Cassandra's rules, cell by cell (Cells.resolveRegular, LivenessInfo.supersedes,
+ * DeletionTime.supersedes, Row.Merger), the same in 4.1 and 5.0. 3.x differs in one: two live values of one write time are
+ * compared there byte by byte with signs.
+ */
 
-import { compareBytes } from '../model/compare-value.ts';
+import { compareByteRanges } from '../model/compare-value.ts';
 import { type Cell, type Deletion, type Liveness, NO_DELETION_TIME } from '../model/row.ts';
 
 /** The deletion that covers more: higher write time, then later deletion time. */
@@ -10,6 +14,13 @@ export function strongerDeletion(left: Deletion | undefined, right: Deletion | u
   if (left.timestampMicros !== right.timestampMicros)
     return left.timestampMicros > right.timestampMicros ? left : right;
   return left.localDeletionTimeSeconds >= right.localDeletionTimeSeconds ? left : right;
+}
+
+/** Whether a deletion is worth keeping beside another: of equal write times the later made one is (DeletionTime.supersedes). */
+export function supersedes(deletion: Deletion | undefined, other: Deletion | undefined): boolean {
+  if (deletion === undefined || other === undefined) return deletion !== undefined;
+  if (deletion.timestampMicros !== other.timestampMicros) return deletion.timestampMicros > other.timestampMicros;
+  return deletion.localDeletionTimeSeconds > other.localDeletionTimeSeconds;
 }
 
 /** Whether a deletion covers something written at this time. */
@@ -30,7 +41,8 @@ export function reconcileCells(left: Cell, right: Cell): Cell {
       return left.localDeletionTimeSeconds > right.localDeletionTimeSeconds ? left : right;
     if (left.ttlSeconds !== right.ttlSeconds) return left.ttlSeconds < right.ttlSeconds ? left : right;
   }
-  return compareBytes(left.value, right.value) >= 0 ? left : right;
+  const [a, b] = [left.bytes, right.bytes];
+  return compareByteRanges(a, left.valueStart, left.valueEnd, b, right.valueStart, right.valueEnd) >= 0 ? left : right;
 }
 
 // LivenessInfo.EXPIRED_LIVENESS_TTL: a marker that was written as already expired.

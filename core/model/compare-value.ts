@@ -9,14 +9,37 @@ import { fixedLengthOf } from './value-length.ts';
 /** Negative, zero or positive, like the argument of Array.prototype.sort. */
 export type CompareBytes = (left: Uint8Array, right: Uint8Array) => number;
 
+/** The same over parts of byte strings, so that no view has to be made: each from its start up to before its end. */
+export type CompareRanges = (
+  left: Uint8Array,
+  leftStart: number,
+  leftEnd: number,
+  right: Uint8Array,
+  rightStart: number,
+  rightEnd: number,
+) => number;
+
 /** Unsigned, byte by byte, shorter first (ValueAccessor.compare). */
 export function compareBytes(left: Uint8Array, right: Uint8Array): number {
-  const length = left.length < right.length ? left.length : right.length;
-  for (let i = 0; i < length; i++) {
-    const difference = left[i]! - right[i]!;
+  return compareByteRanges(left, 0, left.length, right, 0, right.length);
+}
+
+/** `compareBytes` over parts. */
+export function compareByteRanges(
+  left: Uint8Array,
+  leftStart: number,
+  leftEnd: number,
+  right: Uint8Array,
+  rightStart: number,
+  rightEnd: number,
+): number {
+  const [leftLength, rightLength] = [leftEnd - leftStart, rightEnd - rightStart];
+  const end = leftStart + (leftLength < rightLength ? leftLength : rightLength);
+  for (let a = leftStart, b = rightStart; a < end; a++, b++) {
+    const difference = left[a]! - right[b]!;
     if (difference !== 0) return difference;
   }
-  return left.length - right.length;
+  return leftLength - rightLength;
 }
 
 /** Whether two byte strings are the same. */
@@ -26,33 +49,51 @@ export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
 
 /** The comparison for values of this type; an empty value comes before all others. Does not know about DESC. */
 export function comparatorOf(type: CqlType): CompareBytes {
+  const compare = rangeComparatorOf(type);
+  return (left, right) => compare(left, 0, left.length, right, 0, right.length);
+}
+
+/** `comparatorOf` over parts. */
+export function rangeComparatorOf(type: CqlType): CompareRanges {
   switch (type.kind) {
     case 'native':
       return NATIVE[type.name];
     case 'list':
     case 'set':
-      return compareElements([comparatorOf(type.element)]);
+      return compareElements([rangeComparatorOf(type.element)]);
     case 'map':
-      return compareElements([comparatorOf(type.key), comparatorOf(type.value)]);
+      return compareElements([rangeComparatorOf(type.key), rangeComparatorOf(type.value)]);
     case 'tuple':
-      return compareFields(type.elements.map(comparatorOf));
+      return compareFields(type.elements.map(rangeComparatorOf));
     case 'udt':
-      return compareFields(type.fields.map((field) => comparatorOf(field.type)));
+      return compareFields(type.fields.map((field) => rangeComparatorOf(field.type)));
     case 'vector':
       return compareVector(type.element);
   }
 }
 
-// Int32Type, LongType, ByteType, ShortType: the first byte is signed, the others are not.
-function compareSigned(left: Uint8Array, right: Uint8Array): number {
-  if (left.length === 0 || right.length === 0) return left.length - right.length;
-  const difference = ((left[0]! << 24) >> 24) - ((right[0]! << 24) >> 24);
-  return difference !== 0 ? difference : compareBytes(left, right);
+function signed(byte: number): number {
+  return (byte << 24) >> 24;
 }
 
-function compareBoolean(left: Uint8Array, right: Uint8Array): number {
-  if (left.length === 0 || right.length === 0) return left.length - right.length;
-  return (left[0] === 0 ? 0 : 1) - (right[0] === 0 ? 0 : 1);
+// Int32Type, LongType, ByteType, ShortType: the first byte is signed, the others are not.
+const compareSigned: CompareRanges = (left, leftStart, leftEnd, right, rightStart, rightEnd) => {
+  if (leftStart === leftEnd || rightStart === rightEnd) return leftEnd - leftStart - (rightEnd - rightStart);
+  const difference = signed(left[leftStart]!) - signed(right[rightStart]!);
+  return difference !== 0
+    ? difference
+    : compareByteRanges(left, leftStart + 1, leftEnd, right, rightStart + 1, rightEnd);
+};
+
+const compareBoolean: CompareRanges = (left, leftStart, leftEnd, right, rightStart, rightEnd) => {
+  if (leftStart === leftEnd || rightStart === rightEnd) return leftEnd - leftStart - (rightEnd - rightStart);
+  return (left[leftStart] === 0 ? 0 : 1) - (right[rightStart] === 0 ? 0 : 1);
+};
+
+/** A comparison that makes views: for types that are rare in clusterings and as elements. */
+function viewing(compare: CompareBytes): CompareRanges {
+  return (left, leftStart, leftEnd, right, rightStart, rightEnd) =>
+    compare(left.subarray(leftStart, leftEnd), right.subarray(rightStart, rightEnd));
 }
 
 function viewOf(bytes: Uint8Array): DataView {
@@ -109,92 +150,114 @@ function compareDecimal(left: Uint8Array, right: Uint8Array): number {
   return compareBigInts(a, b) * aSign;
 }
 
-// The 60 bits of time of a version-1 UUID, most significant first: time_hi (12 bits), time_mid, time_low.
-function compareUuidTime(left: Uint8Array, right: Uint8Array): number {
-  const high = (left[6]! & 0x0f) - (right[6]! & 0x0f);
-  if (high !== 0) return high;
-  for (const i of TIME_ORDER) {
-    const difference = left[i]! - right[i]!;
-    if (difference !== 0) return difference;
-  }
-  return 0;
-}
+const UUID_BYTES = 16;
 const TIME_ORDER = [7, 4, 5, 0, 1, 2, 3] as const;
 
-// TimeUUIDType: time, then the last eight bytes, each signed.
-function compareTimeUuid(left: Uint8Array, right: Uint8Array): number {
-  if (left.length !== 16 || right.length !== 16) return left.length - right.length;
-  const time = compareUuidTime(left, right);
-  if (time !== 0) return time;
-  for (let i = 8; i < 16; i++) {
-    const difference = ((left[i]! << 24) >> 24) - ((right[i]! << 24) >> 24);
+// The 60 bits of time of a version-1 UUID, most significant first: time_hi (12 bits), time_mid, time_low.
+function compareUuidTime(left: Uint8Array, leftStart: number, right: Uint8Array, rightStart: number): number {
+  const high = (left[leftStart + 6]! & 0x0f) - (right[rightStart + 6]! & 0x0f);
+  if (high !== 0) return high;
+  for (const i of TIME_ORDER) {
+    const difference = left[leftStart + i]! - right[rightStart + i]!;
     if (difference !== 0) return difference;
   }
   return 0;
 }
 
-// UUIDType: version first; two of version 1 by time; then the bytes, unsigned.
-function compareUuid(left: Uint8Array, right: Uint8Array): number {
-  if (left.length !== 16 || right.length !== 16) return left.length - right.length;
-  const version = (left[6]! >> 4) - (right[6]! >> 4);
-  if (version !== 0) return version;
-  if (left[6]! >> 4 === 1) {
-    const time = compareUuidTime(left, right);
-    return time !== 0 ? time : compareBytes(left.subarray(8), right.subarray(8));
+// TimeUUIDType: time, then the last eight bytes, each signed.
+const compareTimeUuid: CompareRanges = (left, leftStart, leftEnd, right, rightStart, rightEnd) => {
+  const [leftLength, rightLength] = [leftEnd - leftStart, rightEnd - rightStart];
+  if (leftLength !== UUID_BYTES || rightLength !== UUID_BYTES) return leftLength - rightLength;
+  const time = compareUuidTime(left, leftStart, right, rightStart);
+  if (time !== 0) return time;
+  for (let i = 8; i < UUID_BYTES; i++) {
+    const difference = signed(left[leftStart + i]!) - signed(right[rightStart + i]!);
+    if (difference !== 0) return difference;
   }
-  return compareBytes(left, right);
-}
+  return 0;
+};
 
-const NATIVE: Readonly<Record<NativeTypeName, CompareBytes>> = {
-  ascii: compareBytes,
+// UUIDType: version first; two of version 1 by time; then the bytes, unsigned.
+const compareUuid: CompareRanges = (left, leftStart, leftEnd, right, rightStart, rightEnd) => {
+  const [leftLength, rightLength] = [leftEnd - leftStart, rightEnd - rightStart];
+  if (leftLength !== UUID_BYTES || rightLength !== UUID_BYTES) return leftLength - rightLength;
+  const version = left[leftStart + 6]! >> 4;
+  const difference = version - (right[rightStart + 6]! >> 4);
+  if (difference !== 0) return difference;
+  if (version === 1) {
+    const time = compareUuidTime(left, leftStart, right, rightStart);
+    return time !== 0 ? time : compareByteRanges(left, leftStart + 8, leftEnd, right, rightStart + 8, rightEnd);
+  }
+  return compareByteRanges(left, leftStart, leftEnd, right, rightStart, rightEnd);
+};
+
+const NATIVE: Readonly<Record<NativeTypeName, CompareRanges>> = {
+  ascii: compareByteRanges,
   bigint: compareSigned,
-  blob: compareBytes,
+  blob: compareByteRanges,
   boolean: compareBoolean,
   counter: compareSigned,
-  date: compareBytes,
-  decimal: compareDecimal,
-  double: compareDouble,
-  duration: compareBytes,
-  empty: compareBytes,
-  float: compareFloat,
-  inet: compareBytes,
+  date: compareByteRanges,
+  decimal: viewing(compareDecimal),
+  double: viewing(compareDouble),
+  duration: compareByteRanges,
+  empty: compareByteRanges,
+  float: viewing(compareFloat),
+  inet: compareByteRanges,
   int: compareSigned,
   smallint: compareSigned,
-  text: compareBytes,
-  time: compareBytes,
+  text: compareByteRanges,
+  time: compareByteRanges,
   timestamp: compareSigned,
   timeuuid: compareTimeUuid,
   tinyint: compareSigned,
   uuid: compareUuid,
-  varint: compareVarint,
+  varint: viewing(compareVarint),
 };
 
-// A cursor over i32-length fields; a negative length is null.
-function readField(bytes: Uint8Array, offset: number): { value: Uint8Array | null; end: number } {
-  if (offset + 4 > bytes.length) return { value: null, end: bytes.length };
-  const length = viewOf(bytes).getInt32(offset);
-  if (length < 0) return { value: null, end: offset + 4 };
-  const end = Math.min(offset + 4 + length, bytes.length);
-  return { value: bytes.subarray(offset + 4, end), end };
+// Length of the value of an i32-length field; -1 for null, or when nothing is left.
+function fieldLength(bytes: Uint8Array, offset: number, end: number): number {
+  if (offset + 4 > end) return -1;
+  const length = countAt(bytes, offset);
+  return length < 0 ? -1 : Math.min(length, end - offset - 4);
 }
 
-function compareNullable(compare: CompareBytes, left: Uint8Array | null, right: Uint8Array | null): number {
-  if (left === null || right === null) return (left === null ? 0 : 1) - (right === null ? 0 : 1);
-  return compare(left, right);
+// The position behind a field of this length, which is -1 for null or for one that is not there any more.
+function fieldEnd(offset: number, length: number, end: number): number {
+  return Math.min(end, offset + 4 + (length < 0 ? 0 : length));
+}
+
+function compareFieldAt(
+  compare: CompareRanges,
+  left: Uint8Array,
+  leftAt: number,
+  leftLength: number,
+  right: Uint8Array,
+  rightAt: number,
+  rightLength: number,
+): number {
+  if (leftLength < 0 || rightLength < 0) return (leftLength < 0 ? 0 : 1) - (rightLength < 0 ? 0 : 1);
+  return compare(left, leftAt + 4, leftAt + 4 + leftLength, right, rightAt + 4, rightAt + 4 + rightLength);
+}
+
+function countAt(bytes: Uint8Array, offset: number): number {
+  return (bytes[offset]! << 24) | (bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!;
 }
 
 // Frozen list, set, map = i32 count, then elements (map: key and value in turn); a longer one comes after its prefix.
-function compareElements(comparators: readonly CompareBytes[]): CompareBytes {
-  return (left, right) => {
-    if (left.length < 4 || right.length < 4) return left.length - right.length;
-    const [leftCount, rightCount] = [viewOf(left).getInt32(0), viewOf(right).getInt32(0)];
-    let [leftEnd, rightEnd] = [4, 4];
-    for (let i = 0; i < Math.min(leftCount, rightCount) && leftEnd < left.length; i++) {
+function compareElements(comparators: readonly CompareRanges[]): CompareRanges {
+  return (left, leftStart, leftEnd, right, rightStart, rightEnd) => {
+    const [leftBytes, rightBytes] = [leftEnd - leftStart, rightEnd - rightStart];
+    if (leftBytes < 4 || rightBytes < 4) return leftBytes - rightBytes;
+    const [leftCount, rightCount] = [countAt(left, leftStart), countAt(right, rightStart)];
+    const shared = Math.min(leftCount, rightCount);
+    let [a, b] = [leftStart + 4, rightStart + 4];
+    for (let i = 0; i < shared && a < leftEnd; i++) {
       for (const compare of comparators) {
-        const [a, b] = [readField(left, leftEnd), readField(right, rightEnd)];
-        const difference = compareNullable(compare, a.value, b.value);
+        const [aLength, bLength] = [fieldLength(left, a, leftEnd), fieldLength(right, b, rightEnd)];
+        const difference = compareFieldAt(compare, left, a, aLength, right, b, bLength);
         if (difference !== 0) return difference;
-        [leftEnd, rightEnd] = [a.end, b.end];
+        [a, b] = [fieldEnd(a, aLength, leftEnd), fieldEnd(b, bLength, rightEnd)];
       }
     }
     return leftCount - rightCount;
@@ -202,30 +265,30 @@ function compareElements(comparators: readonly CompareBytes[]): CompareBytes {
 }
 
 // Tuple, frozen UDT = i32-length fields; trailing ones may be missing, which equals null (TupleType.compareCustom).
-function compareFields(comparators: readonly CompareBytes[]): CompareBytes {
-  return (left, right) => {
-    if (left.length === 0 || right.length === 0) return left.length - right.length;
-    let [leftEnd, rightEnd] = [0, 0];
+function compareFields(comparators: readonly CompareRanges[]): CompareRanges {
+  return (left, leftStart, leftEnd, right, rightStart, rightEnd) => {
+    if (leftStart === leftEnd || rightStart === rightEnd) return leftEnd - leftStart - (rightEnd - rightStart);
+    let [a, b] = [leftStart, rightStart];
     for (const compare of comparators) {
-      const [a, b] = [readField(left, leftEnd), readField(right, rightEnd)];
-      const difference = compareNullable(compare, a.value, b.value);
+      const [aLength, bLength] = [fieldLength(left, a, leftEnd), fieldLength(right, b, rightEnd)];
+      const difference = compareFieldAt(compare, left, a, aLength, right, b, bLength);
       if (difference !== 0) return difference;
-      [leftEnd, rightEnd] = [a.end, b.end];
+      [a, b] = [fieldEnd(a, aLength, leftEnd), fieldEnd(b, bLength, rightEnd)];
     }
     return 0;
   };
 }
 
 // A vector of fixed-length elements is their concatenation; one of variable length can't be a clustering column here.
-function compareVector(element: CqlType): CompareBytes {
+function compareVector(element: CqlType): CompareRanges {
   const size = fixedLengthOf(element);
-  if (size <= 0) return compareBytes;
-  const compare = comparatorOf(element);
-  return (left, right) => {
-    for (let i = 0; i + size <= Math.min(left.length, right.length); i += size) {
-      const difference = compare(left.subarray(i, i + size), right.subarray(i, i + size));
+  if (size <= 0) return compareByteRanges;
+  const compare = rangeComparatorOf(element);
+  return (left, leftStart, leftEnd, right, rightStart, rightEnd) => {
+    for (let a = leftStart, b = rightStart; a + size <= leftEnd && b + size <= rightEnd; a += size, b += size) {
+      const difference = compare(left, a, a + size, right, b, b + size);
       if (difference !== 0) return difference;
     }
-    return left.length - right.length;
+    return leftEnd - leftStart - (rightEnd - rightStart);
   };
 }

@@ -49,27 +49,35 @@ function beats(left: Cell, right: Cell): boolean {
   return false;
 }
 
+/** Deletions by write time, then by the second they were made; the seconds here have three digits. */
+function strength(deletion: Deletion): number {
+  return Number(deletion.timestampMicros) * 1000 + deletion.localDeletionTimeSeconds;
+}
+
+/** The strongest deletion among some mutations, or -1. */
+function strongest(mutations: readonly Mutation[], applies: (m: Mutation) => Deletion | undefined): number {
+  return mutations.reduce((most, m) => {
+    const deletion = applies(m);
+    return deletion === undefined ? most : Math.max(most, strength(deletion));
+  }, -1);
+}
+
+const survives = (timestampMicros: bigint, floor: number) => Number(timestampMicros) > Math.floor(floor / 1000);
+
 /** What a reader sees: for each coordinate the surviving version, as text. */
 function reference(mutations: readonly Mutation[]): string[] {
   const seen: string[] = [];
-  const partitionDeletion = Math.max(
-    -1,
-    ...mutations.flatMap((m) => (m.kind === 'deletePartition' ? [Number(m.deletion.timestampMicros)] : [])),
-  );
+  const partitionDeletion = strongest(mutations, (m) => (m.kind === 'deletePartition' ? m.deletion : undefined));
   let winner: Cell | undefined;
   for (const m of mutations) if (m.kind === 'static' && (!winner || beats(m.cell, winner))) winner = m.cell;
-  if (winner && Number(winner.timestampMicros) > partitionDeletion) seen.push(`static ${show(winner)}`);
+  if (winner && survives(winner.timestampMicros, partitionDeletion)) seen.push(`static ${show(winner)}`);
   for (const part of PARTS) {
-    let floor = partitionDeletion;
-    for (const m of mutations) {
-      if (m.kind === 'deleteRange' && m.from <= part && part <= m.to)
-        floor = Math.max(floor, Number(m.deletion.timestampMicros));
-    }
-    const rowDeletion = Math.max(
-      -1,
-      ...mutations.flatMap((m) =>
-        m.kind === 'deleteRow' && m.part === part ? [Number(m.deletion.timestampMicros)] : [],
-      ),
+    const ranges = strongest(mutations, (m) =>
+      m.kind === 'deleteRange' && m.from <= part && part <= m.to ? m.deletion : undefined,
+    );
+    let floor = Math.max(partitionDeletion, ranges);
+    const rowDeletion = strongest(mutations, (m) =>
+      m.kind === 'deleteRow' && m.part === part ? m.deletion : undefined,
     );
     if (rowDeletion > floor) {
       seen.push(`${part} deleted ${rowDeletion}`);
@@ -87,17 +95,14 @@ function reference(mutations: readonly Mutation[]): string[] {
       const at = a.findIndex((value, index) => value !== b[index]);
       if (!marker || (at >= 0 && a[at]! > b[at]!)) marker = m.liveness;
     }
-    if (marker && Number(marker.timestampMicros) > floor) {
+    if (marker && survives(marker.timestampMicros, floor)) {
       seen.push(`${part} marker ${marker.timestampMicros} ${marker.expiresAtSeconds}`);
     }
     for (const column of [0, 1, 2]) {
       let columnFloor = floor;
       if (column === 2) {
-        const deleted = Math.max(
-          -1,
-          ...mutations.flatMap((m) =>
-            m.kind === 'deleteColumn' && m.part === part ? [Number(m.deletion.timestampMicros)] : [],
-          ),
+        const deleted = strongest(mutations, (m) =>
+          m.kind === 'deleteColumn' && m.part === part ? m.deletion : undefined,
         );
         if (deleted > floor) {
           seen.push(`${part} ${column} deleted ${deleted}`);
@@ -111,7 +116,7 @@ function reference(mutations: readonly Mutation[]): string[] {
         if (!known || beats(m.cell, known)) byPath.set(m.path ?? '', m.cell);
       }
       for (const [path, version] of [...byPath].sort(([a], [b]) => (a < b ? -1 : 1))) {
-        if (Number(version.timestampMicros) > columnFloor) seen.push(`${part} ${column} ${path} ${show(version)}`);
+        if (survives(version.timestampMicros, columnFloor)) seen.push(`${part} ${column} ${path} ${show(version)}`);
       }
     }
   }
@@ -123,9 +128,9 @@ function show({ timestampMicros, ttlSeconds, localDeletionTimeSeconds, isTombsto
 }
 
 /** The same view of a merged stream; also collects where range deletions cover. */
-function view(events: readonly PartitionEvent[]): { seen: string[]; covered: Map<number, bigint> } {
+function view(events: readonly PartitionEvent[]): { seen: string[]; covered: Map<number, number> } {
   const seen: string[] = [];
-  const covered = new Map<number, bigint>();
+  const covered = new Map<number, number>();
   let open: { from: number; deletion: Deletion } | undefined;
   for (const event of events) {
     if (event.kind === 'marker') {
@@ -137,7 +142,7 @@ function view(events: readonly PartitionEvent[]): { seen: string[]; covered: Map
       expect(event.closes?.timestampMicros).toBe(open?.deletion.timestampMicros);
       if (open) {
         for (const part of PARTS) {
-          if (part >= open.from && part <= (isBefore ? at - 1 : at)) covered.set(part, open.deletion.timestampMicros);
+          if (part >= open.from && part <= (isBefore ? at - 1 : at)) covered.set(part, strength(open.deletion));
         }
       }
       open = event.opens && { from: isBefore ? at : at + 1, deletion: event.opens };
@@ -149,11 +154,11 @@ function view(events: readonly PartitionEvent[]): { seen: string[]; covered: Map
       continue;
     }
     const part = new DataView(event.clustering.valueAt(0)!.slice().buffer).getInt32(0);
-    if (event.deletion) seen.push(`${part} deleted ${event.deletion.timestampMicros}`);
+    if (event.deletion) seen.push(`${part} deleted ${strength(event.deletion)}`);
     if (event.liveness)
       seen.push(`${part} marker ${event.liveness.timestampMicros} ${event.liveness.expiresAtSeconds}`);
     for (const data of columnsOf(event)) {
-      if (data.deletion) seen.push(`${part} ${data.column} deleted ${data.deletion.timestampMicros}`);
+      if (data.deletion) seen.push(`${part} ${data.column} deleted ${strength(data.deletion)}`);
       for (const item of data.cells) {
         seen.push(`${part} ${data.column} ${item.path ? Buffer.from(item.path) : ''} ${show(item)}`);
       }
@@ -276,17 +281,13 @@ test('merging the shards of random mutations, in any grouping, equals replaying 
         const events = await drain(mergePartitions(inputs(groups.map((group) => cursorOf(group))), schema));
         const { seen, covered } = view(events);
         expect(seen.sort()).toEqual(reference(mutations).sort());
-        const start = events[0];
-        const floor = start?.kind === 'partition' ? (start.deletion?.timestampMicros ?? 0n) : 0n;
+        const floor = strongest(mutations, (m) => (m.kind === 'deletePartition' ? m.deletion : undefined));
         for (const at of PARTS) {
-          const strongest = mutations.reduce(
-            (best, m) =>
-              m.kind === 'deleteRange' && m.from <= at && at <= m.to && m.deletion.timestampMicros > best
-                ? m.deletion.timestampMicros
-                : best,
-            0n,
+          const range = strongest(mutations, (m) =>
+            m.kind === 'deleteRange' && m.from <= at && at <= m.to ? m.deletion : undefined,
           );
-          expect(covered.get(at)).toBe(strongest > floor ? strongest : undefined);
+          // One that equals the partition's deletion stays, as in Cassandra.
+          expect(covered.get(at)).toBe(range >= 0 && range >= floor ? range : undefined);
         }
       },
     ),
