@@ -41,7 +41,11 @@ export function rangeDeletes(
     return [slice([], undefined, { value, inclusive: true }), slice([], { value, inclusive: false })];
   }
   if (shared === from.length && shared === to.length) {
-    return start.inclusive && end.inclusive ? [slice(from)] : [];
+    if (!start.inclusive || !end.inclusive) return [];
+    if (shared < schema.clustering.length) return [slice(from)];
+    // By equality alone it would become the deletion of a row.
+    const only = { value: from[shared - 1]!, inclusive: true };
+    return [slice(from.slice(0, -1), only, only)];
   }
   const pieces: SliceDelete[] = [];
   for (let depth = from.length - 1; depth > shared; depth--) {

@@ -53,10 +53,45 @@ function fieldIndex(path: Uint8Array): number {
   return new ByteReader(path).readUint16();
 }
 
-/** Keys and paths are shown as AbstractType#getString does: blobs without 0x. */
+/**
+ * Keys and paths are shown as AbstractType#getString does, which JSON values are not: blobs without 0x, collections as
+ * their bytes, timestamps with a T, and no number of IEEE 754 as null.
+ */
 function keyText(type: CqlType, bytes: Uint8Array): string {
+  if (type.kind === 'list' || type.kind === 'set' || type.kind === 'map') return Buffer.from(bytes).toString('hex');
+  if (type.kind === 'tuple') return tupleText(type.elements, bytes);
+  if (type.kind === 'udt') {
+    const types = type.fields.map((field) => field.type);
+    return tupleText(types, bytes);
+  }
   const text = renderPlain(type, bytes);
-  return type.kind === 'native' && type.name === 'blob' ? text.slice(2) : text;
+  if (type.kind !== 'native' || bytes.length === 0) return text;
+  switch (type.name) {
+    case 'blob':
+      return text.slice(2);
+    case 'timestamp':
+      return text.replace(' ', 'T');
+    case 'float':
+    case 'double': {
+      if (text !== 'null') return text;
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      return String(type.name === 'float' ? view.getFloat32(0) : view.getFloat64(0));
+    }
+    default:
+      return text;
+  }
+}
+
+/** @see org.apache.cassandra.db.marshal.TupleType#getString */
+function tupleText(types: readonly CqlType[], bytes: Uint8Array): string {
+  const reader = new ByteReader(bytes);
+  const texts: string[] = [];
+  for (const type of types) {
+    if (reader.remaining === 0) break;
+    const length = reader.readInt32();
+    texts.push(length < 0 ? '@' : keyText(type, reader.readBytes(length)).replace(/[:@]/g, '\\$&'));
+  }
+  return texts.join(':');
 }
 
 const NANOS_PER_SECOND = 1_000_000_000n;
