@@ -94,7 +94,7 @@ async function loadRanges(plan: LoadPlan, target: ResolvedCluster, ports: PlanLo
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
   const { signal } = interrupted;
   try {
-    const loadPorts = { ...ports, target: session, sleep: (ms: number) => delay(ms) };
+    const loadPorts = { ...ports, target: session, sleep: (ms: number) => delay(ms, undefined, { signal }) };
     await Promise.allSettled(
       items.map((item) => limit(() => (signal.aborted ? undefined : loadRange({ item, ports: loadPorts, signal })))),
     );

@@ -211,7 +211,8 @@ async function waitForExecution(context: RunContext, runId: string): Promise<unk
       if (detail.status === 'SUCCEEDED') return detail.output;
       if (detail.status !== 'RUNNING' && detail.status !== 'PENDING_REDRIVE') {
         const summary = await readSummary(context.objects, runId);
-        const hasFailed = summary !== undefined && (summary.failed.length > 0 || summary.owedIndexes.length > 0);
+        const hasFailed =
+          summary !== undefined && (summary.failed.length > 0 || (summary.owedIndexes ?? []).length > 0);
         if (hasFailed) return { ...summary, cause: detail.cause };
         throw new RunFailedError(
           `${runId} ended as ${detail.status}: ${detail.cause ?? detail.error ?? 'no cause was given'}`,

@@ -41,8 +41,8 @@ export interface RunSummary {
   readonly doneRanges: number;
   readonly totals: Readonly<Record<string, number>>;
   readonly tables: readonly TableSummary[];
-  /** Secondary indexes that the load has dropped and that are not back; they fail it. */
-  readonly owedIndexes: readonly string[];
+  /** Secondary indexes that the load has dropped and that are not back; they fail it. Absent in older summaries. */
+  readonly owedIndexes?: readonly string[];
   /** The first 100. */
   readonly failed: readonly FailedRange[];
 }

@@ -1,19 +1,21 @@
 /** Secondary indexes of a real 5.0 and a real 4.1 around a bulk load, driven by the command alone. */
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readMigrationConfig } from '#adapters/config-file.ts';
 import { openLedger } from '#adapters/ledger.ts';
 import { dropIndexes } from '#core/jobs/drop-indexes.ts';
-import type { SavedIndexes } from '#core/ledger/saved-indexes.ts';
+import { listSavedIndexes, type SavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { withIndexPorts } from '../../cli/index-ports.ts';
 import { nodetool } from '../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
 import { prepare } from '../../infra/local/prepare.ts';
-import { jsonOf, runRingshift } from '../cli/run-ringshift.ts';
+import { jsonOf, mainFile, runRingshift } from '../cli/run-ringshift.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
@@ -198,6 +200,29 @@ test('a load that fails leaves every index restored, and once repaired it is res
   const again = await ringshift('5.0', 'load', 'resume', 'goes-on', '--run-id', 'nothing-left', '--local');
   expect(jsonOf(again)).toMatchObject({ status: 'done', rangeCount: 0 });
   expect((await ringshift('5.0', 'load', 'resume', 'no-such-run', '--local')).code).toBe(2);
+});
+
+test('an interrupted load of one process restores its indexes before it ends', async () => {
+  const before = await indexTexts(clients['5.0']);
+  const config = await readMigrationConfig(configOf('5.0'));
+  const { store } = openLedger(config.ledger);
+  // So slow that it can't come to its end by itself.
+  const args = ['load', 'start', '--keyspace', KS, '--snapshot', place, '--local', '--allow-early-snapshot'];
+  const more = ['--run-id', 'interrupted', '--target-write-mbps', '0.0001', '--config', configOf('5.0')];
+  const load = spawn(process.execPath, [mainFile, ...args, ...more], { stdio: 'ignore' });
+  const ended = new Promise<number | null>((resolve) => load.once('exit', resolve));
+  const isDropped = async () =>
+    (await listSavedIndexes(store)).some(({ runId, state }) => runId === 'interrupted' && state === 'dropped');
+  while (load.exitCode === null && !(await isDropped())) await sleep(50);
+  expect(await indexTexts(clients['5.0'])).toEqual([]);
+  // Once the first range is under way, which is when the signal has a handler.
+  while (load.exitCode === null && (await openLedger(config.ledger).readRange('interrupted', 0)) === undefined)
+    await sleep(50);
+  load.kill('SIGINT');
+  expect(await ended).toBe(1);
+  expect(await indexTexts(clients['5.0'])).toEqual(before);
+  expect(await saved('5.0')).toMatchObject({ runId: 'interrupted', state: 'restored' });
+  expect((await openLedger(config.ledger).readRun('interrupted'))?.state).toBe('failed');
 });
 
 test('what a load that vanished owes is restored by stopping it, or by indexes restore once it is known to have ended', async () => {
