@@ -1,3 +1,5 @@
+import { decodeLz4InScratch, MAX_BLOCK_BYTES } from './block-decoders.ts';
+
 /**
  * LZ4 block format: sequences of <token: 4 bits literal length, 4 bits match length - 4><more literal length>
  * <literals><2 bytes offset, little-endian><more match length>; the last sequence ends after its literals.
@@ -13,6 +15,21 @@ const LITERAL_TAIL = 5;
  * Returns the bytes written, or -1 when the block is broken or does not fit: which error that is, the caller knows.
  */
 export function decodeLz4Block(
+  input: Uint8Array,
+  inputStart: number,
+  inputEnd: number,
+  output: Uint8Array,
+  outputStart: number,
+  outputEnd: number,
+): number {
+  if (inputEnd - inputStart > MAX_BLOCK_BYTES || outputEnd - outputStart > MAX_BLOCK_BYTES) {
+    return decodeLargeBlock(input, inputStart, inputEnd, output, outputStart, outputEnd);
+  }
+  return decodeLz4InScratch(input, inputStart, inputEnd, output, outputStart, outputEnd);
+}
+
+/** Byte by byte where the bytes lie: slower, but without two more copies of a large block. */
+function decodeLargeBlock(
   input: Uint8Array,
   inputStart: number,
   inputEnd: number,

@@ -1,6 +1,6 @@
 import { inflateSync, zstdDecompressSync } from 'node:zlib';
-import { decompressSnappy } from 'hyparquet-compressors';
 import { decodeLz4Block } from '#core/bytes/lz4.ts';
+import { decodeSnappy } from '#core/bytes/snappy.ts';
 import { SSTableUnsupportedError } from '#core/errors.ts';
 
 /**
@@ -18,7 +18,7 @@ const DECOMPRESSORS: Readonly<Record<string, Decompressor>> = {
     if (chunk.length < LZ4_LENGTH_BYTES || plain !== end - start) return false;
     return decodeLz4Block(chunk, LZ4_LENGTH_BYTES, chunk.length, output, start, end) === plain;
   },
-  SnappyCompressor: (chunk, output, start, end) => place(decompressSnappy(chunk, end - start), output, start, end),
+  SnappyCompressor: (chunk, output, start, end) => decodeSnappy(chunk, output, start, end) === end - start,
   DeflateCompressor: (chunk, output, start, end) =>
     place(inflateSync(chunk, { maxOutputLength: end - start + 1 }), output, start, end),
   ZstdCompressor: (chunk, output, start, end) =>
