@@ -1,7 +1,8 @@
 /**
  * How fast SSTables are decoded: MB/s of plain and stored bytes, rows/s, and the ratio to the floor, which is reading,
- * checking and decompressing the same chunks without decoding a row. Repeats golden files, so that nothing has to be
- * generated; the whole file lies in memory, so that no disk is measured.
+ * checking and decompressing the same chunks without decoding a row. Repeats golden files; the whole file lies in memory,
+ * so that no disk is measured. Then, unless files were named, the tables of bench-data.ts side by side with Cassandra's
+ * own scanner, each on one core.
  *
  *   npm run bench:sstable [-- SECONDS_PER_CASE [Data.db …]]
  */
@@ -9,6 +10,8 @@ import { fileURLToPath } from 'node:url';
 import { sstableFilesAt } from '#adapters/byte-source-file.ts';
 import { openPartitionCursor, openSSTable, type SSTable } from '#core/sstable/sstable.ts';
 import { MemoryFiles } from '../support/byte-sources.ts';
+import { prepareBenchData } from './bench-data.ts';
+import { scanWithCassandra } from './java-scanner.ts';
 
 const GOLDEN = fileURLToPath(new URL('../golden/sstables/', import.meta.url));
 const DEFAULT_PATHS = [
@@ -57,16 +60,22 @@ async function decompressOnly(sstable: SSTable): Promise<number> {
   return 0;
 }
 
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
+/** In CPU time of the whole process, so that a busy machine slows nothing down and the collector's share is in it. */
 async function measure(seconds: number, work: () => Promise<number>): Promise<Measurement> {
-  for (let warm = performance.now() + seconds * 250; performance.now() < warm; ) await work();
-  const start = performance.now();
+  for (const warm = cpuSeconds() + seconds / 4; cpuSeconds() < warm; ) await work();
+  const start = cpuSeconds();
   let rounds = 0;
   let rows = 0;
   do {
     rows += await work();
     rounds += 1;
-  } while (performance.now() - start < seconds * 1000);
-  return { seconds: (performance.now() - start) / 1000, rounds, rows };
+  } while (cpuSeconds() - start < seconds);
+  return { seconds: cpuSeconds() - start, rounds, rows };
 }
 
 const [secondsText = '2', ...paths] = process.argv.slice(2);
@@ -95,4 +104,34 @@ for (const path of paths.length > 0 ? paths : DEFAULT_PATHS) {
       (plain / floorPlain).toFixed(2).padStart(6),
     ].join(' ')}\n`,
   );
+}
+
+/** @throws when Cassandra counts other rows than we do */
+async function compareWithCassandra(path: string): Promise<string[]> {
+  const sstable = await openSSTable(await MemoryFiles.of(sstableFilesAt(path), COMPONENTS));
+  const ours = await measure(seconds, () => decode(sstable));
+  const java = await scanWithCassandra(path, seconds);
+  if (java.rows !== ours.rows / ours.rounds) throw new Error(`Cassandra counts ${java.rows} rows in ${path}`);
+  const plain = (sstable.dataBytes * ours.rounds) / ours.seconds / 1e6;
+  return [
+    plain.toFixed(1).padStart(12),
+    Math.round(ours.rows / ours.seconds)
+      .toString()
+      .padStart(11),
+    java.plainMBps.toFixed(1).padStart(17),
+    Math.round(java.rowsPerSecond).toString().padStart(11),
+    (plain / java.plainMBps).toFixed(2).padStart(6),
+  ];
+}
+
+if (paths.length === 0) {
+  const tables = await prepareBenchData((line) => process.stderr.write(`${line}\n`));
+  process.stdout.write(
+    `\n${'table, LZ4 in chunks of 16 KiB'.padEnd(42)}   plain MB/s      rows/s   Cassandra MB/s      rows/s  ratio\n`,
+  );
+  for (const { name, dataPaths } of Object.values(tables)) {
+    const [only, ...others] = dataPaths;
+    if (others.length === 0)
+      process.stdout.write(`${[name.padEnd(42), ...(await compareWithCassandra(only!))].join(' ')}\n`);
+  }
 }

@@ -20,10 +20,27 @@ export interface Fixture {
   readonly rowsPath?: string;
 }
 
-/** Every SSTable of the catalogue (see README.md there). */
-export function listFixtures(): Fixture[] {
+/** The releases of the 3.x fixtures, and the version of the format that each wrote. */
+export const RELEASES_3 = {
+  '3.0.6': 'ma',
+  '3.0.7': 'mb',
+  '3.0.16': 'mc',
+  '3.11.3': 'mc',
+  '3.11.10': 'md',
+  '3.11.19': 'me',
+} as const;
+
+/** What Cassandra 3.0 and 3.11 wrote. */
+export function listFixtures3(): Fixture[] {
+  return listFixtures(Object.keys(RELEASES_3).map((release) => `3.x/${release}`));
+}
+
+const RELEASES = ['4.1-nb-big', '4.1-nb-codecs', '5.0-oa-big', '5.0-da-bti'] as const;
+
+/** Every SSTable of the catalogue (see README.md there), unless only some folders are asked for. */
+export function listFixtures(releases: readonly string[] = RELEASES): Fixture[] {
   const fixtures: Fixture[] = [];
-  for (const release of ['4.1-nb-big', '4.1-nb-codecs', '5.0-oa-big', '5.0-da-bti']) {
+  for (const release of releases) {
     for (const table of readdirSync(join(ROOT, release)).sort()) {
       const directory = join(ROOT, release, table);
       const names = readdirSync(directory);

@@ -1,5 +1,6 @@
 import com.sun.management.OperatingSystemMXBean;
 import java.lang.management.ManagementFactory;
+import java.lang.management.ThreadMXBean;
 import java.lang.reflect.Method;
 import org.apache.cassandra.config.Config;
 import org.apache.cassandra.config.DatabaseDescriptor;
@@ -45,21 +46,23 @@ public class ScanTable
     private static void measure(String path, double warmUpSeconds, double seconds) throws Exception
     {
         SSTableReader sstable = open(path);
-        for (long end = System.nanoTime() + (long) (warmUpSeconds * 1e9); System.nanoTime() < end; )
+        // Of this thread's CPU time: on a busy machine the compiler needs longer by the clock.
+        ThreadMXBean threads = ManagementFactory.getThreadMXBean();
+        for (long end = threads.getCurrentThreadCpuTime() + (long) (warmUpSeconds * 1e9); threads.getCurrentThreadCpuTime() < end; )
             scan(sstable);
         OperatingSystemMXBean process = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
         rows = cells = 0;
         int rounds = 0;
         long wall = System.nanoTime();
         long cpu = process.getProcessCpuTime();
-        long thread = ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime();
+        long thread = threads.getCurrentThreadCpuTime();
         do
         {
             scan(sstable);
             rounds++;
         }
         while (process.getProcessCpuTime() - cpu < seconds * 1e9);
-        thread = ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime() - thread;
+        thread = threads.getCurrentThreadCpuTime() - thread;
         cpu = process.getProcessCpuTime() - cpu;
         wall = System.nanoTime() - wall;
         System.out.printf("{\"path\":\"%s\",\"plainBytes\":%d,\"rows\":%d,\"cells\":%d,\"rounds\":%d,"
