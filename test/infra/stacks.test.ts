@@ -73,6 +73,27 @@ test('functions may read exactly the secrets that the configuration names', () =
   }
 });
 
+test('the function that drops and restores indexes may use the ledger and read the credentials, and nothing else', () => {
+  const policies = Object.entries(templates.bulkLoad.findResources('AWS::IAM::Policy'));
+  const [, own] = policies.find(([id]) => id.startsWith('LoadIndexes')) ?? [];
+  const statements = own?.['Properties'].PolicyDocument.Statement as Statement[];
+  expect(statements.map(({ Sid }) => Sid)).toEqual(['WriteOwnLog', 'UseLedger', 'ListBucket', 'ReadCredentials']);
+});
+
+test('a list of indexes is an asset that the planning function may read', () => {
+  const { templates: withList } = synthesize(`${CONFIG}bulkLoad: { indexList: config/indexes.yaml }\n`);
+  withList.planning.hasResourceProperties('AWS::Lambda::Function', {
+    FunctionName: 'ringshift-plan-ranges',
+    Environment: { Variables: Match.objectLike({ RINGSHIFT_INDEX_LIST: Match.anyValue() }) },
+  });
+  withList.planning.hasResourceProperties('AWS::IAM::Policy', {
+    PolicyDocument: {
+      Statement: Match.arrayWith([Match.objectLike({ Sid: 'ReadIndexList', Action: 's3:GetObject' })]),
+    },
+  });
+  expect(() => synthesize(`${CONFIG}bulkLoad: { indexList: no/such.yaml }\n`)).toThrow(/bulkLoad\.indexList.*no\/such/);
+});
+
 test('a proxy on GCP gets a role for its one service account and audience, and little may be done with it', () => {
   const { templates: withProxy } = synthesize(
     `${CONFIG}deploy: { aws: { proxyIdentity: { subject: "100018646976219416293", audience: "ringshift:production" } } }\n`,

@@ -11,6 +11,7 @@ import { ReceiveMessageCommand, SendMessageCommand } from '@aws-sdk/client-sqs';
 import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createS3Client, createSfnClient, createSqsClient } from '#adapters/aws-clients.ts';
+import type { SavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import { encodeFailedWrite, type FailedWrite } from '#core/model/failed-write.ts';
 import { nodetool } from '../../infra/local/cassandra-tools.ts';
@@ -42,6 +43,7 @@ let target: Client;
 let java: string;
 let half: DeployedHalf;
 let runOfDamage: string;
+let runOfFlippedByte: string;
 const s3 = createS3Client();
 const sqs = createSqsClient();
 const sfn = createSfnClient();
@@ -52,7 +54,7 @@ const ringshift = (...args: string[]): Promise<CommandResult> =>
 /** What it printed, after an exit code that must be this one. */
 async function printed<T>(code: number, ...args: string[]): Promise<T> {
   const result = await ringshift(...args);
-  expect(result, `ringshift ${args.join(' ')}\n${result.stderr}`).toMatchObject({ code });
+  expect(result, `ringshift ${args.join(' ')}\n${result.stderr}${result.stdout}`).toMatchObject({ code });
   return jsonOf<T>(result);
 }
 
@@ -66,7 +68,10 @@ async function seed(): Promise<void> {
   await origin.execute(
     `CREATE TABLE ${KS}.assets (id int PRIMARY KEY, title text, status text, tags set<text>) WITH gc_grace_seconds = 864000`,
   );
+  await origin.execute(`CREATE INDEX assets_status ON ${KS}.assets (status)`);
+  await origin.execute(`CREATE INDEX assets_tags ON ${KS}.assets (tags)`);
   await origin.execute(`CREATE TABLE ${BROKEN_KS}.files (id int PRIMARY KEY, body text)`);
+  await origin.execute(`CREATE INDEX files_body ON ${BROKEN_KS}.files (body)`);
   const insert = (from: number, to: number, base: number, status: string) =>
     inParallel(from, to, (id) =>
       origin.execute(
@@ -170,12 +175,26 @@ test('an execution of the bulk load brings every row with its write times', asyn
   expect(await tableState(KS, 'assets')).toBe('loaded');
 });
 
+test('the execution has dropped the indexes of its tables and built them again', async () => {
+  const { tables } = await printed<{ tables: SavedIndexes[] }>(0, 'indexes', 'status');
+  const saved = tables.find(({ table }) => table === 'assets');
+  expect(saved).toMatchObject({ keyspace: KS, state: 'restored' });
+  expect(saved?.indexes.map(({ name, state, createdAt }) => [name, state, createdAt !== null]).sort()).toEqual([
+    ['assets_status', 'built', true],
+    ['assets_tags', 'built', true],
+  ]);
+  const { rowLength } = await target.execute(`SELECT id FROM ${KS}.assets WHERE status = 'late'`);
+  expect(rowLength).toBe(0);
+  expect((await target.execute(`SELECT id FROM ${KS}.assets WHERE status = 'second'`)).rowLength).toBe(200);
+});
+
 test('one flipped byte in a Data.db fails the execution; file and offset are named, the table is not loaded', async () => {
   const { key, offset } = await flipByte();
   const result = await ringshift('load', 'start', '--keyspace', BROKEN_KS, '--snapshot', place(), '--wait');
   expect(result.code).toBe(1);
   const summary = jsonOf<Summary>(result);
   expect(summary.status).toBe('failed');
+  runOfFlippedByte = summary.runId;
   const corrupt = summary.failed.filter(({ error }) => error.name === 'SSTableCorruptError');
   expect(corrupt.length).toBeGreaterThan(0);
   for (const { table, error } of corrupt) {
@@ -190,10 +209,21 @@ test('one flipped byte in a Data.db fails the execution; file and offset are nam
   expect(status).toBe('FAILED');
   expect(cause).toContain('SSTableCorruptError');
   expect(await tableState(BROKEN_KS, 'files')).not.toBe('loaded');
+  const { tables } = await printed<{ tables: SavedIndexes[] }>(0, 'indexes', 'status');
+  expect(tables.find(({ table }) => table === 'files')).toMatchObject({ runId: summary.runId, state: 'restored' });
   // People see the same without --json.
   const shown = await runRingshift(['load', 'status', summary.runId, '--config', half.configFile]);
   expect(shown.stdout).toContain('SSTableCorruptError');
   expect(shown.stdout).not.toContain('files: loaded');
+});
+
+test('once the byte is mended the load is resumed, and --wait follows it to its end', async () => {
+  await flipByte();
+  const resumed = await printed<Summary>(0, 'load', 'resume', runOfFlippedByte, '--wait');
+  expect(resumed).toMatchObject({ status: 'done', failed: [] });
+  expect(resumed.runId).not.toBe(runOfFlippedByte);
+  expect(await tableState(BROKEN_KS, 'files')).toBe('loaded');
+  expect((await target.execute(`SELECT id FROM ${BROKEN_KS}.files`)).rowLength).toBe(400);
 });
 
 test('an SSTable of an unknown version, or without one of its components, fails the execution by its name', async () => {

@@ -2,7 +2,9 @@ import { beforeEach, expect, test } from 'vitest';
 import { summarizeRun } from '#core/jobs/summarize-run.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import type { RangeRecord, RunRecord } from '#core/ledger/records.ts';
+import { changeSavedIndexes } from '#core/ledger/saved-indexes.ts';
 import type { ObjectStore } from '#core/ports.ts';
+import { causeOf } from '../../../functions/support/run-cause.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 import { createMemoryObjectStore } from '../../support/memory-object-store.ts';
 
@@ -106,6 +108,29 @@ test('a failed range and one that left no record fail the run, and nothing is ca
 test('a load whose ranges are all done makes its tables loaded', async () => {
   await summarize(run({ kind: 'load', rangeCount: 2 }), [range(0, 'a'), range(1, 'b')]);
   expect((await ledger.listTables()).map(({ state }) => state)).toEqual(['loaded', 'loaded']);
+});
+
+test('a load that still owes indexes has failed and names them, though its tables are loaded', async () => {
+  const owe = (runId: string, table: string, state: 'restoring' | 'restored') =>
+    changeSavedIndexes(ledger.store, 'ks', table, () => ({
+      ...{ version: 1, keyspace: 'ks', table, runId, state, updatedAt: iso(1) },
+      indexes: [
+        {
+          ...{ name: `${table}_i`, kind: 'COMPOSITES', options: { target: 'x' }, statement: 'CREATE INDEX …' },
+          ...{ state: 'failed', createdAt: null, error: 'refused' },
+        },
+      ],
+    }));
+  await owe('r1', 'a', 'restoring');
+  await owe('r1', 'b', 'restored');
+  await owe('another', 'c', 'restoring');
+  const summary = await summarize(run({ kind: 'load', rangeCount: 2 }), [range(0, 'a'), range(1, 'b')]);
+  expect(summary).toMatchObject({ status: 'failed', owedIndexes: ['a_i on ks.a'], failed: [] });
+  expect((await ledger.listTables()).map(({ state }) => state)).toEqual(['loaded', 'loaded']);
+  expect(causeOf('r1', 'load', undefined, summary)).toMatch(/a_i on ks\.a\n.*ringshift indexes restore/);
+  const failure = { error: 'PrerequisiteError', message: 'no ALTER permission' };
+  const unloaded = { ...summary, failed: [{ index: 0, table: '?', error: { name: 'x', message: 'y' } }] };
+  expect(causeOf('r1', 'load', failure, unloaded)).toContain('no ALTER permission');
 });
 
 test('a sample that agrees, and a table that became suspect meanwhile, are not called validated', async () => {
