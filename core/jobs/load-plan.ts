@@ -8,6 +8,7 @@ import { Consistency, type ConsistencyName } from '../model/cql-request.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import { tableSchemaFromJson, tableSchemaToJson } from '../model/table-schema-json.ts';
 import type { ObjectStore } from '../ports.ts';
+import { LOAD_PLACE_PATTERN } from './load-place.ts';
 
 const decimal = z.string().regex(/^-?\d{1,19}$/);
 
@@ -26,8 +27,8 @@ export const loadItemSchema = z.object({
   tableKey: z.string().min(1),
   /** How often these lists may have been loaded before; each load must write them later than the last. */
   listAttemptBase: z.int().min(0),
-  /** Where an earlier call of this range ended. */
-  checkpoint: decimal.optional(),
+  /** Where an earlier call of this range ended. @see encodePlace */
+  checkpoint: z.string().regex(LOAD_PLACE_PATTERN).optional(),
 });
 export type LoadItem = z.output<typeof loadItemSchema>;
 

@@ -106,7 +106,7 @@ export const rangeRecordSchema = z.object({
   keyspace: z.string(),
   table: z.string(),
   state: z.enum(['running', 'done', 'failed']),
-  /** Everything up to and including this token is finished. Decimal text. */
+  /** Everything up to and including this token is finished. Decimal text; of a load perhaps a place in a partition behind it. */
   checkpoint: z.string().nullable(),
   counts: z.record(z.string(), z.number()),
   error: z.object({ name: z.string(), message: z.string() }).nullable(),
