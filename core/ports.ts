@@ -98,6 +98,18 @@ export interface CqlSession {
   close(): Promise<void>;
 }
 
+/** A session that also takes requests that somebody else has encoded: what a load writes through. */
+export interface LoadSession extends CqlSession {
+  /**
+   * Sends the body of a BATCH that holds the ids of these statements, as `prepare` gave them. A node that has forgotten
+   * them is told again. The body must stay as it is until the answer is there; of the options only `routingKey`,
+   * `idempotent` and `signal` count, since the others are in the body.
+   */
+  sendBatch(body: Uint8Array, statements: readonly PreparedStatement[], options?: RequestOptions): Promise<void>;
+  /** Tokens with one and the same number have the same replicas; undefined when nothing is known of the ring. */
+  replicaSet(token: bigint): number | undefined;
+}
+
 export interface QueuedMessage {
   readonly body: string;
   /** For logs and de-duplication in reports. */

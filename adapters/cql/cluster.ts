@@ -91,7 +91,18 @@ export class Cluster {
     for (const { pool } of this.#nodes.values()) pool.close();
   }
 
+  /** See CqlSession. Between two tokens of the ring every partition has the same replicas, whatever the keyspace's strategy. */
+  replicaSet(token: bigint): number | undefined {
+    if (this.#nodes.size === 1) return 0;
+    return this.#ring.length === 0 ? undefined : this.#rangeOf(token) % this.#ring.length;
+  }
+
   #ownerOf(token: bigint): KnownNode | undefined {
+    return (this.#ring[this.#rangeOf(token)] ?? this.#ring[0])?.node;
+  }
+
+  /** Which token of the ring is the first that is not below this one; their number when all are. */
+  #rangeOf(token: bigint): number {
     let low = 0;
     let high = this.#ring.length;
     while (low < high) {
@@ -99,7 +110,7 @@ export class Cluster {
       if (this.#ring[middle]!.token < token) low = middle + 1;
       else high = middle;
     }
-    return (this.#ring[low] ?? this.#ring[0])?.node;
+    return low;
   }
 
   #accept(found: readonly NodeInfo[], first?: Connection): void {

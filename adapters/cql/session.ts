@@ -1,20 +1,15 @@
 import { LRUCache } from 'lru-cache';
 import type { ResolvedCluster } from '#core/config/schema.ts';
+import { type BatchStatement, encodeBatch, replaceIds } from '#core/cql/batch-body.ts';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
 import { BatchKind, ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import {
-  type BatchStatement,
-  encodeBatch,
-  encodeExecute,
-  encodePrepare,
-  encodeQuery,
-  type QueryParameters,
-} from '#core/cql/request-messages.ts';
+import { encodeExecute, encodePrepare, encodeQuery, type QueryParameters } from '#core/cql/request-messages.ts';
 import { decodeResult, type PreparedMessage, type ResultMessage, responseOffset } from '#core/cql/result-message.ts';
 import { ClusterUnreachableError, ServerError } from '#core/errors.ts';
+import { equalBytes } from '#core/model/compare-value.ts';
 import { type BoundValue, Consistency, type ResultPage } from '#core/model/cql-request.ts';
-import type { BatchEntry, CqlSession, PreparedStatement, RequestOptions } from '#core/ports.ts';
+import type { BatchEntry, LoadSession, PreparedStatement, RequestOptions } from '#core/ports.ts';
 import { classify } from '#core/statement/classify.ts';
 import { isMutation, listOperationsOf, type Statement } from '#core/statement/statement.ts';
 import { Cluster } from './cluster.ts';
@@ -51,11 +46,11 @@ export async function createCqlSession(
   config: ResolvedCluster,
   signal?: AbortSignal,
   keyspace?: string,
-): Promise<CqlSession> {
+): Promise<LoadSession> {
   return new Session(config, await Cluster.open(config, signal, keyspace));
 }
 
-class Session implements CqlSession {
+class Session implements LoadSession {
   readonly protocolVersion: number;
   readonly #config: ResolvedCluster;
   readonly #cluster: Cluster;
@@ -130,6 +125,29 @@ class Session implements CqlSession {
     });
   }
 
+  async sendBatch(
+    body: Uint8Array,
+    statements: readonly PreparedStatement[],
+    options: RequestOptions = {},
+  ): Promise<void> {
+    let wasSent = false;
+    await this.#send({
+      opcode: Opcode.BATCH,
+      encode: () => {
+        if (wasSent) return this.#withCurrentIds(asBuffer(body), statements);
+        wasSent = true;
+        return asBuffer(body);
+      },
+      texts: statements.map(({ text }) => text),
+      retryability: { isIdempotent: options.idempotent ?? false, isNeverRepeated: false },
+      options,
+    });
+  }
+
+  replicaSet(token: bigint): number | undefined {
+    return this.#cluster.replicaSet(token);
+  }
+
   async close(): Promise<void> {
     this.#cluster.close();
   }
@@ -137,6 +155,16 @@ class Session implements CqlSession {
   async #batchStatement({ statement, values }: BatchEntry): Promise<BatchStatement> {
     if (typeof statement === 'string') return { text: statement, values };
     return { id: (await this.#prepare(statement.text)).id, values };
+  }
+
+  /** Ids are hashes of the texts, so they stay; a node that makes other ones gets those. */
+  async #withCurrentIds(body: Buffer, statements: readonly PreparedStatement[]): Promise<Buffer> {
+    const changed = new Map<string, Uint8Array>();
+    for (const { text, id } of statements) {
+      const current = await this.#prepare(text);
+      if (!equalBytes(id, current.id)) changed.set(Buffer.from(id).toString('hex'), current.id);
+    }
+    return changed.size === 0 ? body : replaceIds(body, changed, this.protocolVersion);
   }
 
   #parameters(
@@ -287,4 +315,8 @@ async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined
   } finally {
     signal.removeEventListener('abort', onAbort);
   }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

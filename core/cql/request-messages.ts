@@ -2,7 +2,7 @@ import { ProtocolError } from '#core/errors.ts';
 import { type BoundValue, Consistency } from '#core/model/cql-request.ts';
 import { BodyReader } from './body-reader.ts';
 import { BodyWriter } from './body-writer.ts';
-import { type BatchKind, QueryFlag } from './protocol.ts';
+import { QueryFlag } from './protocol.ts';
 
 /** What goes with a statement. Fields that the protocol version lacks are refused, not dropped. */
 export interface QueryParameters {
@@ -60,27 +60,12 @@ export function decodePrepare(body: Buffer, version: number, offset = 0): { text
   return (reader.int() & 1) === 0 ? { text } : { text, keyspace: reader.string() };
 }
 
-export interface BatchStatement {
-  readonly text?: string;
-  readonly id?: Uint8Array;
-  readonly values: readonly BoundValue[];
-}
-
-/** BATCH (section 4.1.7). */
-export function encodeBatch(
-  kind: BatchKind,
-  statements: readonly BatchStatement[],
-  parameters: Omit<QueryParameters, 'values' | 'names' | 'pageSize' | 'pagingState' | 'skipMetadata'>,
+/** What stands behind the statements of a BATCH (section 4.1.7): <consistency><flags>[…]. @throws ProtocolError */
+export function encodeBatchTail(
+  parameters: TailParameters & Pick<QueryParameters, 'consistency'>,
   version: number,
 ): Buffer {
-  const writer = new BodyWriter(1024).byte(kind).short(statements.length);
-  for (const statement of statements) {
-    if (statement.id) writer.byte(1).shortBytes(statement.id);
-    else writer.byte(0).longString(statement.text ?? '');
-    writer.short(statement.values.length);
-    writeValues(writer, statement.values, undefined, version);
-  }
-  writer.short(parameters.consistency ?? Consistency.LOCAL_QUORUM);
+  const writer = new BodyWriter(32).short(parameters.consistency ?? Consistency.LOCAL_QUORUM);
   writeFlags(writer, tailFlags(parameters, version), version);
   writeTail(writer, parameters);
   return writer.toBuffer();

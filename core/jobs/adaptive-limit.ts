@@ -1,14 +1,20 @@
-/** How many requests may be in flight: grows by one for each round without trouble, halves when the target is overloaded. */
+/**
+ * How many requests may be in flight: grows by one for each round without trouble, halves when the target is overloaded.
+ * Their bytes are bounded too, but for a single request of any size.
+ */
 export class AdaptiveLimit {
   #limit: number;
   #inFlight = 0;
+  #bytesInFlight = 0;
   #sinceGrowth = 0;
   readonly #most: number;
+  readonly #mostBytes: number;
   #waiting: (() => void)[] = [];
 
-  constructor(start: number, most: number) {
+  constructor(start: number, most: number, mostBytes: number) {
     this.#limit = Math.max(1, Math.min(start, most));
     this.#most = Math.max(1, most);
+    this.#mostBytes = mostBytes;
   }
 
   get limit(): number {
@@ -19,16 +25,24 @@ export class AdaptiveLimit {
     return this.#inFlight;
   }
 
-  /** Resolves when there is room, and takes it. */
-  async acquire(): Promise<void> {
-    while (this.#inFlight >= this.#limit) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
+  /** Takes room if there is some now. */
+  tryAcquire(bytes: number): boolean {
+    if (this.#inFlight >= this.#limit) return false;
+    if (this.#inFlight > 0 && this.#bytesInFlight + bytes > this.#mostBytes) return false;
     this.#inFlight++;
+    this.#bytesInFlight += bytes;
+    return true;
   }
 
-  release(): void {
+  /** Resolves when there is room, and takes it. */
+  async acquire(bytes: number): Promise<void> {
+    while (!this.tryAcquire(bytes)) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Gives back what `acquire` took. */
+  release(bytes: number): void {
     this.#inFlight--;
+    this.#bytesInFlight -= bytes;
     this.#wake();
   }
 
@@ -52,6 +66,7 @@ export class AdaptiveLimit {
   }
 
   #wake(): void {
+    if (this.#waiting.length === 0) return;
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const resolve of waiting) resolve();

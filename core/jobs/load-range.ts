@@ -7,13 +7,18 @@ import type { RangeRecord } from '../ledger/records.ts';
 import { createRowFilter } from '../merge/filter-rows.ts';
 import { createGrouping, type GroupingLoss, tombstonePolicy, unclearListTimes } from '../merge/group-writes.ts';
 import { type MergeInput, mergePartitions } from '../merge/merge-partitions.ts';
+import { OrdinaryRows } from '../merge/ordinary-row.ts';
 import { createToStatements } from '../merge/statements.ts';
+import { closingMarker, type PartitionSlice } from '../model/clustering-bound.ts';
+import { equalBytes } from '../model/compare-value.ts';
 import { Consistency } from '../model/cql-request.ts';
-import type { PartitionCursor } from '../model/row.ts';
+import type { Deletion, PartitionCursor, PartitionStart } from '../model/row.ts';
 import type { TableSchema } from '../model/table-schema.ts';
-import type { Clock, CqlSession, Logger, ObjectStore } from '../ports.ts';
+import type { Clock, LoadSession, Logger, ObjectStore } from '../ports.ts';
 import { openPartitionCursor, openSSTable, type SSTable } from '../sstable/sstable.ts';
+import { tokenOf } from '../token/token.ts';
 import type { TokenRange } from '../token/token-range.ts';
+import { decodePlace, encodePlace, furthestPlace, type LoadPlace, placeBehind } from './load-place.ts';
 import { type LoadItem, loadItemSchema, readTableManifest, type TableManifest } from './load-plan.ts';
 import type { SnapshotPlace } from './load-planning.ts';
 import { PartitionCopy } from './partition-copy.ts';
@@ -26,7 +31,7 @@ export interface LoadRangePorts {
   readonly objects: ObjectStore;
   readonly openSnapshot: (uri: string) => SnapshotPlace;
   /** Its own retries should be off: lists must not be sent twice at one time. */
-  readonly target: CqlSession;
+  readonly target: LoadSession;
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -37,14 +42,14 @@ export interface LoadRangeRequest {
   /** A LoadItem, perhaps with a checkpoint. */
   readonly item: unknown;
   readonly ports: LoadRangePorts;
-  /** After this instant the range stops at the next partition. Milliseconds since the epoch. */
+  /** After this instant the range stops, at a partition or among the rows of a large one. Milliseconds since the epoch. */
   readonly deadlineMillis?: number;
   readonly signal?: AbortSignal;
 }
 
 export type LoadRangeResult =
   | { readonly kind: 'done'; readonly index: number; readonly counts: Readonly<Record<string, number>> }
-  /** `item` is what to call again, to go on after the last complete partition. */
+  /** `item` is what to call again, to go on behind the last complete partition, or row of a large one. */
   | {
       readonly kind: 'checkpoint';
       readonly index: number;
@@ -54,6 +59,9 @@ export type LoadRangeResult =
     };
 
 const PROGRESS_INTERVAL_MS = 3000;
+/** So that a row costs neither a look at the clock nor a copy of its clustering. */
+const ROWS_BETWEEN_PLACES = 32;
+const NO_KEY = new Uint8Array(0);
 const MIN_WINDOW_BYTES = 256 * 1024;
 const MAX_WINDOW_BYTES = 8 * 1024 * 1024;
 /** Microseconds between the write times of lists of two calls, of two runs; the attempts of one call are fewer. */
@@ -90,10 +98,12 @@ class RangeLoad {
   readonly #item: LoadItem;
   readonly #request: LoadRangeRequest;
   readonly #counts: Record<string, number>;
-  /** The token up to which everything is finished, by earlier calls. */
-  readonly #start: bigint;
-  #handedOver: bigint | undefined;
-  #writer: TargetWriter | undefined;
+  /** What earlier calls have finished. */
+  readonly #start: LoadPlace;
+  /** What has been handed over to the writer. */
+  #handedOver: LoadPlace;
+  #writer: TargetWriter<LoadPlace> | undefined;
+  #partition: PartitionCopy<LoadPlace> | undefined;
   #writerBase: Readonly<Record<string, number>> = {};
   #savedAt = 0;
   /** Losses to tell the ledger of before it is told of any progress, and those it knows. */
@@ -104,11 +114,9 @@ class RangeLoad {
     this.#item = item;
     this.#request = request;
     this.#counts = { ...known?.counts };
-    const checkpoints = [item.start, item.checkpoint, known?.checkpoint].filter((text) => text !== undefined);
-    this.#start = checkpoints
-      .filter((text) => text !== null)
-      .map(BigInt)
-      .reduce((a, b) => (b > a ? b : a));
+    const places = [item.start, item.checkpoint, known?.checkpoint].filter((text) => typeof text === 'string');
+    this.#start = furthestPlace(places.map(decodePlace));
+    this.#handedOver = this.#start;
   }
 
   async run(): Promise<LoadRangeResult> {
@@ -116,11 +124,13 @@ class RangeLoad {
     const item = this.#item;
     this.#add('calls', 1);
     // Written before anything is sent: the next call must know that lists may have been written.
-    await this.#save('running', null);
+    await this.#save('running', this.#start);
     const manifest = await readTableManifest(ports.objects, item.tableKey);
-    const range: TokenRange = { start: this.#start, end: BigInt(item.end) };
+    const { token, inside } = this.#start;
+    const slice = inside && { key: inside.key, token: tokenOf(inside.key), from: inside.bound };
+    const range: TokenRange = { start: slice ? slice.token - 1n : token, end: BigInt(item.end) };
     if (range.start >= range.end) return this.#done();
-    const { inputs, schema } = await this.#openInputs(manifest, range);
+    const { inputs, schema } = await this.#openInputs(manifest, range, slice);
     const cursor = mergePartitions(inputs, schema);
     try {
       const isDone = await this.#copy(cursor, schema, manifest, signal);
@@ -136,6 +146,7 @@ class RangeLoad {
   async #openInputs(
     manifest: TableManifest,
     range: TokenRange,
+    slice: PartitionSlice | undefined,
   ): Promise<{ inputs: MergeInput[]; schema: TableSchema }> {
     const { objects } = this.#request.ports.openSnapshot(manifest.snapshot);
     const touching = manifest.sstables.filter(
@@ -156,7 +167,7 @@ class RangeLoad {
     const inputs = sstables.map((sstable, index): MergeInput => {
       const first = touching[index]!.bounds?.first;
       return {
-        cursor: openPartitionCursor(sstable, { range, columns, windowBytes }),
+        cursor: openPartitionCursor(sstable, { range, slice, columns, windowBytes }),
         firstToken: first === undefined ? undefined : BigInt(first),
       };
     });
@@ -171,17 +182,18 @@ class RangeLoad {
     manifest: TableManifest,
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
-    const { ports, deadlineMillis } = this.#request;
+    const { ports } = this.#request;
     const { clock } = ports;
     const since = manifest.dualWritesSinceMicros === null ? undefined : BigInt(manifest.dualWritesSinceMicros);
     const settled = manifest.dualWritesSettledMicros === null ? undefined : BigInt(manifest.dualWritesSettledMicros);
     const exactTimes = ports.target.protocolVersion >= 5;
+    const nowSeconds = () => Math.floor(clock.nowMillis() / 1000);
     const group = createGrouping(schema, {
       keepsTombstone: tombstonePolicy(manifest.tombstones, since),
       dualWritesSinceMicros: since,
       isUnclear: unclearListTimes(since, settled),
       exactTimes,
-      nowSeconds: () => Math.floor(clock.nowMillis() / 1000),
+      nowSeconds,
       onLoss: (loss) => {
         this.#add(loss, 1);
         const reason = SUSPICIONS[loss];
@@ -194,8 +206,9 @@ class RangeLoad {
       manifest.filterRules === null
         ? undefined
         : createRowFilter(createFilter(manifest.filterRules), { ...schema, keyspace, table });
-    const writer = new TargetWriter(ports, {
-      toStatements: createToStatements(schema),
+    const toStatements = createToStatements(schema);
+    const writer = new TargetWriter<LoadPlace>(ports, {
+      toStatements,
       consistency: Consistency[manifest.consistency],
       exactTimes,
       bytesPerSecond: manifest.bytesPerSecond,
@@ -203,43 +216,97 @@ class RangeLoad {
     });
     this.#writer = writer;
     this.#writerBase = { ...this.#counts };
-    const partition = new PartitionCopy(schema, filter, writer, (name, by) => this.#add(name, by));
+    const ordinary = new OrdinaryRows(schema, { exactTimes, nowSeconds });
+    const copyOptions = { schema, filter, ordinary, group, toStatements, exactTimes };
+    const partition = new PartitionCopy({ target: ports.target, clock, writer }, copyOptions);
+    this.#partition = partition;
+    return this.#copyEvents(cursor, partition, signal);
+  }
+
+  async #copyEvents(
+    cursor: PartitionCursor,
+    partition: PartitionCopy<LoadPlace>,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    let key: Uint8Array = NO_KEY;
+    /** Everything up to and including it is handed over. */
+    let tokenBefore = this.#start.token;
+    let open: Deletion | undefined;
+    let rows = 0;
     for (;;) {
       const event = cursor.next();
       if (event === undefined) {
-        await this.#saveSometimes();
-        if (!(await cursor.fill(signal))) return true;
-        continue;
+        if (this.#isSaveDue()) await this.#saveProgress();
+        if (await cursor.fill(signal)) continue;
+        await partition.flush();
+        return true;
       }
       if (event.kind === 'partition') {
         signal?.throwIfAborted();
-        if (event.token !== partition.token) this.#handedOver = partition.token;
-        const isLate = deadlineMillis !== undefined && clock.nowMillis() >= deadlineMillis;
-        // Never between two partitions of one token: the checkpoint is a token.
-        if (isLate && this.#handedOver !== undefined && event.token !== partition.token) return false;
-        partition.start(event.key, event.token, this.#handedOver);
-        await this.#saveSometimes();
-      }
-      await partition.accept(event, group);
+        if (partition.token !== undefined && event.token !== partition.token) tokenBefore = partition.token;
+        key = event.key;
+        open = undefined;
+        const isContinued = this.#isContinued(event);
+        if (!isContinued) this.#handedOver = { token: tokenBefore };
+        // Never between two partitions of one token: this checkpoint is a token.
+        if (event.token !== partition.token && partition.token !== undefined && this.#isLate()) {
+          await partition.flush();
+          return false;
+        }
+        partition.start(event, this.#handedOver, isContinued);
+        if (this.#isSaveDue()) await this.#saveProgress();
+      } else if (event.kind === 'marker') open = event.opens;
+      // Nearly always there is nothing to wait for, and a promise per row would cost more than the row.
+      const wait = partition.accept(event);
+      if (wait !== undefined) await wait;
+      if (event.kind !== 'row' || event.isStatic || ++rows % ROWS_BETWEEN_PLACES !== 0) continue;
+      const isLate = this.#isLate();
+      // A range deletion that is open here is written when it ends: going on from here would lose its first part.
+      if (open !== undefined && !isLate) continue;
+      const place = placeBehind(event, key, tokenBefore);
+      if (place?.inside === undefined) continue;
+      if (isLate && open !== undefined) await partition.accept(closingMarker(place.inside.bound, open));
+      if (isLate) await partition.flush();
+      this.#handedOver = place;
+      if (isLate) return false;
+      partition.moveTo(place);
     }
   }
 
+  /** Whether an earlier call has come into this partition and wrote its deletion and its static row. */
+  #isContinued({ key }: PartitionStart): boolean {
+    const { inside } = this.#start;
+    return inside !== undefined && equalBytes(inside.key, key);
+  }
+
+  #isLate(): boolean {
+    const { deadlineMillis, ports } = this.#request;
+    return deadlineMillis !== undefined && ports.clock.nowMillis() >= deadlineMillis;
+  }
+
   async #done(): Promise<LoadRangeResult> {
-    await this.#save('done', BigInt(this.#item.end));
+    await this.#save('done', { token: BigInt(this.#item.end) });
     return { kind: 'done', index: this.#item.index, counts: this.#counts };
   }
 
   async #checkpoint(): Promise<LoadRangeResult> {
-    const token = this.#handedOver ?? this.#start;
-    await this.#save('running', token);
-    const checkpoint = String(token);
+    await this.#save('running', this.#handedOver);
+    const checkpoint = encodePlace(this.#handedOver);
     const item = { ...this.#item, checkpoint };
     return { kind: 'checkpoint', index: item.index, checkpoint, item, counts: this.#counts };
   }
 
-  async #saveSometimes(): Promise<void> {
-    if (this.#request.ports.clock.nowMillis() - this.#savedAt < PROGRESS_INTERVAL_MS) return;
-    await this.#save('running', this.#writer?.completedToken(this.#handedOver) ?? null);
+  /** What is on the target; everything before it, too. */
+  get #completed(): LoadPlace {
+    return this.#partition?.completed(this.#handedOver) ?? this.#start;
+  }
+
+  #isSaveDue(): boolean {
+    return this.#request.ports.clock.nowMillis() - this.#savedAt >= PROGRESS_INTERVAL_MS;
+  }
+
+  async #saveProgress(): Promise<void> {
+    await this.#save('running', this.#completed);
   }
 
   /** Never throws: the error that ended the range is the one to report. */
@@ -249,18 +316,18 @@ class RangeLoad {
     logger.error('a range could not be loaded', { runId, index, keyspace, table, error: describeError(error) });
     const name = error instanceof Error ? error.name : 'Error';
     try {
-      const token = this.#writer?.completedToken(this.#handedOver) ?? null;
-      await this.#save('failed', token, { name, message: describeError(error).slice(0, 2000) });
+      await this.#save('failed', this.#completed, { name, message: describeError(error).slice(0, 2000) });
     } catch (cause) {
       logger.error('and the ledger did not take it', { runId, index, error: describeError(cause) });
     }
   }
 
-  async #save(state: RangeRecord['state'], token: bigint | null, error: RangeRecord['error'] = null): Promise<void> {
+  async #save(state: RangeRecord['state'], place: LoadPlace, error: RangeRecord['error'] = null): Promise<void> {
     const { clock, ledger } = this.#request.ports;
     if (this.#writer !== undefined) {
-      for (const [name, value] of Object.entries(this.#writer.counts)) {
-        this.#counts[name] = (this.#writerBase[name] ?? 0) + value;
+      for (const [name, value] of Object.entries({ ...this.#writer.counts, ...this.#partition?.counts })) {
+        const sum = (this.#writerBase[name] ?? 0) + value;
+        if (sum > 0) this.#counts[name] = sum;
       }
       this.#counts['inFlightLimit'] = this.#writer.limit;
     }
@@ -274,7 +341,7 @@ class RangeLoad {
       keyspace,
       table,
       state,
-      checkpoint: String(token ?? this.#start),
+      checkpoint: encodePlace(place),
       counts: { ...this.#counts, bytes: this.#item.bytes },
       error,
       updatedAt: new Date(this.#savedAt).toISOString(),

@@ -1,24 +1,18 @@
-/** Sends the writes of partitions to the target: few at a time when it is slow, within a budget, again when it failed. */
+/** Sends requests to the target: few at a time when it is slow, within a budget, again when it failed. */
 
+import { BatchKind } from '../cql/protocol.ts';
+import { encodeBatchTail } from '../cql/request-messages.ts';
 import { describeError, MigrationError, RequestTimeoutError, ServerError } from '../errors.ts';
-import type { BoundStatement, ToStatements } from '../merge/statements.ts';
-import type { Write } from '../merge/writes.ts';
+import type { ToStatements } from '../merge/statements.ts';
 import type { Consistency } from '../model/cql-request.ts';
-import type { Clock, CqlSession, Logger } from '../ports.ts';
+import type { Clock, LoadSession, Logger } from '../ports.ts';
 import { AdaptiveLimit } from './adaptive-limit.ts';
 import { ByteBudget } from './byte-budget.ts';
-
-/** Some writes of one partition; they become one mutation where their times allow. */
-export interface WriteChunk {
-  readonly partitionKey: readonly Uint8Array[];
-  readonly routingKey: Uint8Array;
-  /** The token up to which everything is done once all earlier chunks are. */
-  readonly tokenBefore: bigint | undefined;
-  readonly writes: readonly Write[];
-}
+import { PreparedTexts } from './prepared-texts.ts';
+import { WriteRequest } from './write-request.ts';
 
 export interface TargetWriterPorts {
-  readonly target: CqlSession;
+  readonly target: LoadSession;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly sleep: (ms: number) => Promise<void>;
@@ -36,33 +30,44 @@ export interface TargetWriterOptions {
 export interface WriterCounts {
   statements: number;
   requests: number;
+  /** Of the requests' bodies. */
   writtenBytes: number;
   retries: number;
 }
 
 const START_IN_FLIGHT = 16;
 const MAX_IN_FLIGHT = 128;
+const MAX_BYTES_IN_FLIGHT = 32 * 1024 * 1024;
 const MAX_ATTEMPTS = 10;
 const MIN_DELAY_MS = 100;
 const MAX_DELAY_MS = 15_000;
+/** Requests that are kept to be used again, and how large each may be. */
+const MAX_SPARE = 2 * MAX_IN_FLIGHT;
+const MAX_SPARE_BYTES = 256 * 1024;
 
 // Codes of ERROR (native protocol, section 9) that say "slower": overloaded, write timeout, read timeout, unavailable.
 const SLOWER_CODES: ReadonlySet<number> = new Set([0x1000, 0x1001, 0x1100, 0x1200]);
 
-/** Takes chunks in order, completes them in any order. The first failure stops it: `write` and `finish` throw it. */
-export class TargetWriter {
+/**
+ * Takes requests in order, completes them in any order. The first failure stops it: `write` and `finish` throw it.
+ * `Position` is whatever says how far the load has come.
+ */
+export class TargetWriter<Position> {
   readonly counts: WriterCounts = { statements: 0, requests: 0, writtenBytes: 0, retries: 0 };
+  readonly prepared: PreparedTexts;
   readonly #ports: TargetWriterPorts;
   readonly #options: TargetWriterOptions;
-  readonly #limit = new AdaptiveLimit(START_IN_FLIGHT, MAX_IN_FLIGHT);
-  /** Chunks that are under way, oldest first. */
-  readonly #underWay = new Set<WriteChunk>();
+  readonly #limit = new AdaptiveLimit(START_IN_FLIGHT, MAX_IN_FLIGHT, MAX_BYTES_IN_FLIGHT);
+  /** Requests that are under way, oldest first. */
+  readonly #underWay = new Set<WriteRequest<Position>>();
+  readonly #spare: WriteRequest<Position>[] = [];
   #failure: unknown;
   readonly #budget: ByteBudget;
 
   constructor(ports: TargetWriterPorts, options: TargetWriterOptions) {
     this.#ports = ports;
     this.#options = options;
+    this.prepared = new PreparedTexts(ports.target);
     this.#budget = new ByteBudget(options.bytesPerSecond, ports.clock, ports.sleep);
   }
 
@@ -71,28 +76,44 @@ export class TargetWriter {
     return this.#limit.limit;
   }
 
-  /** Waits for room, then sends without waiting for the answer. */
-  async write(chunk: WriteChunk): Promise<void> {
-    await this.#limit.acquire();
-    if (this.#failure !== undefined) {
-      this.#limit.release();
-      throw this.#failure;
-    }
-    this.#underWay.add(chunk);
-    this.#send(chunk)
-      .then(
-        () => this.#underWay.delete(chunk),
-        (error: unknown) => {
-          this.#failure ??= error;
-        },
-      )
-      .finally(() => this.#limit.release());
+  /** An empty request. */
+  take(position: Position): WriteRequest<Position> {
+    const request = this.#spare.pop() ?? new WriteRequest(position);
+    request.reset(position);
+    return request;
   }
 
-  /** The token up to which everything has been written, given what has been handed over up to `handedOver`. */
-  completedToken(handedOver: bigint | undefined): bigint | undefined {
-    for (const chunk of this.#underWay) return chunk.tokenBefore;
-    return handedOver;
+  /** Waits for room, then sends without waiting for the answer; undefined: there was room. */
+  write(request: WriteRequest<Position>): Promise<void> | undefined {
+    const bytes = request.byteLength;
+    if (!this.#limit.tryAcquire(bytes)) return this.#limit.acquire(bytes).then(() => this.#start(request, bytes));
+    this.#start(request, bytes);
+    return undefined;
+  }
+
+  #start(request: WriteRequest<Position>, bytes: number): void {
+    if (this.#failure !== undefined) {
+      this.#limit.release(bytes);
+      throw this.#failure;
+    }
+    this.#underWay.add(request);
+    this.#send(request).then(
+      () => {
+        this.#underWay.delete(request);
+        if (this.#spare.length < MAX_SPARE && request.body.capacity <= MAX_SPARE_BYTES) this.#spare.push(request);
+        this.#limit.release(bytes);
+      },
+      (error: unknown) => {
+        this.#failure ??= error;
+        this.#limit.release(bytes);
+      },
+    );
+  }
+
+  /** What the oldest request that is not done says of where to go on. */
+  get oldest(): { readonly position: Position } | undefined {
+    for (const request of this.#underWay) return request;
+    return undefined;
   }
 
   /** Waits for all answers. */
@@ -106,10 +127,10 @@ export class TargetWriter {
     await this.#limit.idle();
   }
 
-  async #send(chunk: WriteChunk): Promise<void> {
+  async #send(request: WriteRequest<Position>): Promise<void> {
     for (let attempt = 0; ; attempt++) {
       try {
-        await this.#sendOnce(chunk, attempt);
+        await this.#sendOnce(request, attempt);
         this.#limit.succeeded();
         return;
       } catch (error) {
@@ -129,59 +150,42 @@ export class TargetWriter {
     }
   }
 
-  async #sendOnce(chunk: WriteChunk, attempt: number): Promise<void> {
-    const { toStatements, exactTimes, listAttempt } = this.#options;
-    const context = {
-      partitionKey: chunk.partitionKey,
-      nowSeconds: Math.floor(this.#ports.clock.nowMillis() / 1000),
-      exactTimes,
-      listAttempt: listAttempt + attempt,
-    };
-    const statements = chunk.writes.flatMap((write) => toStatements(write, context));
-    for (const [nowInSeconds, group] of groupByBase(statements)) {
-      await this.#pay(group);
-      await this.#request(chunk, group, nowInSeconds);
+  async #sendOnce(request: WriteRequest<Position>, attempt: number): Promise<void> {
+    const { target } = this.#ports;
+    const { body, nowInSeconds } = request;
+    const { length, count } = body;
+    try {
+      if (request.kept.length > 0) await this.#appendKept(request, attempt);
+      const tail = encodeBatchTail({ consistency: this.#options.consistency, nowInSeconds }, target.protocolVersion);
+      const bytes = body.finish(BatchKind.UNLOGGED, tail);
+      const statements = body.count;
+      this.counts.writtenBytes += bytes.length;
+      await this.#budget.pay(bytes.length);
+      await target.sendBatch(bytes, request.statements, { routingKey: request.routingKey });
       this.counts.requests++;
-      this.counts.statements += group.length;
+      this.counts.statements += statements;
+    } finally {
+      body.truncate(length, count);
     }
   }
 
-  async #request(chunk: WriteChunk, group: readonly BoundStatement[], nowInSeconds: number | undefined): Promise<void> {
-    const { target } = this.#ports;
-    const options = { consistency: this.#options.consistency, routingKey: chunk.routingKey, nowInSeconds };
-    const entries = await Promise.all(
-      group.map(async ({ text, values }) => ({ statement: await target.prepare(text), values })),
-    );
-    const [only] = entries;
-    if (entries.length === 1 && only !== undefined) await target.execute(only.statement, only.values, options);
-    // All of one partition, so it is one mutation and needs no batch log.
-    else await target.batch('unlogged', entries, options);
-  }
-
-  /** Waits until the budget allows these bytes. */
-  async #pay(group: readonly BoundStatement[]): Promise<void> {
-    const bytes = group.reduce((sum, statement) => sum + statement.byteLength, 0);
-    this.counts.writtenBytes += bytes;
-    await this.#budget.pay(bytes);
+  /** The statements that depend on the attempt, behind the others. */
+  async #appendKept(request: WriteRequest<Position>, attempt: number): Promise<void> {
+    const { exactTimes, listAttempt, toStatements } = this.#options;
+    for (const { write, partitionKey } of request.kept) {
+      const context = {
+        partitionKey,
+        nowSeconds: Math.floor(this.#ports.clock.nowMillis() / 1000),
+        exactTimes,
+        listAttempt: listAttempt + attempt,
+      };
+      for (const { text, values } of toStatements(write, context)) {
+        request.append(await this.prepared.learn(text), values, this.#ports.target.protocolVersion);
+      }
+    }
   }
 }
 
 function isSlower(error: unknown): boolean {
   return error instanceof RequestTimeoutError || (error instanceof ServerError && SLOWER_CODES.has(error.code));
-}
-
-/** One request takes one `nowInSeconds`; statements without an own one go with any. */
-function groupByBase(statements: readonly BoundStatement[]): Map<number | undefined, BoundStatement[]> {
-  const groups = new Map<number | undefined, BoundStatement[]>();
-  for (const statement of statements) {
-    if (statement.nowInSeconds === undefined) continue;
-    const group = groups.get(statement.nowInSeconds);
-    if (group === undefined) groups.set(statement.nowInSeconds, [statement]);
-    else group.push(statement);
-  }
-  const free = statements.filter((statement) => statement.nowInSeconds === undefined);
-  const [first] = groups.values();
-  if (first !== undefined) first.push(...free);
-  else if (free.length > 0) groups.set(undefined, free);
-  return groups;
 }

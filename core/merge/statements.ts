@@ -39,18 +39,35 @@ interface RowTexts {
 
 const USING = 'USING TIMESTAMP ? AND TTL ?';
 
-/** The statements for one table. */
-export function createToStatements(schema: TableSchema): ToStatements {
+function textsOf(schema: TableSchema) {
   const table = `${quoteIdentifier(schema.keyspace)}.${quoteIdentifier(schema.table)}`;
   const keyNames = schema.partitionKey.map((column) => quoteIdentifier(column.name));
   const clusteringNames = schema.clustering.map((column) => quoteIdentifier(column.name));
   const wherePartition = keyNames.map((name) => `${name} = ?`).join(' AND ');
   const whereRow = [...keyNames, ...clusteringNames].map((name) => `${name} = ?`).join(' AND ');
-  const texts = {
+  return {
+    table,
+    wherePartition,
+    whereRow,
     insert: insertText(table, [...keyNames, ...clusteringNames], schema.regularColumns),
     regular: updateTexts(table, whereRow, schema.regularColumns),
     statics: updateTexts(table, wherePartition, schema.staticColumns),
   };
+}
+
+/**
+ * The statements of whole rows: `insert` binds key, clustering, the regular columns, timestamp, TTL; `update` timestamp,
+ * TTL, the regular columns, key, clustering.
+ */
+export function rowTexts(schema: TableSchema): { readonly insert: string; readonly update: string } {
+  const { insert, regular } = textsOf(schema);
+  return { insert: insert.text, update: regular.whole.text };
+}
+
+/** The statements for one table. */
+export function createToStatements(schema: TableSchema): ToStatements {
+  const texts = textsOf(schema);
+  const { table, wherePartition, whereRow } = texts;
 
   function rowStatements(write: RowWrite, context: StatementContext): BoundStatement[] {
     const update = write.isStatic ? texts.statics : texts.regular;
@@ -228,9 +245,13 @@ function remainingSeconds(write: { ttlSeconds: number; expiresAtSeconds: number 
 
 const MAX_INT32 = 0x7fffffff;
 
+/** What `now_in_seconds` can say; undefined for what it can't. Seconds since the epoch. */
+export function nowInSecondsOf(seconds: number | undefined): number | undefined {
+  return seconds === undefined || seconds <= 0 || seconds >= MAX_INT32 ? undefined : seconds;
+}
+
 function baseOf(seconds: number | undefined, context: StatementContext): number | undefined {
-  if (!context.exactTimes || seconds === undefined || seconds <= 0 || seconds >= MAX_INT32) return undefined;
-  return seconds;
+  return context.exactTimes ? nowInSecondsOf(seconds) : undefined;
 }
 
 function bound(text: string, values: readonly BoundValue[], nowInSeconds: number | undefined): BoundStatement {

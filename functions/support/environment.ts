@@ -13,7 +13,7 @@ import { AuthenticationFailedError, ConfigError, PrerequisiteError } from '#core
 import { createFilter, type Filter } from '#core/filter/filter.ts';
 import { type FilterRules, NO_FILTER_RULES, parseFilterRules } from '#core/filter/filter-rules.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
-import type { Clock, CqlSession, ObjectStore } from '#core/ports.ts';
+import type { Clock, LoadSession, ObjectStore } from '#core/ports.ts';
 
 export type Side = 'origin' | 'target';
 
@@ -33,7 +33,7 @@ export interface JobEnvironment {
   /** Where messages go that can never be applied; undefined for functions without a queue. */
   readonly deadLetterQueueUrl: string | undefined;
   /** One session for each cluster (and keyspace that unqualified names mean), opened at the first call. */
-  session(side: Side, keyspace?: string | null): Promise<CqlSession>;
+  session(side: Side, keyspace?: string | null): Promise<LoadSession>;
   /** The cluster with its credentials, for what needs a connection of its own. */
   cluster(side: Side): Promise<ResolvedCluster>;
 }
@@ -61,10 +61,10 @@ export async function createJobEnvironment(variables: Variables = process.env): 
   const openBucket = (name: string) => createS3ObjectStore(s3, name);
   const filterRules = await readFilterRules(variables['RINGSHIFT_FILTER_RULES'], openBucket);
   const indexList = await readIndexList(variables['RINGSHIFT_INDEX_LIST'], openBucket);
-  const sessions = new Map<string, Promise<CqlSession>>();
+  const sessions = new Map<string, Promise<LoadSession>>();
   const cluster = (side: Side) => resolveCluster(side, config[side], () => secrets);
 
-  async function openSession(side: Side, keyspace: string | null): Promise<CqlSession> {
+  async function openSession(side: Side, keyspace: string | null): Promise<LoadSession> {
     try {
       return await createCqlSession(await cluster(side), undefined, keyspace ?? undefined);
     } catch (error) {

@@ -25,7 +25,7 @@ import { planLoad } from '#core/jobs/plan-load.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { NO_RENAMES } from '#core/model/rename.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
-import type { CqlSession } from '#core/ports.ts';
+import type { LoadSession } from '#core/ports.ts';
 import { openPartitionCursor, openSSTable } from '#core/sstable/sstable.ts';
 import type { NodeSettings } from '../../infra/local/cassandra-config.ts';
 import { startNode, stopNode } from '../../infra/local/cassandra-node.ts';
@@ -108,7 +108,7 @@ async function measure(pid: number, work: Work): Promise<Cost> {
 }
 
 /** The load as the command line does it, from files of this machine. */
-async function ourLoad(table: BenchTable, client: Client, session: CqlSession, folder: string): Promise<Work> {
+async function ourLoad(table: BenchTable, client: Client, session: LoadSession, folder: string): Promise<Work> {
   const place = basename(dirname(table.dataPaths[0]!));
   const name = place.replace(/-[0-9a-f]{32}$/, '');
   const snapshot = join(folder, table.name);
@@ -185,7 +185,8 @@ async function driverLoad(table: BenchTable, client: Client, schema: TableSchema
     let requests = 0;
     const worker = async () => {
       while (next < rows.length) {
-        const batch = rows.slice(next, (next += BATCH_ROWS)).map((params) => ({ query: text, params }));
+        const batch = rows.slice(next, next + BATCH_ROWS).map((params) => ({ query: text, params }));
+        next += BATCH_ROWS;
         requests++;
         await client.batch(batch, { prepare: true, logged: false });
       }
@@ -225,7 +226,7 @@ function limitOf(cost: Cost): string {
 
 const best = (costs: readonly Cost[]): Cost => costs.reduce((a, b) => (b.nodeMicros < a.nodeMicros ? b : a));
 
-async function bench(table: BenchTable, pid: number, client: Client, session: CqlSession, folder: string) {
+async function bench(table: BenchTable, pid: number, client: Client, session: LoadSession, folder: string) {
   const name = basename(dirname(table.dataPaths[0]!)).replace(/-[0-9a-f]{32}$/, '');
   const columns = 'city text, email text, amount double, created timestamp, quantity int, note text';
   const keys = table.rowsPerPartition === 1 ? 'id bigint PRIMARY KEY' : 'id bigint, seq int';

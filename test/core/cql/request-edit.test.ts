@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { encodeBatch } from '#core/cql/batch-body.ts';
 import { BatchKind, Opcode } from '#core/cql/protocol.ts';
 import { applyEdits, pinTimestamp, requestEdits } from '#core/cql/request-edit.ts';
 import { readRequestLayout, readValues, requestOffset } from '#core/cql/request-layout.ts';
-import { encodeBatch, encodeExecute, encodeQuery, type QueryParameters } from '#core/cql/request-messages.ts';
+import { encodeExecute, encodeQuery, type QueryParameters } from '#core/cql/request-messages.ts';
 import { ProtocolError } from '#core/errors.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 

@@ -15,7 +15,8 @@ import { Consistency } from '#core/model/cql-request.ts';
 import { parseCqlType } from '#core/model/parse-cql-type.ts';
 import { NO_RENAMES } from '#core/model/rename.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
-import type { BatchEntry, CqlSession, ObjectStore } from '#core/ports.ts';
+import type { ObjectStore } from '#core/ports.ts';
+import { createLoadSession, type SentBatch } from '../../support/load-session.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 import { createMemoryObjectStore } from '../../support/memory-object-store.ts';
 
@@ -73,27 +74,28 @@ beforeEach(() => {
   onWrite = () => undefined;
 });
 
-const session: CqlSession = {
-  protocolVersion: 5,
-  query: async () => ({ columns: [], rows: [] }),
-  prepare: async (text) => ({ text, id: new Uint8Array(1) }),
-  execute: async (statement, values, options) => {
-    await session.batch('unlogged', [{ statement, values }], options);
-    return { columns: [], rows: [] };
-  },
-  batch: async (_, entries, options) => {
-    onWrite();
-    levels.add(options?.consistency);
-    for (const entry of entries) note(entry);
-  },
-  close: async () => undefined,
-};
+const session = createLoadSession(({ entries, consistency }) => {
+  let last: string | undefined;
+  levels.add(consistency);
+  for (const entry of entries) {
+    const id = String(idOf(entry));
+    // As often as partitions are written, however many share a request.
+    if (id !== last) onWrite();
+    last = id;
+    note(entry);
+  }
+});
 
-function note({ statement, values }: BatchEntry): void {
-  const text = typeof statement === 'string' ? statement : statement.text;
-  const id = text.startsWith('INSERT') ? values[0] : values.at(-1);
+type Entry = SentBatch['entries'][number];
+
+function idOf({ text, values }: Entry): number {
+  return decodeInt((text.startsWith('INSERT') ? values[0] : values.at(-1)) as Uint8Array);
+}
+
+function note(entry: Entry): void {
+  const { text, values } = entry;
   tablesWritten.push(/\w+\.\w+/.exec(text)?.[0] ?? '');
-  written.push(decodeInt(id as Uint8Array));
+  written.push(idOf(entry));
   if (!text.includes('l = ? + l')) return;
   const at = values[0] as Uint8Array;
   listTimes.push(new DataView(at.buffer, at.byteOffset, 8).getBigInt64(0));

@@ -1,44 +1,25 @@
 import { expect, test } from 'vitest';
 import { RequestTimeoutError, ServerError } from '#core/errors.ts';
-import { TargetWriter, type TargetWriterOptions, type WriteChunk } from '#core/jobs/target-writer.ts';
+import { TargetWriter, type TargetWriterOptions } from '#core/jobs/target-writer.ts';
 import type { BoundStatement, ToStatements } from '#core/merge/statements.ts';
 import { Consistency } from '#core/model/cql-request.ts';
-import type { CqlSession, RequestOptions } from '#core/ports.ts';
+import { createLoadSession, preparedOf, type SentBatch } from '../../support/load-session.ts';
 
 const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
-
-interface Sent {
-  readonly texts: string[];
-  readonly options: RequestOptions;
-}
+const textOf = ({ entries }: SentBatch) => entries.map(({ text }) => text);
 
 function setUp(
   statements: ToStatements,
-  answer: (sent: Sent, number: number) => Promise<void> | void,
+  answer: (sent: SentBatch, number: number) => Promise<void> | void,
   bytesPerSecond = 1e12,
 ) {
-  const sent: Sent[] = [];
+  const sent: SentBatch[] = [];
   const slept: number[] = [];
   let now = 1_000_000;
-  const send = async (texts: string[], options: RequestOptions = {}) => {
-    const request = { texts, options };
-    sent.push(request);
-    await answer(request, sent.length);
-    return { columns: [], rows: [] };
-  };
-  const target: CqlSession = {
-    protocolVersion: 5,
-    query: (text) => send([text]),
-    prepare: async (text) => ({ text, id: new Uint8Array(1) }),
-    execute: (statement, _, options) => send([statement.text], options),
-    batch: async (_, entries, options) => {
-      await send(
-        entries.map(({ statement }) => (typeof statement === 'string' ? statement : statement.text)),
-        options,
-      );
-    },
-    close: async () => undefined,
-  };
+  const target = createLoadSession(async (batch) => {
+    sent.push(batch);
+    await answer(batch, sent.length);
+  });
   const ports = {
     target,
     clock: { nowMillis: () => now },
@@ -55,96 +36,100 @@ function setUp(
     bytesPerSecond,
     listAttempt: 100,
   };
-  return { writer: new TargetWriter(ports, options), sent, slept };
+  const writer = new TargetWriter<bigint | undefined>(ports, options);
+  const request = (position?: bigint, valueBytes = 0) => {
+    const made = writer.take(position);
+    made.append(preparedOf('a'), [new Uint8Array(valueBytes)], 5);
+    return made;
+  };
+  return { writer, sent, slept, request };
 }
 
-const statement = (text: string, nowInSeconds?: number, byteLength = 10): BoundStatement => ({
-  text,
-  values: [],
-  nowInSeconds,
-  byteLength,
-});
-const chunk = (tokenBefore?: bigint): WriteChunk => ({
-  partitionKey: [],
-  routingKey: new Uint8Array(1),
-  tokenBefore,
-  writes: [{ kind: 'deletePartition', timestampMicros: 1n, localDeletionTimeSeconds: 1 }],
-});
+const kept = { kind: 'deletePartition', timestampMicros: 1n, localDeletionTimeSeconds: 1 } as const;
+const none: ToStatements = () => [];
 
-test('statements of one partition are one batch for each now_in_seconds; those without one join any', async () => {
-  const { writer, sent } = setUp(
-    () => [statement('a', 5), statement('b'), statement('c', 6), statement('d', 5)],
-    () => undefined,
-  );
-  await writer.write(chunk());
+test('a request says its consistency, its base of time and where it goes', async () => {
+  const { writer, sent, request } = setUp(none, () => undefined);
+  const one = request();
+  one.nowInSeconds = 5;
+  one.routingKey = Uint8Array.of(7);
+  await writer.write(one);
   await writer.finish();
-  expect(sent.map(({ texts, options }) => [texts, options.nowInSeconds])).toEqual([
-    [['a', 'd', 'b'], 5],
-    [['c'], 6],
+  expect(sent).toMatchObject([
+    { consistency: Consistency.LOCAL_QUORUM, nowInSeconds: 5, routingKey: Uint8Array.of(7) },
   ]);
+  expect(textOf(sent[0]!)).toEqual(['a']);
+  expect(writer.counts).toMatchObject({ requests: 1, statements: 1, retries: 0 });
 });
 
 test('an overloaded target is asked again later, and each attempt writes lists a microsecond later', async () => {
-  const attempts: number[] = [];
-  const { writer, sent, slept } = setUp(
-    (_, context) => {
-      attempts.push(context.listAttempt);
-      return [statement('a')];
-    },
+  const { writer, sent, slept, request } = setUp(
+    (_, { listAttempt }): BoundStatement[] => [{ text: `list ${listAttempt}`, values: [], byteLength: 0 }],
     (_, number) => {
       if (number === 1) throw new ServerError('overloaded', 0x1001, true);
       if (number === 2) throw new RequestTimeoutError('no answer');
     },
   );
   const before = writer.limit;
-  await writer.write(chunk());
+  const one = request();
+  one.kept.push({ write: kept, partitionKey: [] });
+  await writer.write(one);
   await writer.finish();
-  expect(sent).toHaveLength(3);
+  expect(sent.map(textOf)).toEqual([
+    ['a', 'list 100'],
+    ['a', 'list 101'],
+    ['a', 'list 102'],
+  ]);
   expect(slept).toEqual([100, 200]);
-  expect(attempts).toEqual([100, 101, 102]);
   expect(writer.limit).toBeLessThanOrEqual(before / 4 + 1);
 });
 
-test('what can not succeed later fails at once, and stops the chunks that follow', async () => {
-  const { writer, sent } = setUp(
-    () => [statement('a')],
-    () => {
-      throw new ServerError('unknown column', 0x2200, false);
-    },
-  );
-  await writer.write(chunk());
+test('what can not succeed later fails at once, and stops the requests that follow', async () => {
+  const { writer, sent, request } = setUp(none, () => {
+    throw new ServerError('unknown column', 0x2200, false);
+  });
+  await writer.write(request());
   await expect(writer.finish()).rejects.toThrow('unknown column');
-  await expect(writer.write(chunk())).rejects.toThrow('unknown column');
+  expect(() => writer.write(request())).toThrow('unknown column');
   expect(sent).toHaveLength(1);
 });
 
-test('the completed token waits for the oldest chunk that is under way', async () => {
+test('the position is that of the oldest request that is under way', async () => {
   const open: (() => void)[] = [];
-  const { writer } = setUp(
-    () => [statement('a')],
-    () => new Promise<void>((resolve) => open.push(resolve)),
-  );
-  await writer.write(chunk(10n));
-  await writer.write(chunk(20n));
+  const { writer, request } = setUp(none, () => new Promise<void>((resolve) => open.push(resolve)));
+  await writer.write(request(10n));
+  await writer.write(request(20n));
   await expect.poll(() => open.length).toBe(2);
-  expect(writer.completedToken(30n)).toBe(10n);
+  expect(writer.oldest?.position).toBe(10n);
   open[1]!();
-  expect(writer.completedToken(30n)).toBe(10n);
+  expect(writer.oldest?.position).toBe(10n);
   open[0]!();
   await writer.finish();
-  expect(writer.completedToken(30n)).toBe(30n);
+  expect(writer.oldest).toBeUndefined();
+});
+
+test('large requests wait for one another, and a single one of any size goes', async () => {
+  const open: (() => void)[] = [];
+  const { writer, request } = setUp(none, () => new Promise<void>((resolve) => open.push(resolve)));
+  expect(writer.write(request(1n, 40 << 20))).toBeUndefined();
+  const second = writer.write(request(2n, 1024));
+  expect(second).toBeInstanceOf(Promise);
+  await expect.poll(() => open.length).toBe(1);
+  open[0]!();
+  await second;
+  await expect.poll(() => open.length).toBe(2);
+  open[1]!();
+  await writer.finish();
 });
 
 test('the budget of bytes a second is kept by waiting', async () => {
-  const { writer, slept } = setUp(
-    () => [statement('a', undefined, 1000)],
-    () => undefined,
-    1000,
-  );
+  const { writer, slept, request } = setUp(none, () => undefined, 1000);
+  let bytes = 0;
   for (let i = 0; i < 5; i++) {
-    await writer.write(chunk());
+    await writer.write(request(undefined, 900));
     await writer.finish();
+    bytes = writer.counts.writtenBytes;
   }
-  // Five seconds of budget, of which one second ahead and one behind are free.
-  expect(slept.reduce((sum, ms) => sum + ms, 0)).toBe(3000);
+  // One second ahead and one behind are free.
+  expect(slept.reduce((sum, ms) => sum + ms, 0)).toBeCloseTo(bytes - 2000, -1);
 });
