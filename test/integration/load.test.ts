@@ -1,9 +1,7 @@
-import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { listSSTables } from '#adapters/byte-source-file.ts';
@@ -16,11 +14,12 @@ import { nodetool, tableFolder } from '../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
 import { prepare } from '../../infra/local/prepare.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { MigrationCommand } from './support/command.ts';
+import { Random } from './support/random.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const KS = 'load_test';
 const TAG = 'load-test';
-const ROOT = join(import.meta.dirname, '..', '..');
 const ITEMS = [
   `CREATE TYPE ${KS}.address (street text, zip int)`,
   `CREATE TABLE ${KS}.items (a text, b int, c1 int, c2 text, s text static, seen set<int> static, v text, n bigint,
@@ -32,17 +31,9 @@ const ITEMS = [
 
 let java: string;
 let folder: string;
+let command: MigrationCommand;
 let origin: Client;
 let target: Client;
-
-// A small generator of its own: a failure must be repeatable.
-function randomOf(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
 
 /** Statements over few rows and few timestamps, so that ties and shadowing happen. */
 function randomStatement(random: (below: number) => number, baseMicros: number): string {
@@ -98,27 +89,11 @@ function randomStatement(random: (below: number) => number, baseMicros: number):
   }
 }
 
-async function ringshift(...args: string[]): Promise<{ code: number; json: Record<string, unknown>; stderr: string }> {
-  const command = [join(ROOT, 'cli', 'main.ts'), ...args, '--json', '--config', join(folder, 'migration.yaml')];
-  try {
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, command, { maxBuffer: 1 << 26 });
-    return { code: 0, json: JSON.parse(stdout) as Record<string, unknown>, stderr };
-  } catch (error) {
-    const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
-    return { code, json: stdout === '' ? {} : (JSON.parse(stdout) as Record<string, unknown>), stderr };
-  }
-}
-
 beforeAll(async () => {
   java = (await prepare(() => undefined)).java;
   folder = mkdtempSync(join(tmpdir(), 'ringshift-load-'));
-  const { origin: o, target: t, username, password } = readTestEnvironment();
-  const cluster = (at: { host: string; port: number }) =>
-    `{ contactPoints: [${at.host}], port: ${at.port}, auth: { username: ${username}, password: ${password} } }`;
-  writeFileSync(
-    join(folder, 'migration.yaml'),
-    `origin: ${cluster(o)}\ntarget: ${cluster(t)}\nledger: { kind: file, path: ${join(folder, 'ledger')} }\nbulkLoad: { tombstones: all, consistency: LOCAL_ONE }\n`,
-  );
+  const environment = readTestEnvironment();
+  command = new MigrationCommand(folder, environment.origin, environment.target);
   origin = await connectToTestCluster('origin');
   target = await connectToTestCluster('target');
   // A table of the same name that was dropped: its snapshot outlives it, under the same tag.
@@ -131,7 +106,8 @@ beforeAll(async () => {
     await recreateKeyspace(client, KS);
     for (const statement of ITEMS) await client.execute(statement);
   }
-  const random = randomOf(20_260_101);
+  const seeded = new Random(20_260_101);
+  const random = (below: number) => seeded.below(below);
   const baseMicros = (Date.now() - 3_600_000) * 1000;
   for (let flush = 0; flush < 4; flush++) {
     for (let i = 0; i < 400; i++) await origin.execute(randomStatement(random, baseMicros));
@@ -236,27 +212,18 @@ function show(value: object): string {
 test('a snapshot is shipped, checked and loaded, and the target holds what the origin holds', async () => {
   const place = join(folder, 'snapshots');
   const data = join(testEnvironment.origin.folder, 'data');
-  const shipped = await ringshift('snapshot', 'upload', data, '--tag', TAG, '--keyspace', KS, '--to', place);
+  const shipped = await command.run('snapshot', 'upload', data, '--tag', TAG, '--keyspace', KS, '--to', place);
   expect(shipped.stderr + JSON.stringify(shipped.json)).toContain('takenAt');
   expect(shipped.json['takenAt']).not.toBeNull();
   expect(shipped.stderr).toContain('folders of dropped tables are left out');
-  const again = await ringshift('snapshot', 'upload', data, '--tag', TAG, '--keyspace', KS, '--to', place);
+  const again = await command.run('snapshot', 'upload', data, '--tag', TAG, '--keyspace', KS, '--to', place);
   expect(again.json['skipped']).toBe(again.json['files']);
-  expect((await ringshift('snapshot', 'verify', place)).json['faults']).toEqual([]);
+  expect((await command.run('snapshot', 'verify', place)).json['faults']).toEqual([]);
 
-  const early = await ringshift('load', 'start', '--keyspace', KS, '--snapshot', place, '--local');
+  const early = await command.run('load', 'start', '--keyspace', KS, '--snapshot', place, '--local');
   expect(early.stderr).toContain('no dual writes are in force');
 
-  const loaded = await ringshift(
-    'load',
-    'start',
-    '--keyspace',
-    KS,
-    '--snapshot',
-    place,
-    '--local',
-    '--allow-early-snapshot',
-  );
+  const loaded = await command.startLoad(KS, place);
   expect(loaded.stderr).not.toContain('failed');
   expect(loaded.json['status']).toBe('done');
 
@@ -280,16 +247,7 @@ test('markers, tombstones, write times and expiries are the same in the files of
 
 test('loading the same snapshot again changes nothing, lists included', async () => {
   const before = await rowsOf(target, 'items', 'a, b, c1, c2, v, l, tags, attrs', ['v']);
-  const loaded = await ringshift(
-    'load',
-    'start',
-    '--keyspace',
-    KS,
-    '--snapshot',
-    join(folder, 'snapshots'),
-    '--local',
-    '--allow-early-snapshot',
-  );
+  const loaded = await command.startLoad(KS, join(folder, 'snapshots'));
   expect(loaded.json['status']).toBe('done');
   expect(await rowsOf(target, 'items', 'a, b, c1, c2, v, l, tags, attrs', ['v'])).toEqual(before);
 });
@@ -301,23 +259,14 @@ test('a flipped byte in Data.db fails its range with file and offset, and the ta
   const at = Math.floor(bytes.length / 2);
   bytes[at] = bytes[at]! ^ 0x20;
   await writeFile(file, bytes);
-  const loaded = await ringshift(
-    'load',
-    'start',
-    '--keyspace',
-    KS,
-    '--snapshot',
-    place,
-    '--local',
-    '--allow-early-snapshot',
-  );
+  const loaded = await command.startLoad(KS, place);
   expect(loaded.code).toBe(1);
   expect(loaded.json['status']).toBe('failed');
   const [failed] = loaded.json['failed'] as { table: string; error: { name: string; message: string } }[];
   expect(failed?.table).toBe('expiring');
   expect(failed?.error.name).toBe('SSTableCorruptError');
   expect(failed?.error.message).toMatch(/Data\.db, offset \d+/);
-  const status = await ringshift('load', 'status');
+  const status = await command.run('load', 'status');
   const states = status.json['tables'] as { table: string; state: string }[];
   expect(states.find(({ table }) => table === 'items')?.state).toBe('loaded');
   expect(states.find(({ table }) => table === 'expiring')?.state).not.toBe('loaded');
@@ -327,16 +276,7 @@ test('a missing component is named and nothing is started', async () => {
   const place = join(folder, 'snapshots');
   const file = findFile(place, /items-.*-Statistics\.db$/);
   rmSync(file);
-  const loaded = await ringshift(
-    'load',
-    'start',
-    '--keyspace',
-    KS,
-    '--snapshot',
-    place,
-    '--local',
-    '--allow-early-snapshot',
-  );
+  const loaded = await command.startLoad(KS, place);
   expect(loaded.code).toBe(1);
   expect(loaded.stderr).toContain('Statistics.db is missing');
 });

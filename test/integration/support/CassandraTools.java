@@ -44,12 +44,24 @@ public final class CassandraTools {
     }
   }
 
+  /** sstabledump closes what it prints to. */
+  private static final class Stream extends PrintStream {
+    Stream(OutputStream target) {
+      super(target, true, StandardCharsets.UTF_8);
+    }
+
+    @Override
+    public void close() {
+      flush();
+    }
+  }
+
   public static void main(String[] ignored) throws Exception {
     PrintStream answers = System.out;
     Switch output = new Switch();
-    System.setOut(new PrintStream(output, true, StandardCharsets.UTF_8));
+    System.setOut(new Stream(output));
     Switch errors = new Switch();
-    System.setErr(new PrintStream(errors, true, StandardCharsets.UTF_8));
+    System.setErr(new Stream(errors));
     System.setSecurityManager(
         new SecurityManager() {
           @Override

@@ -4,21 +4,6 @@ import { dumpPartitions } from '#core/sstable/dump.ts';
 import { openPartitionCursor, openSSTable } from '#core/sstable/sstable.ts';
 import { type DumpValue, parseDump } from '../../golden/parse-dump.ts';
 
-/** Where things lie in a file, how the table is called, and what depends on the day. */
-const LEFT_OUT = new Set(['position', 'table kind', 'expired']);
-
-/** A dump without what is no content. */
-export function comparableValue(text: string): DumpValue {
-  return strip(parseDump(text));
-}
-
-function strip(value: DumpValue): DumpValue {
-  if (Array.isArray(value)) return value.map(strip);
-  if (value === null || typeof value !== 'object') return value;
-  const kept = Object.entries(value).filter(([key]) => !LEFT_OUT.has(key));
-  return Object.fromEntries(kept.map(([key, child]) => [key, strip(child)])) as DumpValue;
-}
-
 /** What our reader makes of a file, in the shape of sstabledump's raw form. */
 export async function ourDump(dataFile: string): Promise<DumpValue> {
   const sstable = await openSSTable(sstableFilesAt(dataFile));
@@ -36,7 +21,7 @@ type Fields = { [key: string]: DumpValue };
  * @param lists the names of those columns, as the dump has them
  */
 export function comparableDump(text: string, lists: readonly string[], deletedAtMicros: number): DumpValue[] {
-  return (comparableValue(text) as Fields[])
+  return (parseDump(text) as Fields[])
     .map(({ partition, rows }) => {
       const { deletion_info: deletion, ...start } = partition as Fields;
       const isOurs = (deletion as Fields | undefined)?.['marked_deleted'] === String(deletedAtMicros);
