@@ -153,6 +153,10 @@ export class ByteReader {
       this.offset = start + 1;
       return first;
     }
+    if (first < 0xc0 && start + 2 <= this.limit) {
+      this.offset = start + 2;
+      return ((first & 0x3f) << 8) | bytes[start + 1]!;
+    }
     const extra = Math.clz32(~first & 0xff) - 24;
     const end = start + 1 + extra;
     if (end > this.limit) throw new EndOfBytesError(start, 1 + extra, this.limit);

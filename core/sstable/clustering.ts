@@ -4,6 +4,8 @@ import { Clustering, NO_CLUSTERING } from '#core/model/row.ts';
 import { VARIABLE_LENGTH } from '#core/model/value-length.ts';
 
 const VALUES_PER_HEADER = 32;
+/** A header that is one byte: no value is empty or null. */
+const ALL_PRESENT = 0;
 
 /**
  * Values of a clustering or of a bound's prefix:
@@ -24,7 +26,12 @@ export function readClusteringValues(reader: ByteReader, lengths: readonly numbe
       `${count} clustering values, but ${lengths.length} clustering columns`,
     );
   }
-  const offsets: number[] = [];
+  const offsets = new Array<number>(2 * count);
+  if (count <= VALUES_PER_HEADER && reader.bytes[reader.offset] === ALL_PRESENT) {
+    reader.skip(1);
+    for (let index = 0; index < count; index++) readValue(reader, lengths[index]!, offsets, index);
+    return new Clustering(reader.bytes, offsets);
+  }
   let header = 0;
   let wideHeader: bigint | undefined;
   for (let index = 0; index < count; index++) {
@@ -36,14 +43,18 @@ export function readClusteringValues(reader: ByteReader, lengths: readonly numbe
     }
     const bits = wideHeader === undefined ? (header >>> (2 * slot)) & 3 : Number((wideHeader >> BigInt(2 * slot)) & 3n);
     if (bits === 0) {
-      const length = lengths[index]!;
-      offsets.push(reader.skip(length === VARIABLE_LENGTH ? reader.readVint() : length), reader.offset);
-    } else if ((bits & 2) !== 0) {
-      offsets.push(-1, -1);
+      readValue(reader, lengths[index]!, offsets, index);
     } else {
-      offsets.push(reader.offset, reader.offset);
+      const at = (bits & 2) !== 0 ? -1 : reader.offset;
+      offsets[2 * index] = at;
+      offsets[2 * index + 1] = at;
     }
     if (slot === VALUES_PER_HEADER - 1) wideHeader = undefined;
   }
   return new Clustering(reader.bytes, offsets);
+}
+
+function readValue(reader: ByteReader, length: number, offsets: number[], index: number): void {
+  offsets[2 * index] = reader.skip(length === VARIABLE_LENGTH ? reader.readVint() : length);
+  offsets[2 * index + 1] = reader.offset;
 }

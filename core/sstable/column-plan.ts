@@ -15,6 +15,8 @@ export interface PlannedColumn {
 
 export interface ColumnPlan {
   readonly columns: readonly PlannedColumn[];
+  /** How many of them have one cell. */
+  readonly simpleCount: number;
   /** Targets ascend with the file's order, so that rows need no sorting. */
   readonly isOrdered: boolean;
 }
@@ -54,5 +56,9 @@ export function planColumns(
     return { isMultiCell: multiCell, valueBytes, target };
   });
   const targets = columns.map((column) => column.target).filter((target) => target >= 0);
-  return { columns, isOrdered: targets.every((target, index) => index === 0 || target > targets[index - 1]!) };
+  return {
+    columns,
+    simpleCount: columns.filter((column) => !column.isMultiCell).length,
+    isOrdered: targets.every((target, index) => index === 0 || target > targets[index - 1]!),
+  };
 }

@@ -91,8 +91,11 @@ export class DeltaReader {
     }
     const start = reader.offset;
     const seconds = reader.readInt32();
-    const timestampMicros = reader.readInt64();
-    if (timestampMicros === LIVE) return undefined;
+    const high = reader.readInt32();
+    const low = reader.readUint32();
+    // LIVE, which nearly every partition has, without a bigint.
+    if (high === -0x80000000 && low === 0) return undefined;
+    const timestampMicros = (BigInt(high) << 32n) | BigInt(low);
     return { timestampMicros, localDeletionTimeSeconds: this.#localDeletionTime(seconds, start) };
   }
 

@@ -39,7 +39,9 @@ const CellFlag = {
 } as const;
 const KNOWN_CELL_FLAGS = 0x1f;
 
-const EMPTY = new Uint8Array(0);
+/** Flags of most cells: live, and written with their row. */
+const LIVE_WITH_ROW = CellFlag.UseRowTimestamp;
+const NO_MULTI_CELLS: readonly MultiCell[] = [];
 
 /** Between rows of a partition: the end of it, or nothing to tell (a row that holds dropped columns only). */
 export type Unfiltered = Row | RangeTombstoneMarker | 'end' | 'nothing';
@@ -127,18 +129,26 @@ export class RowDecoder {
     const plan = isStatic ? this.#static : this.#regular;
     const present = (flags & RowFlag.HasAllColumns) === 0 ? readColumnSubset(reader, plan.columns.length) : undefined;
     const count = present === undefined ? plan.columns.length : present.length;
-    const cells: Cell[] = [];
-    const multiCells: MultiCell[] = [];
+    // Of the right size at once: growing arrays cost more than the cells' bytes.
+    const cells = new Array<Cell>(Math.min(count, plan.simpleCount));
+    let cellCount = 0;
+    let multiCells = NO_MULTI_CELLS as MultiCell[];
     for (let index = 0; index < count; index++) {
       const column = plan.columns[present === undefined ? index : present[index]!]!;
       if (column.isMultiCell) {
         const data = this.#readMultiCell(reader, column, (flags & RowFlag.HasComplexDeletion) !== 0, liveness);
-        if (data !== undefined && column.target >= 0) multiCells.push(data);
+        if (data === undefined || column.target < 0) continue;
+        if (multiCells === NO_MULTI_CELLS) multiCells = [];
+        multiCells.push(data);
       } else {
-        const cell = this.#readCell(reader, column, liveness);
-        if (column.target >= 0) cells.push(cell);
+        const cell =
+          liveness !== undefined && reader.bytes[reader.offset] === LIVE_WITH_ROW
+            ? readLiveCell(reader, column, liveness.timestampMicros)
+            : this.#readCell(reader, column, liveness);
+        if (column.target >= 0) cells[cellCount++] = cell;
       }
     }
+    if (cellCount !== cells.length) cells.length = cellCount;
     if (!plan.isOrdered) {
       cells.sort((a, b) => a.column - b.column);
       multiCells.sort((a, b) => a.column - b.column);
@@ -240,6 +250,25 @@ export class RowDecoder {
 }
 
 const BOUND_KINDS: ReadonlySet<number> = new Set(Object.values(BoundKind));
+
+/** A cell of a simple column whose flags, at the reader's offset, are LIVE_WITH_ROW: only its value follows. */
+function readLiveCell(reader: ByteReader, column: PlannedColumn, timestampMicros: bigint): Cell {
+  const bytes = reader.bytes;
+  let start = reader.offset + 1;
+  let length = column.valueBytes;
+  if (length === VARIABLE_LENGTH) {
+    length = bytes[start++]!;
+    if (!(length < 0x80)) {
+      reader.offset = start - 1;
+      length = reader.readVint();
+      start = reader.offset;
+    }
+  }
+  const end = start + length;
+  if (end > reader.limit) throw new EndOfBytesError(start, length, reader.limit);
+  reader.offset = end;
+  return new Cell(column.target, timestampMicros, 0, NO_DELETION_TIME, false, bytes, start, end, -1, -1);
+}
 
 /** vint bodySize, counted from behind itself. The whole body must be there before any of it is decoded. */
 function readBodyEnd(reader: ByteReader): number {
