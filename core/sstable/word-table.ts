@@ -1,7 +1,8 @@
 import type { ByteSource } from '#core/ports.ts';
 import { corrupt } from './sstable-files.ts';
 
-const PAGE_WORDS = 64 * 1024;
+/** Chunk offsets of 128 MiB of data in chunks of 16 KiB; every open SSTable keeps a page. */
+const PAGE_WORDS = 8 * 1024;
 
 interface Page {
   readonly number: number;

@@ -2,10 +2,10 @@ import { expect, test } from 'vitest';
 import { mergePartitions } from '#core/merge/merge-partitions.ts';
 import { closingMarker, openingMarker, type PartitionSlice } from '#core/model/clustering-bound.ts';
 import type { Deletion, PartitionCursor, PartitionEvent } from '#core/model/row.ts';
-import type { TableSchema } from '#core/model/table-schema.ts';
 import { openPartitionCursor, openSSTable, type PartitionCursorOptions, type SSTable } from '#core/sstable/sstable.ts';
 import { MAX_TOKEN } from '#core/token/token.ts';
 import { compareClustering, sideOf } from '#core/merge/compare-clustering.ts';
+import { tableSchemaOf } from '../support/header-schema.ts';
 import { plainEvent } from '../support/plain-event.ts';
 import { fixture, listFixtures } from './fixtures.ts';
 
@@ -84,7 +84,7 @@ const WIDE = listFixtures().filter(
   ({ release, table }) => RELEASES.includes(release) && ['blocks', 'blocks_static', 'wide'].includes(table),
 );
 
-test.for(WIDE.map(({ title }) => title))('%s entered at its rows and markers gives the rest of the whole', async (title) => {
+test.for(WIDE.map(({ title }) => title))('%s entered at its rows and markers gives the rest of the whole', { timeout: 120_000 }, async (title) => {
   const sstable = await openSSTable(fixture(title).files);
   const whole = await drain(openPartitionCursor(sstable, { windowBytes }));
   const places = placesOf(whole);
@@ -99,9 +99,9 @@ test.for(WIDE.map(({ title }) => title))('%s entered at its rows and markers giv
     const end = range.end === MAX_TOKEN ? expected.length : expected.findIndex(({ kind }) => kind === 'end') + 1;
     expect(plain(events)).toEqual(plain(expected.slice(0, end)));
   }
-}, 120_000);
+});
 
-test.for(RELEASES)('slices between any two places of %s are what stands between them', async (release) => {
+test.for(RELEASES)('slices between any two places of %s are what stands between them', { timeout: 120_000 }, async (release) => {
   for (const { files } of WIDE.filter((each) => each.release === release && each.table.startsWith('blocks'))) {
     const sstable = await openSSTable(files);
     const whole = await drain(openPartitionCursor(sstable));
@@ -116,13 +116,13 @@ test.for(RELEASES)('slices between any two places of %s are what stands between 
       expect(plain(events)).toEqual(plain(sliceOf(whole, slice, orderOf(sstable))));
     }
   }
-}, 120_000);
+});
 
-test.for(RELEASES)('merged slices of several SSTables of %s are the merged whole from there on', async (release) => {
+test.for(RELEASES)('merged slices of several SSTables of %s are the merged whole from there on', { timeout: 120_000 }, async (release) => {
   for (const table of ['blocks', 'blocks_static']) {
     const found = listFixtures().filter((each) => each.release === release && each.table === table);
     const sstables = await Promise.all(found.map(({ files }) => openSSTable(files)));
-    const schema = schemaOf(sstables[0]!);
+    const schema = tableSchemaOf(sstables[0]!.header);
     const merged = (options: PartitionCursorOptions) => {
       const inputs = sstables.map((sstable) => ({
         cursor: openPartitionCursor(sstable, {
@@ -141,23 +141,4 @@ test.for(RELEASES)('merged slices of several SSTables of %s are the merged whole
       expect(plain(events)).toEqual(plain(sliceOf(whole, slice, orderOf(sstables[0]!))));
     }
   }
-}, 120_000);
-
-/** A schema for the columns of a file; the merge needs no more of it. */
-function schemaOf({ header }: SSTable): TableSchema {
-  const clustering = header.clusteringTypes.map((type, index) => {
-    return { name: `c${index}`, type, reversed: header.clusteringReversed[index]! };
-  });
-  return {
-    keyspace: 'ks',
-    table: 't',
-    partitionKey: header.keyTypes.map((type, index) => ({ name: `k${index}`, type })),
-    clustering,
-    staticColumns: header.staticColumns,
-    regularColumns: header.regularColumns,
-    droppedColumns: [],
-    defaultTimeToLiveSeconds: 0,
-    gcGraceSeconds: 0,
-    isCounter: false,
-  };
-}
+});

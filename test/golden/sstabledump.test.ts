@@ -23,7 +23,7 @@ async function dump(fixture: Fixture, options: Partial<DumpOptions> = {}): Promi
 }
 
 test('the catalogue holds what the tests are about', () => {
-  expect(dumped.length).toBe(103);
+  expect(dumped.length).toBe(121);
   expect(new Set(fixtures.map((each) => each.release)).size).toBe(4);
 });
 
