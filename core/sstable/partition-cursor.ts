@@ -23,6 +23,7 @@ export const WINDOW_BYTES = { min: 64 * 1024, default: 1024 * 1024, max: 8 * 102
 /** A single row above this can't be held in memory beside its siblings. */
 const MAX_ROW_BYTES = 512 * 1024 * 1024;
 
+const NO_BYTES = new Uint8Array(0);
 const END_OF_PARTITION: PartitionEvent = { kind: 'end' };
 
 interface CursorParts {
@@ -67,6 +68,7 @@ export class SSTablePartitionCursor implements PositionedCursor {
   #state: State = 'partition';
   #isSkipping = false;
   #lastToken: bigint | undefined;
+  #lastKey: Uint8Array = NO_BYTES;
   /** A partition behind the range was seen: nothing of it is left. */
   #isBehindRange = false;
   /** Where to go on behind the head of the partition that stands next. */
@@ -159,6 +161,9 @@ export class SSTablePartitionCursor implements PositionedCursor {
     const deletion = this.#parts.deltas.readPartitionDeletion(reader);
     const token = tokenOf(key);
     const span = this.#span!;
+    if (token === this.#lastToken && Buffer.compare(key, this.#lastKey) <= 0) {
+      throw new MalformedBytesError(start, `two partitions of the token ${token} are out of order`);
+    }
     if (this.#lastToken !== undefined && token < this.#lastToken) {
       throw new MalformedBytesError(
         start,
@@ -169,6 +174,7 @@ export class SSTablePartitionCursor implements PositionedCursor {
       throw new MalformedBytesError(start, 'the index names another partition for this position');
     }
     this.#lastToken = token;
+    this.#lastKey = key;
     if (this.#parts.hasStaticColumns) this.#state = 'static';
     else this.#behindHead(reader);
     this.#isSkipping = token <= span.range.start || token > span.range.end;
@@ -261,7 +267,9 @@ export class SSTablePartitionCursor implements PositionedCursor {
     const lead = start - stored.start;
     const limit = Math.min(stored.end, span.end) - this.#windowStart;
     this.#reader = new ByteReader(bytes, lead, limit);
-    if (stored.end < span.end && this.#block === undefined) this.#fetchAhead(stored.end);
+    // A row larger than a window: the next one grows with what is there, or joining them would take quadratic time.
+    const next = Math.max(windowBytes, headroom);
+    if (stored.end < span.end && this.#block === undefined) this.#fetchAhead(stored.end, next);
   }
 
   async #take(start: number, bytes: number, signal?: AbortSignal): Promise<StoredWindow> {
@@ -271,9 +279,9 @@ export class SSTablePartitionCursor implements PositionedCursor {
     return this.#parts.data.fetch(start, Math.min(start + bytes, this.#span!.end), signal ?? this.#abort.signal);
   }
 
-  #fetchAhead(start: number): void {
-    const { data, windowBytes } = this.#parts;
-    const window = data.fetch(start, Math.min(start + windowBytes, this.#span!.end), this.#abort.signal);
+  #fetchAhead(start: number, bytes: number): void {
+    const end = Math.min(start + bytes, this.#span!.end);
+    const window = this.#parts.data.fetch(start, end, this.#abort.signal);
     // Whoever takes the window sees the failure; nobody may, when the cursor is closed before.
     window.catch(() => undefined);
     this.#readAhead = { start, window };

@@ -1,0 +1,94 @@
+import { expect, test } from 'vitest';
+import { encodeVint } from '#core/bytes/vint.ts';
+import type { ColumnDefinition } from '#core/model/table-schema.ts';
+import { planColumns } from '#core/sstable/column-plan.ts';
+import type { DataFile } from '#core/sstable/data-file.ts';
+import { DeltaReader } from '#core/sstable/delta-reader.ts';
+import { SSTablePartitionCursor } from '#core/sstable/partition-cursor.ts';
+import { RowDecoder } from '#core/sstable/row-decoder.ts';
+import type { SerializationHeader } from '#core/sstable/serialization-header.ts';
+import { versionOf } from '#core/sstable/sstable-version.ts';
+import { WHOLE_RING } from '#core/token/token-range.ts';
+
+const COLUMNS: readonly ColumnDefinition[] = [{ name: 'v', type: { kind: 'native', name: 'blob' } }];
+const VERSION = versionOf('nb', 'big', 'test');
+const HEADER: SerializationHeader = {
+  baseTimestampMicros: 1000n,
+  baseLocalDeletionTimeSeconds: 0,
+  baseTtlSeconds: 0,
+  keyTypes: [{ kind: 'native', name: 'int' }],
+  clusteringTypes: [],
+  clusteringReversed: [],
+  staticColumns: [],
+  regularColumns: COLUMNS,
+};
+const LIVE_PARTITION = [0x7f, 0xff, 0xff, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0];
+
+/** Partition 1 with one row of one value. */
+function partitionOf(value: Uint8Array): Buffer {
+  const body = Buffer.concat([Buffer.of(0, 5, 0x08), encodeVint(value.length), value]);
+  const head = [0, 4, 0, 0, 0, 1, ...LIVE_PARTITION];
+  return Buffer.concat([Buffer.from([...head, 0x24]), encodeVint(body.length), body, Buffer.of(1)]);
+}
+
+function cursorOver(plain: Uint8Array, windowBytes: number, unpacked: (bytes: number) => void): SSTablePartitionCursor {
+  const data: DataFile = {
+    name: 'test',
+    byteLength: plain.length,
+    granularityBytes: 1,
+    async fetch(start, end) {
+      return {
+        start,
+        end,
+        plainBytes: end - start,
+        unpack(output, at) {
+          unpacked(output.length);
+          output.set(plain.subarray(start, end), at);
+        },
+      };
+    },
+  };
+  const deltas = new DeltaReader(HEADER, VERSION);
+  return new SSTablePartitionCursor({
+    data,
+    index: {
+      tokenBounds: async () => ({ first: 0n, last: 0n }),
+      locate: async () => ({ start: 0, end: plain.length }),
+      fractionOf: async () => 1,
+      rowIndexOf: async () => undefined,
+    },
+    deltas,
+    rows: new RowDecoder(
+      deltas,
+      [],
+      planColumns([], [], VERSION, 'test'),
+      planColumns(COLUMNS, COLUMNS, VERSION, 'test'),
+    ),
+    hasStaticColumns: false,
+    range: WHOLE_RING,
+    windowBytes,
+  });
+}
+
+test('a row far larger than a window is put together in few steps, which copy a small multiple of it', async () => {
+  const value = new Uint8Array(8 * 1024 * 1024).fill(0x5a);
+  let windows = 0;
+  let copied = 0;
+  const cursor = cursorOver(partitionOf(value), 64 * 1024, (bytes) => {
+    windows += 1;
+    copied += bytes;
+  });
+  const kinds: string[] = [];
+  while (await cursor.fill()) {
+    for (let event = cursor.next(); event !== undefined; event = cursor.next()) {
+      kinds.push(event.kind);
+      if (event.kind !== 'row') continue;
+      const cell = event.cells[0]!;
+      expect(Buffer.compare(cell.value, value)).toBe(0);
+      expect(cell.timestampMicros).toBe(1005n);
+    }
+  }
+  expect(kinds).toEqual(['partition', 'row', 'end']);
+  expect(windows).toBeLessThan(20);
+  expect(copied).toBeLessThan(5 * value.length);
+});
