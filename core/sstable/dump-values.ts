@@ -65,7 +65,7 @@ function keyText(type: CqlType, bytes: Uint8Array): string {
     return tupleText(types, bytes);
   }
   const text = renderPlain(type, bytes);
-  if (type.kind !== 'native' || bytes.length === 0) return text;
+  if (type.kind !== 'native') return text;
   switch (type.name) {
     case 'blob':
       return text.slice(2);
@@ -73,7 +73,7 @@ function keyText(type: CqlType, bytes: Uint8Array): string {
       return text.replace(' ', 'T');
     case 'float':
     case 'double': {
-      if (text !== 'null') return text;
+      if (text !== 'null' || bytes.length === 0) return text;
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       return String(type.name === 'float' ? view.getFloat32(0) : view.getFloat64(0));
     }
