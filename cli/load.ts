@@ -32,6 +32,8 @@ interface StartOptions extends RunOptions {
   readonly tombstones?: string;
   readonly indexes?: string;
   readonly skipIndexes?: boolean;
+  readonly counters?: boolean;
+  readonly countersQuiesced?: boolean;
   readonly dryRun?: boolean;
   readonly allowEarlySnapshot?: boolean;
   readonly trustCoverage?: boolean;
@@ -53,6 +55,8 @@ export function register(program: Command): void {
       .option('--tombstones <which>', 'none, recent or all (default: bulkLoad.tombstones)')
       .option('--indexes <file>', 'indexes.yaml: which indexes are dropped before and rebuilt after')
       .option('--skip-indexes', 'leave the indexes of the target where they are (default: bulkLoad.indexes)')
+      .option('--counters', 'load the counter tables, and only them: what the target lacks is added to it')
+      .option('--counters-quiesced', 'with --counters: nobody writes them, so dual writes are no obstacle')
       .option('--dry-run', 'plan and report, write nothing')
       .option('--allow-early-snapshot', 'although writes between the snapshot and the dual writes are lost')
       .option('--trust-coverage', 'although nothing proves that the snapshot holds every node'),
@@ -83,6 +87,8 @@ async function start(options: StartOptions): Promise<void> {
     targetWriteMBps: options.targetWriteMbps === undefined ? undefined : Number(options.targetWriteMbps),
     tombstones: options.tombstones,
     ...(await indexInput(options)),
+    counters: options.counters,
+    countersQuiesced: options.countersQuiesced,
     dryRun: options.dryRun,
     allowEarlySnapshot: options.allowEarlySnapshot,
     trustCoverage: options.trustCoverage,

@@ -44,12 +44,14 @@ export function chooseTables(
       throw new SchemaMismatchError(
         `the target has no table ${at.keyspace}.${at.table}; run ringshift schema copy, or name the tables to load`,
       );
-    } else if (schema.isCounter) {
+    } else if (schema.isCounter && !input.counters) {
       skipped.push({
         table: name,
         reason:
-          'a counter table: adding its values while increments are shadowed would count twice; move it in a stop window',
+          'a counter table: adding its values while increments are shadowed would count twice; load it on its own with --counters, in a stop window',
       });
+    } else if (!schema.isCounter && input.counters) {
+      skipped.push({ table: name, reason: 'no counter table: a load with --counters takes counters only' });
     } else {
       for (const manifest of snapshot.manifests) {
         if (manifest.tables.some((entry) => entry.keyspace === keyspace && entry.table === name)) continue;

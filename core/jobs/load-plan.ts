@@ -27,6 +27,10 @@ export const loadItemSchema = z.object({
   tableKey: z.string().min(1),
   /** How often these lists may have been loaded before; each load must write them later than the last. */
   listAttemptBase: z.int().min(0),
+  /** Counters, which are added to; absent: rows with write times. */
+  counters: z.boolean().optional(),
+  /** The operator says that nobody writes the counters, on either side. */
+  countersQuiesced: z.boolean().optional(),
   /** Where an earlier call of this range ended. @see encodePlace */
   checkpoint: z.string().regex(LOAD_PLACE_PATTERN).optional(),
 });
@@ -44,6 +48,10 @@ export const loadInputSchema = z.strictObject({
   indexList: indexListSchema.optional(),
   tombstones: z.enum(['none', 'recent', 'all']).optional(),
   dryRun: z.boolean().optional(),
+  /** Load the counter tables, and nothing else: what the target lacks is added to it. */
+  counters: z.boolean().optional(),
+  /** Of `counters`: nobody writes the counter tables while they are loaded, nor has since the snapshot. */
+  countersQuiesced: z.boolean().optional(),
   /** Load although the snapshot may lack writes of before the dual writes. */
   allowEarlySnapshot: z.boolean().optional(),
   /** Load although nothing proves that every node of the ring is in the snapshot. */

@@ -1,28 +1,28 @@
 /** Loads one range of one table: SSTables → merge → filter → writes → target. Running it twice is harmless. */
 
-import { describeError, SchemaMismatchError } from '../errors.ts';
+import { describeError } from '../errors.ts';
 import { createFilter } from '../filter/filter.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { RangeRecord } from '../ledger/records.ts';
 import { createRowFilter } from '../merge/filter-rows.ts';
 import { createGrouping, type GroupingLoss, tombstonePolicy, unclearListTimes } from '../merge/group-writes.ts';
-import { type MergeInput, mergePartitions } from '../merge/merge-partitions.ts';
+import { mergePartitions } from '../merge/merge-partitions.ts';
 import { OrdinaryRows } from '../merge/ordinary-row.ts';
 import { createToStatements } from '../merge/statements.ts';
-import { closingMarker, type PartitionSlice } from '../model/clustering-bound.ts';
+import { closingMarker } from '../model/clustering-bound.ts';
 import { equalBytes } from '../model/compare-value.ts';
 import { Consistency } from '../model/cql-request.ts';
 import type { Deletion, PartitionCursor, PartitionStart } from '../model/row.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import type { Clock, LoadSession, Logger, ObjectStore } from '../ports.ts';
-import { openPartitionCursor, openSSTable, type SSTable } from '../sstable/sstable.ts';
 import { tokenOf } from '../token/token.ts';
 import type { TokenRange } from '../token/token-range.ts';
+import { loadCounters } from './load-counters.ts';
 import { decodePlace, encodePlace, furthestPlace, type LoadPlace, placeBehind } from './load-place.ts';
 import { type LoadItem, loadItemSchema, readTableManifest, type TableManifest } from './load-plan.ts';
 import type { SnapshotPlace } from './load-planning.ts';
+import { openMergeInputs } from './merge-inputs.ts';
 import { PartitionCopy } from './partition-copy.ts';
-import { snapshotFiles } from './snapshot-layout.ts';
 import { TargetWriter } from './target-writer.ts';
 
 /** What loading a range needs of the world. */
@@ -62,8 +62,6 @@ const PROGRESS_INTERVAL_MS = 3000;
 /** So that a row costs neither a look at the clock nor a copy of its clustering. */
 const ROWS_BETWEEN_PLACES = 32;
 const NO_KEY = new Uint8Array(0);
-const MIN_WINDOW_BYTES = 256 * 1024;
-const MAX_WINDOW_BYTES = 8 * 1024 * 1024;
 /** Microseconds between the write times of lists of two calls, of two runs; the attempts of one call are fewer. */
 const CALL_STEP = 16;
 const RUN_STEP = 4096;
@@ -85,6 +83,7 @@ export async function loadRange(request: LoadRangeRequest): Promise<LoadRangeRes
   const { ledger } = request.ports;
   const known = await ledger.readRange(item.runId, item.index);
   if (known?.state === 'done') return { kind: 'done', index: item.index, counts: known.counts };
+  if (item.counters) return loadCounters(item, known, request);
   const range = new RangeLoad(item, known, request);
   try {
     return await range.run();
@@ -130,7 +129,9 @@ class RangeLoad {
     const slice = inside && { key: inside.key, token: tokenOf(inside.key), from: inside.bound };
     const range: TokenRange = { start: slice ? slice.token - 1n : token, end: BigInt(item.end) };
     if (range.start >= range.end) return this.#done();
-    const { inputs, schema } = await this.#openInputs(manifest, range, slice);
+    const { objects } = ports.openSnapshot(manifest.snapshot);
+    const { inputs, schema } = await openMergeInputs(manifest, objects, range, { slice, signal });
+    this.#counts['sstables'] = inputs.length;
     const cursor = mergePartitions(inputs, schema);
     try {
       const isDone = await this.#copy(cursor, schema, manifest, signal);
@@ -140,39 +141,6 @@ class RangeLoad {
       cursor.close();
       await this.#writer?.drain();
     }
-  }
-
-  /** Opens what the range touches. The order of rows is the origin's, which the files know. */
-  async #openInputs(
-    manifest: TableManifest,
-    range: TokenRange,
-    slice: PartitionSlice | undefined,
-  ): Promise<{ inputs: MergeInput[]; schema: TableSchema }> {
-    const { objects } = this.#request.ports.openSnapshot(manifest.snapshot);
-    const touching = manifest.sstables.filter(
-      ({ bounds }) => bounds === undefined || (BigInt(bounds.last) > range.start && BigInt(bounds.first) <= range.end),
-    );
-    const sstables: SSTable[] = [];
-    for (const entry of touching) {
-      sstables.push(await openSSTable(snapshotFiles(objects, entry), { signal: this.#request.signal }));
-    }
-    const schema = sstables.reduce(withOriginOrder, manifest.schema);
-    const windowBytes = Math.round(
-      Math.max(
-        MIN_WINDOW_BYTES,
-        Math.min(MAX_WINDOW_BYTES, manifest.memoryBudgetBytes / (2 * Math.max(1, sstables.length))),
-      ),
-    );
-    const columns = { static: schema.staticColumns, regular: schema.regularColumns };
-    const inputs = sstables.map((sstable, index): MergeInput => {
-      const first = touching[index]!.bounds?.first;
-      return {
-        cursor: openPartitionCursor(sstable, { range, slice, columns, windowBytes }),
-        firstToken: first === undefined ? undefined : BigInt(first),
-      };
-    });
-    this.#counts['sstables'] = sstables.length;
-    return { inputs, schema };
   }
 
   /** Resolves to false when the deadline ended it before the range's end. */
@@ -366,20 +334,4 @@ class RangeLoad {
   #add(name: string, by: number): void {
     this.#counts[name] = (this.#counts[name] ?? 0) + by;
   }
-}
-
-/** The schema with the clustering order of the files. */
-function withOriginOrder(schema: TableSchema, sstable: SSTable): TableSchema {
-  const { clusteringTypes, clusteringReversed, keyTypes } = sstable.header;
-  if (clusteringTypes.length !== schema.clustering.length || keyTypes.length !== schema.partitionKey.length) {
-    throw new SchemaMismatchError(
-      `${sstable.name} has another primary key than ${schema.keyspace}.${schema.table} of the target; compare with ringshift schema diff`,
-      { context: { file: sstable.name } },
-    );
-  }
-  if (clusteringReversed.every((reversed, index) => reversed === schema.clustering[index]!.reversed)) return schema;
-  return {
-    ...schema,
-    clustering: schema.clustering.map((column, index) => ({ ...column, reversed: clusteringReversed[index]! })),
-  };
 }

@@ -4,6 +4,7 @@ import { SnapshotIncompleteError } from '../errors.ts';
 import { createRenames } from '../model/rename.ts';
 import { planIndexes } from './choose-indexes.ts';
 import { chooseTables } from './choose-tables.ts';
+import { checkCounterGate } from './counter-gate.ts';
 import { cutTable, openTable } from './cut-table.ts';
 import { encodeTableManifest, type LoadItem, parseLoadInput } from './load-plan.ts';
 import {
@@ -45,6 +46,7 @@ export async function planLoad(
   }
   checkCoverage(snapshot, input.trustCoverage ?? false);
   const warnings = checkAge(snapshot, phase, input.allowEarlySnapshot ?? false);
+  if (input.counters) checkCounterGate(input, phase);
   const { chosen, skipped } = chooseTables(input, snapshot, target, options.filterRules, renames);
   const listAttemptBase = earlierRuns(runs, input.keyspace, runId);
 
@@ -75,6 +77,7 @@ export async function planLoad(
         bytes: range.bytes,
         tableKey,
         listAttemptBase,
+        ...(input.counters ? { counters: true, countersQuiesced: input.countersQuiesced ?? false } : {}),
       });
     }
     const bytes = ranges.reduce((sum, range) => sum + range.bytes, 0);

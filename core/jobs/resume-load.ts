@@ -54,6 +54,7 @@ export async function resumeLoad(
       runId,
       index: items.length,
       listAttemptBase: Math.max(listAttemptBase, item.listAttemptBase + 1),
+      ...(item.counters ? { countersQuiesced: input.countersQuiesced ?? false } : {}),
       ...(checkpoint === undefined || checkpoint === null ? {} : { checkpoint }),
     });
   }

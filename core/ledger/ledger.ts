@@ -1,8 +1,9 @@
 import type { z } from 'zod';
 import type { Phase } from '../config/schema.ts';
 import { GateClosedError, LedgerConflictError } from '../errors.ts';
-import type { LedgerStore } from '../ports.ts';
+import type { Clock, LedgerStore } from '../ports.ts';
 import { firstPhaseRecord } from './phase-change.ts';
+import { type ClaimedRange, claimRange, type RangeClaim } from './range-claim.ts';
 import {
   lockSchema,
   type PhaseRecord,
@@ -72,6 +73,14 @@ export interface Ledger {
   putRange(record: RangeRecord): Promise<void>;
   readRange(runId: string, index: number): Promise<RangeRecord | undefined>;
   listRanges(runId: string): Promise<readonly RangeRecord[]>;
+  /**
+   * Takes a range that must have one writer only, waiting for the lease of a call that died.
+   * @throws GateClosedError when another call is at work on it
+   */
+  claimRange(
+    range: ClaimedRange,
+    ports: { readonly clock: Clock; readonly sleep: (ms: number) => Promise<void> },
+  ): Promise<RangeClaim>;
 
   addSuspect(id: string, record: SuspectRecord): Promise<void>;
   listSuspects(): Promise<readonly (SuspectRecord & { readonly id: string })[]>;
@@ -292,6 +301,7 @@ export function createLedger(store: LedgerStore): Ledger {
       const found = await store.get(key);
       return found && parseRecord(rangeRecordSchema, key, found.value);
     },
+    claimRange: (range, ports) => claimRange(range, store, ports),
     listRanges: (runId) => all(rangePrefix(runId), (key, text) => parseRecord(rangeRecordSchema, key, text)),
 
     async addSuspect(id, record) {

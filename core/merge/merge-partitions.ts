@@ -25,11 +25,14 @@ export interface MergeInput {
   readonly cursor: PartitionCursor;
   /** No partition of this input has a lower token. */
   readonly firstToken?: bigint;
+  /** Told when it has been read to its end. */
+  readonly onEnd?: () => void;
 }
 
 interface Source {
   readonly index: number;
   readonly cursor: PartitionCursor;
+  readonly onEnd: (() => void) | undefined;
   /** What stands next; undefined while it has not been read, or at the end. */
   head: PartitionEvent | undefined;
   /** Where it stands among partitions: that of the head, or a lower bound of what is unread. */
@@ -76,9 +79,10 @@ class PartitionMerge implements PartitionCursor {
   #lastPartition: PartitionPosition | undefined;
 
   constructor(inputs: readonly MergeInput[], schema: TableSchema) {
-    this.#sources = inputs.map(({ cursor, firstToken = LOWEST_TOKEN }, index) => ({
+    this.#sources = inputs.map(({ cursor, onEnd, firstToken = LOWEST_TOKEN }, index) => ({
       index,
       cursor,
+      onEnd,
       head: undefined,
       token: firstToken,
       roundToken: Number(firstToken),
@@ -158,6 +162,7 @@ class PartitionMerge implements PartitionCursor {
     this.#unread.splice(this.#unread.indexOf(source), 1);
     if (this.#members.includes(source)) throw this.#disorder(source);
     source.cursor.close();
+    source.onEnd?.();
   }
 
   /** undefined: inputs whose first token has come must be read first. */

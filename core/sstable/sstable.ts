@@ -44,8 +44,11 @@ export interface PartitionCursorOptions {
   readonly columns?: { readonly static: readonly ColumnDefinition[]; readonly regular: readonly ColumnDefinition[] };
   /** Enters a partition of the range in the middle, by its row index; partitions before it are left out. */
   readonly slice?: PartitionSlice;
-  /** Plain bytes held at a time, twice: the window being decoded and the one being fetched. 64 KiB to 8 MiB. */
-  readonly windowBytes?: number;
+  /**
+   * Plain bytes held at a time, twice: the window being decoded and the one being fetched. 64 KiB to 8 MiB.
+   * A function is asked for each window, the first time when the first is read.
+   */
+  readonly windowBytes?: number | (() => number);
 }
 
 const MAX_STATISTICS_BYTES = 256 * 1024 * 1024;
@@ -111,7 +114,7 @@ export function openPartitionCursor(sstable: SSTable, options: PartitionCursorOp
     planColumns(header.staticColumns, columns.static, version, name),
     planColumns(header.regularColumns, columns.regular, version, name),
   );
-  const windowBytes = options.windowBytes ?? WINDOW_BYTES.default;
+  const wanted = options.windowBytes ?? WINDOW_BYTES.default;
   const { slice } = options;
   const layout = slice && rowLayout(header, version, sstable.data);
   const cursor = new SSTablePartitionCursor({
@@ -121,7 +124,10 @@ export function openPartitionCursor(sstable: SSTable, options: PartitionCursorOp
     rows,
     hasStaticColumns: header.staticColumns.length > 0,
     range: options.range ?? WHOLE_RING,
-    windowBytes: Math.min(WINDOW_BYTES.max, Math.max(WINDOW_BYTES.min, windowBytes)),
+    get windowBytes() {
+      const bytes = typeof wanted === 'number' ? wanted : wanted();
+      return Math.min(WINDOW_BYTES.max, Math.max(WINDOW_BYTES.min, bytes));
+    },
     enter: layout && enterSlice(sstable, slice, layout),
   });
   return slice && layout ? new SliceCursor(cursor, { slice, compare: layout.compare, name }) : cursor;
