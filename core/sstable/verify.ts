@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { SnapshotIncompleteError } from '#core/errors.ts';
 import type { ByteSource } from '#core/ports.ts';
+import { RowOrder } from './row-order.ts';
 import { openPartitionCursor, openSSTable, type SSTable } from './sstable.ts';
 import { corrupt, openOptional, readWhole, type SSTableFiles } from './sstable-files.ts';
 import { Component } from './sstable-name.ts';
@@ -25,7 +26,7 @@ const NEEDED: ReadonlySet<string> = new Set(Object.values(Component));
 
 /**
  * Reads an SSTable to its end and compares it with every checksum and count that it carries: TOC.txt, Digest.crc32,
- * the checksums of Statistics.db and of each chunk, the order of tokens, the end of each row, and the number of
+ * the checksums of Statistics.db and of each chunk, the order of tokens and rows, the end of each row, and the number of
  * partitions, rows and cells that Cassandra counted when it wrote the file; and asks the index for a sample of them.
  *
  * @throws SSTableCorruptError, SSTableUnsupportedError, SnapshotIncompleteError
@@ -97,10 +98,12 @@ async function verifyContent(sstable: SSTable, signal?: AbortSignal): Promise<{ 
   const cursor = openPartitionCursor(sstable);
   const totals = new Totals();
   const places = new PlaceSample();
+  const order = new RowOrder(sstable.header, sstable.data.name);
   try {
     while (await cursor.fill(signal)) {
       for (let event = cursor.next(); event !== undefined; event = cursor.next()) {
         totals.add(event);
+        order.check(event, cursor.position);
         if (event.kind === 'partition') places.add({ token: event.token, position: cursor.position });
       }
     }
