@@ -2,6 +2,31 @@ import { type ByteReader, MalformedBytesError } from '#core/bytes/byte-reader.ts
 
 const BITMAP_COLUMNS = 64;
 const TWO_32 = 2 ** 32;
+/** First byte of the vints that have more than one. */
+const MULTI_BYTE = 0x80;
+
+/** The subsets of one file's columns. Neighbouring rows mostly have the same one, and then share its array. */
+export class ColumnSubsets {
+  readonly #count: number;
+  #lastBitmap = -1;
+  #last: readonly number[] | undefined;
+
+  constructor(count: number) {
+    this.#count = count;
+  }
+
+  /** @see readColumnSubset */
+  read(reader: ByteReader): readonly number[] | undefined {
+    const bitmap = this.#count < BITMAP_COLUMNS && reader.remaining > 0 ? reader.bytes[reader.offset]! : MULTI_BYTE;
+    if (bitmap >= MULTI_BYTE) return readColumnSubset(reader, this.#count);
+    if (bitmap === this.#lastBitmap) reader.skip(1);
+    else {
+      this.#last = readColumnSubset(reader, this.#count);
+      this.#lastBitmap = bitmap;
+    }
+    return this.#last;
+  }
+}
 
 /**
  * Which of `count` columns a row has, as ascending indexes; undefined: all of them.

@@ -14,7 +14,7 @@ import {
 import { VARIABLE_LENGTH } from '#core/model/value-length.ts';
 import { readClusteringValues } from './clustering.ts';
 import type { ColumnPlan, PlannedColumn } from './column-plan.ts';
-import { readColumnSubset } from './column-subset.ts';
+import { ColumnSubsets } from './column-subset.ts';
 import type { DeltaReader } from './delta-reader.ts';
 
 const RowFlag = {
@@ -57,6 +57,8 @@ export class RowDecoder {
   readonly #clusteringLengths: readonly number[];
   readonly #static: ColumnPlan;
   readonly #regular: ColumnPlan;
+  readonly #staticSubsets: ColumnSubsets;
+  readonly #regularSubsets: ColumnSubsets;
 
   constructor(
     deltas: DeltaReader,
@@ -68,6 +70,8 @@ export class RowDecoder {
     this.#clusteringLengths = clusteringLengths;
     this.#static = staticColumns;
     this.#regular = regularColumns;
+    this.#staticSubsets = new ColumnSubsets(staticColumns.columns.length);
+    this.#regularSubsets = new ColumnSubsets(regularColumns.columns.length);
   }
 
   /**
@@ -127,7 +131,8 @@ export class RowDecoder {
     }
     const deletion = (flags & RowFlag.HasDeletion) === 0 ? undefined : deltas.readDeletion(reader);
     const plan = isStatic ? this.#static : this.#regular;
-    const present = (flags & RowFlag.HasAllColumns) === 0 ? readColumnSubset(reader, plan.columns.length) : undefined;
+    const subsets = isStatic ? this.#staticSubsets : this.#regularSubsets;
+    const present = (flags & RowFlag.HasAllColumns) === 0 ? subsets.read(reader) : undefined;
     const count = present === undefined ? plan.columns.length : present.length;
     // Of the right size at once: growing arrays cost more than the cells' bytes.
     const cells = new Array<Cell>(Math.min(count, plan.simpleCount));
