@@ -176,6 +176,7 @@ class RangeLoad {
         : createRowFilter(createFilter(manifest.filterRules), { ...schema, keyspace, table });
     const toStatements = createToStatements(schema);
     const writer = new TargetWriter<LoadPlace>(ports, {
+      table: `${schema.keyspace}.${schema.table}`,
       toStatements,
       consistency: Consistency[manifest.consistency],
       exactTimes,

@@ -19,6 +19,8 @@ export interface TargetWriterPorts {
 }
 
 export interface TargetWriterOptions {
+  /** `keyspace.table` on the target, for messages. */
+  readonly table: string;
   readonly toStatements: ToStatements;
   readonly consistency: Consistency;
   readonly exactTimes: boolean;
@@ -41,6 +43,9 @@ const MAX_BYTES_IN_FLIGHT = 32 * 1024 * 1024;
 const MAX_ATTEMPTS = 10;
 const MIN_DELAY_MS = 100;
 const MAX_DELAY_MS = 15_000;
+/** A server that refuses a request as invalid may mean its size if it is larger. */
+const LARGE_BYTES = 1024 * 1024;
+const SHOWN_KEY_BYTES = 64;
 /** Requests that are kept to be used again, and how large each may be. */
 const MAX_SPARE = 2 * MAX_IN_FLIGHT;
 const MAX_SPARE_BYTES = 256 * 1024;
@@ -104,7 +109,7 @@ export class TargetWriter<Position> {
         this.#limit.release(bytes);
       },
       (error: unknown) => {
-        this.#failure ??= error;
+        this.#failure ??= withSize(error, request, this.#options.table);
         this.#limit.release(bytes);
       },
     );
@@ -188,4 +193,18 @@ export class TargetWriter<Position> {
 
 function isSlower(error: unknown): boolean {
   return error instanceof RequestTimeoutError || (error instanceof ServerError && SLOWER_CODES.has(error.code));
+}
+
+/** What refuses a large request names neither table nor key. */
+function withSize(error: unknown, { routingKey, byteLength }: WriteRequest<unknown>, table: string): unknown {
+  if (!(error instanceof ServerError) || error.retryable || byteLength < LARGE_BYTES) return error;
+  const key = Buffer.from(routingKey.subarray(0, SHOWN_KEY_BYTES)).toString('hex');
+  const more = routingKey.length > SHOWN_KEY_BYTES ? '…' : '';
+  return new ServerError(
+    `a row of ${table} with ${byteLength} bytes, of the partition 0x${key}${more}, was refused: ${error.message}; ` +
+      'if that is too large for the target, raise its max_mutation_size and native_transport_max_frame_size',
+    error.code,
+    false,
+    { ...error.context, table, byteLength },
+  );
 }

@@ -1,14 +1,15 @@
 import { afterEach, expect, test } from 'vitest';
 import { createCqlSession } from '#adapters/cql/session.ts';
 import type { ResolvedCluster } from '#core/config/schema.ts';
+import { encodeBatch } from '#core/cql/batch-body.ts';
 import { encodeError } from '#core/cql/error-message.ts';
-import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import { BatchKind, ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { readRequestLayout } from '#core/cql/request-layout.ts';
 import { decodePrepare } from '#core/cql/request-messages.ts';
 import { encodePrepared, encodeRows, encodeVoid } from '#core/cql/result-message.ts';
 import { encodeInt, encodeList, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
-import type { CqlSession } from '#core/ports.ts';
+import type { LoadSession } from '#core/ports.ts';
 import { type StubNode, startStubNode } from '../../support/stub-node.ts';
 
 const open: { close(): Promise<void> }[] = [];
@@ -39,9 +40,15 @@ function refused(code: ErrorCode, more: object = {}): Answer {
 const done: Answer = { opcode: Opcode.RESULT, body: encodeVoid() };
 
 /** A session with a node that answers requests other than system queries with `answers` in turn, then with VOID. */
-async function sessionWith(answers: Answer[]): Promise<{ session: CqlSession; seen: number[]; texts: string[] }> {
+async function sessionWith(answers: Answer[]): Promise<{
+  session: LoadSession;
+  seen: number[];
+  texts: string[];
+  batches: Buffer[];
+}> {
   const seen: number[] = [];
   const texts: string[] = [];
+  const batches: Buffer[] = [];
   const node: StubNode = await startStubNode(({ opcode, body }) => {
     if (opcode === Opcode.QUERY) {
       const query = readRequestLayout(opcode, body, 4).statements[0]!.text!;
@@ -59,6 +66,7 @@ async function sessionWith(answers: Answer[]): Promise<{ session: CqlSession; se
     }
     if (opcode !== Opcode.QUERY && opcode !== Opcode.EXECUTE && opcode !== Opcode.BATCH) return undefined;
     seen.push(opcode);
+    if (opcode === Opcode.BATCH) batches.push(Buffer.from(body));
     return answers.shift() ?? done;
   });
   open.push(node);
@@ -80,7 +88,7 @@ async function sessionWith(answers: Answer[]): Promise<{ session: CqlSession; se
   };
   const session = await createCqlSession(config);
   open.push(session);
-  return { session, seen, texts };
+  return { session, seen, texts, batches };
 }
 
 const writeTimeout = refused(ErrorCode.WRITE_TIMEOUT, { writeType: 'SIMPLE' });
@@ -122,6 +130,40 @@ test('a forgotten statement is prepared again and executed, a counter batch too'
   const add = await session.prepare('UPDATE t SET c = c + 1 WHERE id = 1');
   await session.batch('counter', [{ statement: add, values: [] }]);
   expect(seen).toEqual([Opcode.PREPARE, Opcode.BATCH, Opcode.PREPARE, Opcode.BATCH]);
+});
+
+test('a batch that its caller has encoded is sent as it is, and again when its statements were forgotten', async () => {
+  const forgotten = refused(ErrorCode.UNPREPARED, { unpreparedId: Buffer.from('id') });
+  const { session, seen, batches } = await sessionWith([forgotten]);
+  const insert = await session.prepare('INSERT INTO t (id) VALUES (?) USING TIMESTAMP 5');
+  const body = encodeBatch(BatchKind.UNLOGGED, [{ id: insert.id, values: [encodeInt(1)] }], {}, 4);
+  await session.sendBatch(body, [insert]);
+  expect(seen).toEqual([Opcode.PREPARE, Opcode.BATCH, Opcode.PREPARE, Opcode.BATCH]);
+  expect(batches).toEqual([body, body]);
+});
+
+test('a node that prepares to another id gets that id in the batch', async () => {
+  const forgotten = refused(ErrorCode.UNPREPARED, { unpreparedId: Buffer.from('id') });
+  const { session, batches } = await sessionWith([forgotten]);
+  const insert = await session.prepare('INSERT INTO t (id) VALUES (?) USING TIMESTAMP 5');
+  const encode = (id: Uint8Array) =>
+    encodeBatch(BatchKind.UNLOGGED, [{ id, values: [encodeInt(1), undefined, null] }], { timestampMicros: 5n }, 4);
+  const old = { ...insert, id: Buffer.from('an id of before') };
+  await session.sendBatch(encode(old.id), [old]);
+  expect(batches).toEqual([encode(old.id), encode(insert.id)]);
+});
+
+test('a batch that its caller has encoded is not repeated after a time-out: the caller does that', async () => {
+  const { session, seen } = await sessionWith([writeTimeout]);
+  const insert = await session.prepare('INSERT INTO t (id) VALUES (?)');
+  const body = encodeBatch(BatchKind.UNLOGGED, [{ id: insert.id, values: [encodeInt(1)] }], {}, 4);
+  await expect(session.sendBatch(body, [insert])).rejects.toMatchObject({ code: ErrorCode.WRITE_TIMEOUT });
+  expect(seen).toEqual([Opcode.PREPARE, Opcode.BATCH]);
+});
+
+test('all partitions of a single node have the same replicas', async () => {
+  const { session } = await sessionWith([]);
+  expect(session.replicaSet(-5n)).toBe(session.replicaSet(77n));
 });
 
 test('a statement is prepared once, however many ask at the same time', async () => {

@@ -30,6 +30,7 @@ function setUp(
     },
   };
   const options: TargetWriterOptions = {
+    table: 'shop.orders',
     toStatements: statements,
     consistency: Consistency.LOCAL_QUORUM,
     exactTimes: true,
@@ -92,6 +93,18 @@ test('what can not succeed later fails at once, and stops the requests that foll
   await expect(writer.finish()).rejects.toThrow('unknown column');
   expect(() => writer.write(request())).toThrow('unknown column');
   expect(sent).toHaveLength(1);
+});
+
+test('a refusal of a large request names the table, the partition and the size', async () => {
+  const { writer, request } = setUp(none, () => {
+    throw new ServerError('CQL Message exceeds allowed maximum', 0x2200, false);
+  });
+  const large = request(undefined, 2 << 20);
+  large.routingKey = Uint8Array.of(0xab, 1);
+  await writer.write(large);
+  await expect(writer.finish()).rejects.toThrow(
+    /^a row of shop\.orders with 20971\d\d bytes, of the partition 0xab01, was refused: CQL Message exceeds .* max_mutation_size/,
+  );
 });
 
 test('the position is that of the oldest request that is under way', async () => {
