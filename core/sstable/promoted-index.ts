@@ -72,11 +72,6 @@ export class PromotedIndex {
     return index;
   }
 
-  /** How many blocks there are. */
-  get count(): number {
-    return this.#count;
-  }
-
   /** Where the offsets of the IndexInfos stand. */
   get #offsets(): number {
     return this.#place.start + this.#place.byteLength - 4 * this.#count;
@@ -92,28 +87,21 @@ export class PromotedIndex {
       if (this.#layout.compare(first, bound) <= 0) low = middle;
       else high = middle - 1;
     }
-    return low === 0 ? undefined : this.block(low, signal);
+    return low === 0 ? undefined : this.#block(low, signal);
   }
 
-  /** Block `number`, counted from 0. */
-  async block(number: number, signal?: AbortSignal): Promise<RowBlock> {
-    const { first, start } = await this.blockStart(number, signal);
+  /** Block `number`, counted from 0 and not the first one. */
+  async #block(number: number, signal?: AbortSignal): Promise<RowBlock> {
+    const { first, offset } = await this.#infoAt(number, signal);
+    const partition = this.#place.dataPosition;
+    const start = partition + offset;
     // Index.db has no checksums, the data has: an offset that leads elsewhere would leave out rows in silence.
     const found = await this.#layout.readAt(start, signal);
     if (this.#layout.compare(found, first) !== 0) {
       throw corrupt(this.#pages.name, this.#infos, `block ${number} does not begin with the row that the index names`);
     }
-    const open = number === 0 ? undefined : (await this.#infoAt(number - 1, signal)).openAtEnd;
-    return { partition: this.#place.dataPosition, start, open };
-  }
-
-  /** What stands first in block `number`, and where. */
-  async blockStart(
-    number: number,
-    signal?: AbortSignal,
-  ): Promise<{ readonly first: Positioned; readonly start: number }> {
-    const { first, offset } = await this.#infoAt(number, signal);
-    return { first, start: this.#place.dataPosition + offset };
+    const before = await this.#infoAt(number - 1, signal);
+    return { partition, start, open: before.openAtEnd };
   }
 
   async #infoAt(number: number, signal?: AbortSignal): Promise<IndexInfo> {

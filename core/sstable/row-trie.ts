@@ -79,20 +79,6 @@ export class RowTrie {
     }
   }
 
-  /** Blocks in their order, the first ones of `most` equal parts of the trie at the most; the end is left out. */
-  async *blocks(): AsyncGenerator<RowBlock> {
-    const end = await this.#endOffset();
-    const stack = [this.#entry.root];
-    for (let position = stack.pop(); position !== undefined; position = stack.pop()) {
-      const node = await this.#nodeAt(position);
-      if (node.payloadFlags !== 0) {
-        const leaf = await this.#leafAt(position, node);
-        if (leaf.offset < end) yield this.#blockOf(leaf);
-      }
-      stack.push(...node.children.toReversed());
-    }
-  }
-
   async #ownBlock(position: number, node: TrieNode, bound: Positioned): Promise<RowBlock | undefined> {
     if (node.payloadFlags === 0) return undefined;
     const leaf = await this.#leafAt(position, node);

@@ -96,16 +96,16 @@ function writeWideVint(bytes: Buffer, at: number, value: number): number {
   return at + 9;
 }
 
-const ROW_HEAD_BYTES = 1 + 1 + 4 + 2 + 1 + 1 + 1 + 2;
+const ROW_HEAD_BYTES = 1 + 1 + 4 + 4 + 1 + 1 + 1 + 4;
 const PARTITION_HEAD_BYTES = 2 + 16 + 12;
 
 /** A row of `(pk, ck int, v text)`: flags, clustering, body size, previous size, write time, cell. */
 function rowTemplate(rowBytes: number): Buffer {
   const row = Buffer.alloc(rowBytes, 'x');
-  const valueBytes = rowBytes - ROW_HEAD_BYTES;
   const head = [0x24, 0, 0, 0, 0, 0];
-  const bodyBytes = rowBytes - 8;
-  head.push(0x80 | (bodyBytes >> 8), bodyBytes & 0xff, 0, 0, 0x08, 0x80 | (valueBytes >> 8), valueBytes & 0xff);
+  // Vints of four bytes, whatever the value.
+  const size = (value: number) => [0xe0 | (value >> 24), (value >> 16) & 0xff, (value >> 8) & 0xff, value & 0xff];
+  head.push(...size(rowBytes - 10), 0, 0, 0x08, ...size(rowBytes - ROW_HEAD_BYTES));
   row.set(head);
   return row;
 }

@@ -59,3 +59,18 @@ test('the middle of a partition of 10 GB is entered without reading what stands 
     expect(bytes('Data.db')).toBeLessThan(512 * KIB);
   }
 });
+
+test('rows much larger than a window are read with few growing reads, not put together anew for each window', async () => {
+  const { files, counts } = countingFiles(widePartition(await statistics(), 3, 32 * 1024 * KIB));
+  const cursor = openPartitionCursor(await openSSTable(files), { windowBytes: 64 * KIB });
+  let rows = 0;
+  let fills = 0;
+  while (await cursor.fill()) {
+    fills++;
+    for (let event = cursor.next(); event !== undefined; event = cursor.next()) if (event.kind === 'row') rows++;
+  }
+  expect(rows).toBe(3);
+  // Windows of one size would take 1,500, each of which copies what came before.
+  expect(fills).toBeLessThan(100);
+  expect(counts.get('Data.db')!.reads).toBeLessThan(100);
+});
