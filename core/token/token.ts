@@ -81,10 +81,14 @@ export function tokenOf(key: Uint8Array): bigint {
   if (tail > 8) {
     hi = 0;
     lo = 0;
-    for (let index = tail - 1; index >= 8; index--) {
-      const byte = (key[bodyEnd + index]! << 24) >> 24;
-      hi ^= shiftedHigh(byte, index - 8);
-      lo ^= shiftedLow(byte, index - 8);
+    // Sign-extended: a byte of the low half fills the high one with its sign.
+    for (let at = bodyEnd + 8, end = bodyEnd + Math.min(tail, 12), shift = 0; at < end; at++, shift += 8) {
+      const byte = (key[at]! << 24) >> 24;
+      lo ^= byte << shift;
+      hi ^= byte >> 31;
+    }
+    for (let at = bodyEnd + 12, end = bodyEnd + tail, shift = 24; at < end; at++, shift -= 8) {
+      hi ^= (key[at]! << 24) >> shift;
     }
     sum = multiplyHigh(lo, hi, C2_LO, C2_HI);
     lo = Math.imul(lo, C2_LO);
@@ -96,10 +100,13 @@ export function tokenOf(key: Uint8Array): bigint {
   if (tail > 0) {
     hi = 0;
     lo = 0;
-    for (let index = Math.min(tail, 8) - 1; index >= 0; index--) {
-      const byte = (key[bodyEnd + index]! << 24) >> 24;
-      hi ^= shiftedHigh(byte, index);
-      lo ^= shiftedLow(byte, index);
+    for (let at = bodyEnd, end = bodyEnd + Math.min(tail, 4), shift = 0; at < end; at++, shift += 8) {
+      const byte = (key[at]! << 24) >> 24;
+      lo ^= byte << shift;
+      hi ^= byte >> 31;
+    }
+    for (let at = bodyEnd + 4, end = bodyEnd + Math.min(tail, 8), shift = 24; at < end; at++, shift -= 8) {
+      hi ^= (key[at]! << 24) >> shift;
     }
     sum = multiplyHigh(lo, hi, C1_LO, C1_HI);
     lo = Math.imul(lo, C1_LO);
@@ -159,15 +166,4 @@ function multiplyHigh(aLo: number, aHi: number, bLo: number, bHi: number): numbe
   const middle = low + (cross1 & 0xffff) + (cross2 & 0xffff);
   const high = Math.imul(a1, b1) + (cross1 >>> 16) + (cross2 >>> 16) + (middle >>> 16);
   return (high + Math.imul(aLo, bHi) + Math.imul(aHi, bLo)) | 0;
-}
-
-/** Low half of a sign-extended byte shifted left by `bytes` bytes. */
-function shiftedLow(byte: number, bytes: number): number {
-  return bytes < 4 ? byte << (8 * bytes) : 0;
-}
-
-/** High half of the same. */
-function shiftedHigh(byte: number, bytes: number): number {
-  if (bytes >= 4) return byte << (8 * (bytes - 4));
-  return bytes === 0 ? byte >> 31 : byte >> (32 - 8 * bytes);
 }
