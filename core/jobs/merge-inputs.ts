@@ -9,10 +9,7 @@ import { openPartitionCursor, openSSTable, type SSTable } from '../sstable/sstab
 import type { TokenRange } from '../token/token-range.ts';
 import type { TableManifest } from './load-plan.ts';
 import { snapshotFiles } from './snapshot-layout.ts';
-
-/** Of one window; a cursor holds two. */
-const MIN_WINDOW_BYTES = 64 * 1024;
-const MAX_WINDOW_BYTES = 8 * 1024 * 1024;
+import { WindowShares } from './window-shares.ts';
 
 interface MergeInputs {
   readonly inputs: readonly MergeInput[];
@@ -50,33 +47,6 @@ export async function openMergeInputs(
     };
   });
   return { inputs, schema };
-}
-
-/** Divides a budget among those who have begun and not ended. */
-class WindowShares {
-  readonly #budgetBytes: number;
-  #open = 0;
-
-  constructor(budgetBytes: number) {
-    this.#budgetBytes = budgetBytes;
-  }
-
-  /** `windowBytes` is what the next window may have; the first call begins. */
-  join(): { readonly windowBytes: () => number; readonly leave: () => void } {
-    let isOpen = false;
-    return {
-      windowBytes: () => {
-        if (!isOpen) this.#open++;
-        isOpen = true;
-        const share = Math.round(this.#budgetBytes / (2 * this.#open));
-        return Math.max(MIN_WINDOW_BYTES, Math.min(MAX_WINDOW_BYTES, share));
-      },
-      leave: () => {
-        if (isOpen) this.#open--;
-        isOpen = false;
-      },
-    };
-  }
 }
 
 /** The schema with the clustering order of the files. */

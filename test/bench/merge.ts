@@ -9,9 +9,9 @@
 import { sstableFilesAt } from '#adapters/byte-source-file.ts';
 import { mergePartitions } from '#core/merge/merge-partitions.ts';
 import type { PartitionCursor } from '#core/model/row.ts';
-import type { TableSchema } from '#core/model/table-schema.ts';
 import { openPartitionCursor, openSSTable, type SSTable } from '#core/sstable/sstable.ts';
 import { MemoryFiles } from '../support/byte-sources.ts';
+import { tableSchemaOf } from '../support/header-schema.ts';
 import { type BenchTable, prepareBenchData } from './bench-data.ts';
 
 const COMPONENTS = ['Data.db', 'Statistics.db', 'CompressionInfo.db', 'Index.db', 'Summary.db'];
@@ -22,25 +22,6 @@ interface Measurement {
   readonly seconds: number;
   readonly rounds: number;
   readonly rows: number;
-}
-
-function schemaOf({ header }: SSTable): TableSchema {
-  return {
-    keyspace: 'ks',
-    table: 'bench',
-    partitionKey: header.keyTypes.map((type, index) => ({ name: `k${index}`, type })),
-    clustering: header.clusteringTypes.map((type, index) => ({
-      name: `c${index}`,
-      type,
-      reversed: header.clusteringReversed[index]!,
-    })),
-    staticColumns: header.staticColumns,
-    regularColumns: header.regularColumns,
-    droppedColumns: [],
-    defaultTimeToLiveSeconds: 0,
-    gcGraceSeconds: 864_000,
-    isCounter: false,
-  };
 }
 
 async function countRows(cursor: PartitionCursor): Promise<number> {
@@ -70,7 +51,7 @@ async function run(seconds: number, { name, dataPaths }: BenchTable): Promise<vo
   for (const path of dataPaths)
     sstables.push(await openSSTable(await MemoryFiles.of(sstableFilesAt(path), COMPONENTS)));
   const open = (sstable: SSTable) => openPartitionCursor(sstable, { windowBytes: WINDOW_BYTES });
-  const schema = schemaOf(sstables[0]!);
+  const schema = tableSchemaOf(sstables[0]!.header);
   const decoded = await measure(seconds, async () => {
     let rows = 0;
     for (const sstable of sstables) rows += await countRows(open(sstable));

@@ -1,0 +1,49 @@
+/**
+ * A merge of many SSTables, all open at once, each with every partition, computed where they are read:
+ *   node test/bench/merge-many.ts [SSTables, default 300] [MB of each, default 8]
+ * Prints one line of JSON with the highest memory of the process.
+ */
+
+import { fileURLToPath } from 'node:url';
+import { sstableFilesAt } from '#adapters/byte-source-file.ts';
+import { WindowShares } from '#core/jobs/window-shares.ts';
+import { type MergeInput, mergePartitions } from '#core/merge/merge-partitions.ts';
+import { openPartitionCursor, openSSTable } from '#core/sstable/sstable.ts';
+import { tableSchemaOf } from '../support/header-schema.ts';
+import { manyPartitions } from '../support/synthetic-sstable.ts';
+
+const ROW_BYTES = 1000;
+const MIB = 1024 * 1024;
+/** Half of what the load has by default. */
+const BUDGET_BYTES = 128 * MIB;
+const [count = 300, megabytes = 8] = process.argv.slice(2).map(Number);
+const bigpart = fileURLToPath(new URL('../golden/sstables/4.1-nb-big/bigpart/nb-1-big-Data.db', import.meta.url));
+const statistics = await sstableFilesAt(bigpart).open('Statistics.db');
+
+const partitions = Math.ceil((megabytes * MIB) / ROW_BYTES);
+const windows = new WindowShares(BUDGET_BYTES);
+const inputs: MergeInput[] = [];
+let schema: ReturnType<typeof tableSchemaOf> | undefined;
+for (let index = 0; index < count; index++) {
+  const sstable = await openSSTable(manyPartitions(statistics, partitions, ROW_BYTES));
+  schema ??= tableSchemaOf(sstable.header);
+  const columns = { static: schema.staticColumns, regular: schema.regularColumns };
+  const { windowBytes, leave } = windows.join();
+  inputs.push({ cursor: openPartitionCursor(sstable, { columns, windowBytes }), onEnd: leave });
+}
+const cursor = mergePartitions(inputs, schema!);
+let rows = 0;
+while (await cursor.fill()) {
+  for (let event = cursor.next(); event !== undefined; event = cursor.next()) if (event.kind === 'row') rows++;
+}
+const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
+process.stdout.write(
+  `${JSON.stringify({
+    sstables: count,
+    plainMiB: count * megabytes,
+    rows,
+    expectedRows: partitions,
+    maxRssMiB: Math.round(maxRSS / 1024),
+    cpuSeconds: (userCPUTime + systemCPUTime) / 1e6,
+  })}\n`,
+);
