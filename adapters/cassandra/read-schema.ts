@@ -55,7 +55,7 @@ export async function readLoadTarget(client: DriverClient, keyspace: string): Pr
   ]);
   return {
     tables,
-    views: views.map((row) => String(row['view_name'])),
+    views: views.map((row) => ({ keyspace, table: String(row['view_name']) })),
     indexes,
   };
 }

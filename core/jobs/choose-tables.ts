@@ -39,8 +39,11 @@ export function chooseTables(
     const at = renames.toTarget({ keyspace, table: name });
     const schema = target.tables.find((each) => each.keyspace === at.keyspace && each.table === at.table);
     const table = snapshot.tables.find((candidate) => candidate.table === name);
-    if (target.views.includes(name)) skipped.push({ table: name, reason: 'a materialized view: the target builds it' });
-    else if (schema === undefined) {
+    if (schema === undefined) {
+      if (target.views.some((view) => view.keyspace === at.keyspace && view.table === at.table)) {
+        skipped.push({ table: name, reason: 'a materialized view: the target builds it' });
+        continue;
+      }
       throw new SchemaMismatchError(
         `the target has no table ${at.keyspace}.${at.table}; run ringshift schema copy, or name the tables to load`,
       );

@@ -1,12 +1,13 @@
 /** What planning a load takes and gives. */
 
 import type { IndexList } from '../config/index-list.ts';
+import { SchemaMismatchError } from '../errors.ts';
 import type { FilterRules } from '../filter/filter-rules.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { RunRecord } from '../ledger/records.ts';
 import type { ConsistencyName } from '../model/cql-request.ts';
 import type { IndexDefinition } from '../model/index-definition.ts';
-import type { RenameRules, Renames } from '../model/rename.ts';
+import type { RenameRules, Renames, TableName } from '../model/rename.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import type { Clock, Logger, ObjectStore } from '../ports.ts';
 
@@ -19,8 +20,8 @@ export interface SnapshotPlace {
 export interface TargetTables {
   /** Without views. */
   readonly tables: readonly TableSchema[];
-  /** Names. */
-  readonly views: readonly string[];
+  /** Never written: the target builds them. */
+  readonly views: readonly TableName[];
   /** Secondary indexes. */
   readonly indexes: readonly IndexDefinition[];
 }
@@ -87,7 +88,11 @@ export function earlierRuns(runs: readonly RunRecord[], keyspace: string, runId:
   return runs.filter((run) => run.keyspace === keyspace && run.runId !== runId).length;
 }
 
-/** The tables of the target among which those of a keyspace of the origin lie. */
+/**
+ * The tables of the target among which those of a keyspace of the origin lie. Where rules have moved every table of a
+ * keyspace, there is none under its own name.
+ * @throws SchemaMismatchError when none of the keyspaces has a table
+ */
 export async function readTargets(
   ports: PlanLoadPorts,
   renames: Renames,
@@ -98,7 +103,16 @@ export async function readTargets(
     tables === undefined
       ? renames.targetKeyspaces(keyspace)
       : [...new Set(tables.map((table) => renames.toTarget({ keyspace, table }).keyspace))];
-  const found = await Promise.all(keyspaces.map((each) => ports.readTarget(each)));
+  const missing: SchemaMismatchError[] = [];
+  const reads = keyspaces.map((each) =>
+    ports.readTarget(each).catch((error: unknown): TargetTables => {
+      if (!(error instanceof SchemaMismatchError)) throw error;
+      missing.push(error);
+      return { tables: [], views: [], indexes: [] };
+    }),
+  );
+  const found = await Promise.all(reads);
+  if (missing.length === keyspaces.length) throw missing[0];
   return {
     tables: found.flatMap((each) => each.tables),
     views: found.flatMap((each) => each.views),

@@ -273,7 +273,7 @@ test('lists of long after the settling are left to the shadow, and nothing is su
 });
 
 test('materialized views are left out, by name', async () => {
-  target = { tables: [], views: ['colls'], indexes: [] };
+  target = { tables: [], views: [{ keyspace: 'ks', table: 'colls' }], indexes: [] };
   const { made, items } = await plan('r1');
   expect(made.skipped).toEqual([{ table: 'colls', reason: expect.stringContaining('materialized view') }]);
   expect(items).toEqual([]);
