@@ -9,7 +9,7 @@ import { renderType } from '#core/model/compare-schema.ts';
 import { NO_DELETION_TIME } from '#core/model/row.ts';
 import { dumpPartitions } from '#core/sstable/dump.ts';
 import type { DumpForm, DumpRelease } from '#core/sstable/dump-options.ts';
-import { openPartitionCursor, openSSTable, type SSTable, tokenBounds } from '#core/sstable/sstable.ts';
+import { openPartitionCursor, openWithoutSchema, type SSTable, tokenBounds } from '#core/sstable/sstable.ts';
 import { withTotals } from '#core/sstable/totals.ts';
 import { parseToken, WHOLE_RING } from '#core/token/token-range.ts';
 import { ExitCode, printResult } from './output.ts';
@@ -173,7 +173,7 @@ function describe(sstable: SSTable, firstToken: bigint, lastToken: bigint): Reco
 async function open(path: string): Promise<SSTable> {
   const kind = await stat(path).catch(() => undefined);
   if (!kind?.isFile()) throw new UsageError(`${path} is not a file; name an SSTable's Data.db`);
-  return openSSTable(sstableFilesAt(path));
+  return openWithoutSchema(sstableFilesAt(path));
 }
 
 function tokenOption(text: string): bigint {

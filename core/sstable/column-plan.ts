@@ -2,7 +2,6 @@ import { SchemaMismatchError } from '#core/errors.ts';
 import { isMultiCell } from '#core/model/cql-type.ts';
 import type { ColumnDefinition } from '#core/model/table-schema.ts';
 import { fixedLengthOf, VARIABLE_LENGTH } from '#core/model/value-length.ts';
-import type { SSTableVersion } from './sstable-version.ts';
 
 /** How to decode one column of the file, and which column of the reader it is. */
 export interface PlannedColumn {
@@ -29,27 +28,18 @@ export interface ColumnPlan {
 export function planColumns(
   stored: readonly ColumnDefinition[],
   wanted: readonly ColumnDefinition[],
-  version: SSTableVersion,
   file: string,
 ): ColumnPlan {
   const indexes = new Map(wanted.map((column, index) => [column.name, index]));
   const columns = stored.map((column): PlannedColumn => {
     const target = indexes.get(column.name) ?? -1;
     const wantedType = wanted[target]?.type;
-    let multiCell = isMultiCell(column.type);
+    const multiCell = isMultiCell(column.type);
     if (wantedType && isMultiCell(wantedType) !== multiCell) {
-      // Headers of 3.0 and 3.11 may have lost the FrozenType around a user type (CASSANDRA-15035).
-      const lostFrozen = multiCell && column.type.kind === 'udt' && version.text.startsWith('m');
-      if (!lostFrozen) {
-        const form = multiCell ? 'not frozen' : 'frozen or a single value';
-        throw new SchemaMismatchError(
-          `${file}: the column ${column.name} is ${form} in the file, unlike in the schema`,
-          {
-            context: { file, column: column.name },
-          },
-        );
-      }
-      multiCell = false;
+      const form = multiCell ? 'not frozen' : 'frozen or a single value';
+      throw new SchemaMismatchError(`${file}: the column ${column.name} is ${form} in the file, unlike in the schema`, {
+        context: { file, column: column.name },
+      });
     }
     // Elements always carry their length, whatever their type.
     const valueBytes = multiCell ? VARIABLE_LENGTH : fixedLengthOf(column.type);

@@ -37,7 +37,7 @@ const PROBE_BYTES = 4 * 1024;
 export function rowLayout(header: SerializationHeader, version: SSTableVersion, data: DataFile): RowLayout {
   const deltas = new DeltaReader(header, version);
   const clusteringLengths = header.clusteringTypes.map(fixedLengthOf);
-  const planOf = (columns: typeof header.regularColumns) => planColumns(columns, columns, version, data.name);
+  const planOf = (columns: typeof header.regularColumns) => planColumns(columns, columns, data.name);
   const rows = new RowDecoder(deltas, clusteringLengths, planOf(header.staticColumns), planOf(header.regularColumns));
   return {
     clusteringLengths,

@@ -10,6 +10,7 @@ import { planColumns } from './column-plan.ts';
 import { type CompressionInfo, readCompressionInfo } from './compression-info.ts';
 import { compressedDataFile, type DataFile, plainDataFile } from './data-file.ts';
 import { DeltaReader } from './delta-reader.ts';
+import { chooseReading, readingsOf, readWithSchema } from './lost-frozen.ts';
 import { type PositionedCursor, SSTablePartitionCursor, WINDOW_BYTES } from './partition-cursor.ts';
 import type { PartitionIndex } from './partition-index.ts';
 import { RowDecoder } from './row-decoder.ts';
@@ -68,6 +69,7 @@ export async function openSSTable(
   const statistics = await files.open(Component.Statistics);
   const bytes = await readWhole(statistics, MAX_STATISTICS_BYTES, signal);
   const { stats, header } = parseStatistics(bytes, version, statistics.name);
+  const readings = readingsOf(header, version);
   const dataSource = await files.open(Component.Data);
   const infoSource = await openOptional(files, Component.CompressionInfo);
   if (!infoSource && stats.compressionRatio !== NOT_COMPRESSED) {
@@ -87,7 +89,7 @@ export async function openSSTable(
   return {
     name: files.name,
     version,
-    header,
+    header: readings.length === 1 ? readings[0]! : header,
     stats,
     compression,
     dataBytes: data.byteLength,
@@ -100,23 +102,40 @@ export async function openSSTable(
 const NOT_COMPRESSED = -1;
 
 /**
+ * Opens an SSTable to read it without the table's schema.
+ *
+ * @throws SSTableUnsupportedError also when the schema is needed to tell which columns have several cells
+ */
+export async function openWithoutSchema(
+  files: SSTableFiles,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<SSTable> {
+  const sstable = await openSSTable(files, options);
+  const open = (header: SerializationHeader) => openPartitionCursor({ ...sstable, header });
+  const readings = readingsOf(sstable.header, sstable.version);
+  return { ...sstable, header: await chooseReading(readings, open, sstable.data.name, options.signal) };
+}
+
+/**
  * Streams the partitions of a token range. Nothing is read before the first `fill`.
  *
  * @throws SchemaMismatchError when `columns` do not fit the file
  */
 export function openPartitionCursor(sstable: SSTable, options: PartitionCursorOptions = {}): PositionedCursor {
-  const { header, version, name } = sstable;
+  const { version, name } = sstable;
+  const header = options.columns ? readWithSchema(sstable.header, version, options.columns) : sstable.header;
   const columns = options.columns ?? { static: header.staticColumns, regular: header.regularColumns };
   const deltas = new DeltaReader(header, version);
   const rows = new RowDecoder(
     deltas,
     header.clusteringTypes.map(fixedLengthOf),
-    planColumns(header.staticColumns, columns.static, version, name),
-    planColumns(header.regularColumns, columns.regular, version, name),
+    planColumns(header.staticColumns, columns.static, name),
+    planColumns(header.regularColumns, columns.regular, name),
   );
   const wanted = options.windowBytes ?? WINDOW_BYTES.default;
   const { slice } = options;
-  const layout = slice && rowLayout(header, version, sstable.data);
+  let layout: RowLayout | undefined;
+  const layoutOf = () => (layout ??= rowLayout(header, version, sstable.data));
   const cursor = new SSTablePartitionCursor({
     data: sstable.data,
     index: sstable.index,
@@ -128,20 +147,12 @@ export function openPartitionCursor(sstable: SSTable, options: PartitionCursorOp
       const bytes = typeof wanted === 'number' ? wanted : wanted();
       return Math.min(WINDOW_BYTES.max, Math.max(WINDOW_BYTES.min, bytes));
     },
-    enter: layout && enterSlice(sstable, slice, layout),
-  });
-  return slice && layout ? new SliceCursor(cursor, { slice, compare: layout.compare, name }) : cursor;
-}
-
-function enterSlice({ index }: SSTable, { key, token, from }: PartitionSlice, layout: RowLayout) {
-  return {
-    key,
-    token,
-    async find(signal?: AbortSignal) {
-      if (from === undefined) return undefined;
-      return (await index.rowIndexOf({ key, token }, layout, signal))?.find(openingMarker(from));
+    enter: slice?.from && { key: slice.key, token: slice.token, bound: openingMarker(slice.from) },
+    async blockAt(place, bound, signal) {
+      return (await sstable.index.rowIndexOf(place, layoutOf(), signal))?.find(bound, signal);
     },
-  };
+  });
+  return slice ? new SliceCursor(cursor, { slice, compare: layoutOf().compare, name }) : cursor;
 }
 
 /** Tokens of the first and the last partition, both inclusive. */

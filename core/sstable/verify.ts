@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import { SnapshotIncompleteError } from '#core/errors.ts';
 import type { ByteSource } from '#core/ports.ts';
 import { RowOrder } from './row-order.ts';
-import { openPartitionCursor, openSSTable, type SSTable } from './sstable.ts';
+import { openPartitionCursor, openWithoutSchema, type SSTable } from './sstable.ts';
 import { corrupt, openOptional, readWhole, type SSTableFiles } from './sstable-files.ts';
 import { Component } from './sstable-name.ts';
 import { Totals } from './totals.ts';
@@ -37,7 +37,7 @@ export async function verifySSTable(
 ): Promise<Verification> {
   const { signal } = options;
   const { components, missingOptional } = await verifyComponents(files, signal);
-  const sstable = await openSSTable(files, options);
+  const sstable = await openWithoutSchema(files, options);
   // Chunk by chunk first: that tells where the fault is; the digest only that there is one.
   const { partitions, rows } = await verifyContent(sstable, signal);
   const digest = await verifyDigest(files, signal);

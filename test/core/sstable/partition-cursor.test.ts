@@ -58,12 +58,7 @@ function cursorOver(plain: Uint8Array, windowBytes: number, unpacked: (bytes: nu
       rowIndexOf: async () => undefined,
     },
     deltas,
-    rows: new RowDecoder(
-      deltas,
-      [],
-      planColumns([], [], VERSION, 'test'),
-      planColumns(COLUMNS, COLUMNS, VERSION, 'test'),
-    ),
+    rows: new RowDecoder(deltas, [], planColumns([], [], 'test'), planColumns(COLUMNS, COLUMNS, 'test')),
     hasStaticColumns: false,
     range: WHOLE_RING,
     windowBytes,
