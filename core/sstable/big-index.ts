@@ -9,8 +9,6 @@ import { Component } from './sstable-name.ts';
 import { lastOfSketch, Summary } from './summary.ts';
 
 const SCAN_BYTES = 16 * 1024;
-/** A key of at most 64 KiB and its deletion. */
-const PARTITION_HEAD_BYTES = 2 + 0xffff + 12;
 /** A search of a row index reads a few IndexInfos, far apart. */
 const PROMOTED_PAGE_BYTES = 16 * 1024;
 
@@ -21,6 +19,13 @@ interface IndexEntry {
   /** Where its row index lies in Index.db; of 0 bytes when it has none. */
   readonly promoted: { readonly start: number; readonly byteLength: number };
 }
+
+interface Neighbours {
+  readonly before?: IndexEntry;
+  readonly found?: IndexEntry;
+}
+
+const NO_NEIGHBOURS: Neighbours = {};
 
 /**
  * The BIG format's index: Summary.db leads to a place in Index.db, from where at most one sampling interval is scanned.
@@ -48,17 +53,18 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
     return index;
   };
 
-  /** The first entry with a token above `token`, or undefined when there is none. */
-  async function firstAbove(token: bigint, signal?: AbortSignal): Promise<IndexEntry | undefined> {
+  /** The last entry with a token up to and including `token`, and the first above; undefined where there is none. */
+  async function entriesAround(token: bigint, signal?: AbortSignal): Promise<Neighbours> {
     const [samples, source] = [await openSummary(signal), await openIndex()];
     const sample = samples && (await samples.sampleAt(Math.max(await samples.lastUpTo(token, signal), 0), signal));
     const start = sample?.position ?? 0;
+    let before: IndexEntry | undefined;
     let found: IndexEntry | undefined;
     let last: IndexEntry | undefined;
     let hasMore = false;
     let isFirst = true;
     await scanIndex(source, start, signal, (entry, offset) => {
-      if (isFirst && sample && Buffer.compare(entry.key, sample.key) !== 0) {
+      if (isFirst && sample && !equalKeys(entry.key, sample.key)) {
         throw corrupt(source.name, offset, 'Summary.db names another partition for this position');
       }
       isFirst = false;
@@ -67,15 +73,19 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
       hasMore = found !== undefined;
       if (hasMore) return false;
       if (entry.token > token) found = entry;
+      else before = entry;
       return true;
     });
-    if (samples && last && !hasMore && Buffer.compare(last.key, samples.lastKey) !== 0) {
+    if (before === undefined && start > 0) {
+      throw corrupt(source.name, start, 'Summary.db leads behind the partitions that are looked for');
+    }
+    if (samples && last && !hasMore && !equalKeys(last.key, samples.lastKey)) {
       throw corrupt(source.name, start, 'the last partition is not the one that Summary.db names');
     }
     if (found && found.dataPosition >= dataBytes) {
       throw corrupt(source.name, start, `a partition at ${found.dataPosition} is behind the end of Data.db`);
     }
-    return found;
+    return { before, found };
   }
 
   /** The entry of a partition, found among those of its token. */
@@ -86,7 +96,7 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
     const start = samples && number! > 0 ? (await samples.sampleAt(number!, signal)).position : 0;
     let found: IndexEntry | undefined;
     await scanIndex(source, start, signal, (entry) => {
-      if (Buffer.compare(entry.key, key) === 0) found = entry;
+      if (equalKeys(entry.key, key)) found = entry;
       return found === undefined && entry.token <= token;
     });
     return found;
@@ -95,31 +105,43 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
   return {
     async tokenBounds(signal) {
       const samples = await openSummary(signal);
-      if (samples) return { first: tokenOf(samples.firstKey), last: tokenOf(samples.lastKey) };
-      let first: bigint | undefined;
-      let last: bigint | undefined;
       const source = await openIndex();
-      await scanIndex(source, 0, signal, ({ token }) => {
-        first ??= token;
-        last = token;
-        return true;
+      let first: IndexEntry | undefined;
+      let last: IndexEntry | undefined;
+      await scanIndex(source, 0, signal, (entry) => {
+        first ??= entry;
+        last = entry;
+        return samples === undefined;
       });
+      if (samples) {
+        const { position } = await samples.sampleAt(samples.sampleCount - 1, signal);
+        await scanIndex(source, position, signal, (entry) => {
+          last = entry;
+          return true;
+        });
+      }
       if (first === undefined || last === undefined) throw corrupt(source.name, 0, 'there is no partition');
-      return { first, last };
+      // Whole SSTables are left out by these bounds, and nobody would look into them again.
+      if (samples && (!equalKeys(first.key, samples.firstKey) || !equalKeys(last.key, samples.lastKey))) {
+        throw corrupt(source.name, 0, 'the first or the last partition is not the one that Summary.db names');
+      }
+      return { first: first.token, last: last.token };
     },
 
     async locate(range, signal): Promise<DataSpan> {
-      const isFromStart = range.start === MIN_TOKEN;
-      const first = isFromStart ? undefined : await firstAbove(range.start, signal);
-      const isFirst = first && ((key: Uint8Array) => Buffer.compare(key, first.key) === 0);
-      if (!isFromStart && first === undefined) return { start: dataBytes, end: dataBytes };
-      if (first && first.token > range.end) {
-        // Nothing is in the range, if the index is right: the cursor looks at the head of this partition, then stops.
-        const start = first.dataPosition;
-        return { start, end: Math.min(dataBytes, start + PARTITION_HEAD_BYTES), isFirst };
-      }
-      const behind = range.end === MAX_TOKEN ? undefined : await firstAbove(range.end, signal);
-      return { start: first?.dataPosition ?? 0, end: behind?.dataPosition ?? dataBytes, isFirst };
+      const { before, found } = range.start === MIN_TOKEN ? NO_NEIGHBOURS : await entriesAround(range.start, signal);
+      const first = before ?? found;
+      const isFirst = first && ((key: Uint8Array) => equalKeys(key, first.key));
+      const start = first?.dataPosition ?? 0;
+      const next = before && (found?.dataPosition ?? dataBytes);
+      const isBehind = found !== undefined && found.token > range.end;
+      const hasNone = range.start !== MIN_TOKEN && found === undefined;
+      const behind = isBehind
+        ? found
+        : hasNone || range.end === MAX_TOKEN
+          ? undefined
+          : (await entriesAround(range.end, signal)).found;
+      return { start, end: behind?.dataPosition ?? dataBytes, isFirst, next, before, isExact: true };
     },
 
     async fractionOf(range, signal) {
@@ -144,6 +166,10 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
       return PromotedIndex.open(pages, place, layout, signal);
     },
   };
+}
+
+function equalKeys(left: Uint8Array, right: Uint8Array): boolean {
+  return Buffer.compare(left, right) === 0;
 }
 
 async function readSummary(files: SSTableFiles, signal?: AbortSignal): Promise<Summary | undefined> {
@@ -189,6 +215,9 @@ async function scanIndex(
         });
       }
       const offset = windowStart + entryStart;
+      if (offset === 0 && entry.dataPosition !== 0) {
+        throw corrupt(source.name, 0, 'the first partition is not at the start of the data');
+      }
       if (entry.token < lastToken || entry.dataPosition <= lastDataPosition) {
         throw corrupt(source.name, offset, 'partitions are out of order');
       }

@@ -1,5 +1,6 @@
 import { ByteReader, EndOfBytesError, MalformedBytesError } from '#core/bytes/byte-reader.ts';
 import { SSTableUnsupportedError } from '#core/errors.ts';
+import { openingMarker } from '#core/model/clustering-bound.ts';
 import {
   BoundKind,
   type Deletion,
@@ -7,12 +8,14 @@ import {
   type PartitionCursor,
   type PartitionEvent,
   type PartitionStart,
+  type RangeTombstoneMarker,
 } from '#core/model/row.ts';
 import { tokenOf } from '#core/token/token.ts';
 import { contains, type TokenRange, unwrap } from '#core/token/token-range.ts';
 import type { DataFile, StoredWindow } from './data-file.ts';
 import type { DeltaReader } from './delta-reader.ts';
 import type { DataSpan, PartitionIndex, PartitionPlace } from './partition-index.ts';
+import { PartitionOrder } from './partition-order.ts';
 import type { RowDecoder } from './row-decoder.ts';
 import type { RowBlock } from './row-index.ts';
 import { checkSpanEnd } from './span-end.ts';
@@ -20,10 +23,11 @@ import { corrupt } from './sstable-files.ts';
 
 /** Plain bytes of one window, before it is rounded up to whole chunks. */
 export const WINDOW_BYTES = { min: 64 * 1024, default: 1024 * 1024, max: 8 * 1024 * 1024 } as const;
+/** A partition before the range that has more than this is entered at its last rows. */
+const LARGE_BEFORE_BYTES = 256 * 1024;
 /** A single row above this can't be held in memory beside its siblings. */
 const MAX_ROW_BYTES = 512 * 1024 * 1024;
 
-const NO_BYTES = new Uint8Array(0);
 const END_OF_PARTITION: PartitionEvent = { kind: 'end' };
 
 interface CursorParts {
@@ -34,14 +38,14 @@ interface CursorParts {
   readonly hasStaticColumns: boolean;
   readonly range: TokenRange;
   readonly windowBytes: number;
-  /** A partition of the range that is entered in the middle; those before it are left out as far as that is easy. */
-  readonly enter?: PartitionEntry;
+  /** A partition of the range that is entered at a bound; those before it are left out as far as that is easy. */
+  readonly enter?: PartitionPlace & { readonly bound: RangeTombstoneMarker };
+  /** The block of a partition to read from, to meet all that stands at or behind a bound; undefined: the first one. */
+  blockAt?(place: PartitionPlace, bound: RangeTombstoneMarker, signal?: AbortSignal): Promise<RowBlock | undefined>;
 }
 
-/** Finds where to enter a partition; undefined: at its start. */
-interface PartitionEntry extends PartitionPlace {
-  find(signal?: AbortSignal): Promise<RowBlock | undefined>;
-}
+/** Behind all rows of a partition. */
+const END_BOUND = openingMarker({ clustering: NO_CLUSTERING, side: 1 });
 
 /** `entering`: the head has been read, and the block is to be read next; `entered`: its bytes are there. */
 type State = 'partition' | 'static' | 'rows' | 'entering' | 'entered' | 'closed';
@@ -67,8 +71,7 @@ export class SSTablePartitionCursor implements PositionedCursor {
   #readAhead: { readonly start: number; readonly window: Promise<StoredWindow> } | undefined;
   #state: State = 'partition';
   #isSkipping = false;
-  #lastToken: bigint | undefined;
-  #lastKey: Uint8Array = NO_BYTES;
+  #order: PartitionOrder | undefined;
   /** A partition behind the range was seen: nothing of it is left. */
   #isBehindRange = false;
   /** Where to go on behind the head of the partition that stands next. */
@@ -141,7 +144,7 @@ export class SSTablePartitionCursor implements PositionedCursor {
       this.#state = 'rows';
       const opens = this.#openAtBlock;
       // What is open where the block begins, as if it had begun with the partition.
-      if (opens !== undefined) {
+      if (opens !== undefined && !this.#isSkipping) {
         return { kind: 'marker', bound: BoundKind.InclusiveStart, clustering: NO_CLUSTERING, opens };
       }
     }
@@ -160,29 +163,15 @@ export class SSTablePartitionCursor implements PositionedCursor {
     const key = reader.readBytes16();
     const deletion = this.#parts.deltas.readPartitionDeletion(reader);
     const token = tokenOf(key);
-    const span = this.#span!;
-    if (token === this.#lastToken && Buffer.compare(key, this.#lastKey) <= 0) {
-      throw new MalformedBytesError(start, `two partitions of the token ${token} are out of order`);
-    }
-    if (this.#lastToken !== undefined && token < this.#lastToken) {
-      throw new MalformedBytesError(
-        start,
-        `the token ${token} follows ${this.#lastToken}: partitions are out of order`,
-      );
-    }
-    if (this.#windowStart + start === span.start && span.isFirst?.(key, token) === false) {
-      throw new MalformedBytesError(start, 'the index names another partition for this position');
-    }
-    this.#lastToken = token;
-    this.#lastKey = key;
+    const zone = this.#order!.accept(key, token, this.#windowStart + start, start);
     if (this.#parts.hasStaticColumns) this.#state = 'static';
     else this.#behindHead(reader);
-    this.#isSkipping = token <= span.range.start || token > span.range.end;
-    if (token > span.range.end) {
+    this.#isSkipping = zone !== 'inside';
+    if (zone === 'behind') {
       // Tokens ascend: nothing behind this one is wanted.
       this.#state = 'partition';
       reader.offset = reader.limit;
-      this.#span = { ...span, end: this.#windowStart + reader.limit };
+      this.#span = { ...this.#span!, end: this.#windowStart + reader.limit };
       this.#isBehindRange = true;
       return undefined;
     }
@@ -197,18 +186,27 @@ export class SSTablePartitionCursor implements PositionedCursor {
     }
     let span = await this.#parts.index.locate(range, signal);
     const { enter } = this.#parts;
+    this.#block = undefined;
     if (enter !== undefined && contains(range, enter.token)) {
-      this.#block = await enter.find(signal);
+      this.#block = await this.#parts.blockAt?.(enter, enter.bound, signal);
       const isFirst = (key: Uint8Array) => Buffer.compare(key, enter.key) === 0;
       if (this.#block !== undefined) span = { start: this.#block.partition, end: span.end, isFirst };
     }
+    if (this.#block === undefined) this.#block = await this.#lastBlockBefore(span, signal);
     this.#span = { ...span, range };
+    this.#order = new PartitionOrder(span, range);
     this.#isBehindRange = false;
     this.#readAhead = undefined;
-    this.#lastToken = undefined;
     this.#windowStart = span.start;
     this.#reader = new ByteReader(new Uint8Array(0));
     return true;
+  }
+
+  /** Of a large partition before the range nothing is wanted but where it ends. */
+  async #lastBlockBefore({ start, next, before }: DataSpan, signal?: AbortSignal): Promise<RowBlock | undefined> {
+    if (before === undefined || next === undefined || next - start <= LARGE_BEFORE_BYTES) return undefined;
+    const block = await this.#parts.blockAt?.(before, END_BOUND, signal);
+    return block?.partition === start ? block : undefined;
   }
 
   /** The rows follow, or the block at which the partition is entered. */

@@ -8,13 +8,22 @@ export interface DataSpan {
   readonly end: number;
   /** Whether the partition at `start` can be the one that the index names for it: no index has checksums. */
   readonly isFirst?: (key: Uint8Array, token: bigint) => boolean;
+  /**
+   * The partition at `start` is the last before the range, and this is where the one behind it stands, or the data ends:
+   * reading on from there proves that the index leaves none out.
+   */
+  readonly next?: number;
+  /** Of the partition at `start`, where it may have a row index. */
+  readonly before?: PartitionPlace;
+  /** No partition before `end` is behind the range. */
+  readonly isExact?: boolean;
 }
 
 /** Finds partitions of one SSTable by token. */
 export interface PartitionIndex {
   /** Tokens of the first and the last partition. */
   tokenBounds(signal?: AbortSignal): Promise<{ readonly first: bigint; readonly last: bigint }>;
-  /** A span that holds all partitions of the range (start < end), and perhaps some around it. */
+  /** A span that holds all partitions of the range (start < end), the last before it, and perhaps some around it. */
   locate(range: TokenRange, signal?: AbortSignal): Promise<DataSpan>;
   /** About which part of the data lies in the range (start < end), 0 to 1; without reading more than a summary. */
   fractionOf(range: TokenRange, signal?: AbortSignal): Promise<number>;
@@ -30,5 +39,5 @@ export interface PartitionPlace {
 /** Finds rows of one wide partition by clustering. */
 export interface RowIndex {
   /** The last block that starts up to and including `bound`; undefined: that is the first one, or none. */
-  find(bound: Positioned): Promise<RowBlock | undefined>;
+  find(bound: Positioned, signal?: AbortSignal): Promise<RowBlock | undefined>;
 }

@@ -1,5 +1,4 @@
 import { ByteReader } from '#core/bytes/byte-reader.ts';
-import type { ByteSource } from '#core/ports.ts';
 import { MAX_TOKEN, MIN_TOKEN, tokenOf } from '#core/token/token.ts';
 import type { TokenRange } from '#core/token/token-range.ts';
 import { PagedSource } from './paged-source.ts';
@@ -11,8 +10,6 @@ import type { SSTableStats } from './statistics.ts';
 import { decodeTrieNode, type TrieNode } from './trie-node.ts';
 
 const FOOTER_BYTES = 24;
-/** Longest head of an entry of Rows.db: a key and a vint. */
-const ROWS_HEAD_BYTES = 2 + 0xffff + 9;
 /** First byte of every key of the trie: the token follows. */
 const NEXT_COMPONENT = 0x40;
 const TOKEN_PREFIX_BYTES = 9;
@@ -21,6 +18,8 @@ const TOKEN_PREFIX_BYTES = 9;
 interface Leaf {
   readonly prefix: readonly number[];
   readonly dataPosition: number;
+  /** Where the partition has an entry in Rows.db. */
+  readonly key?: Uint8Array;
 }
 
 /**
@@ -43,6 +42,26 @@ export function trieIndex(files: SSTableFiles, stats: SSTableStats, dataBytes: n
   };
 
   async function locate(range: TokenRange, signal?: AbortSignal): Promise<DataSpan> {
+    const { start: next, end } = await positionsOf(range, signal);
+    if (range.start === MIN_TOKEN) return { start: 0, end };
+    const trie = await open(signal);
+    const leaf = await trie.lastBefore(range.start, signal);
+    const start = leaf?.dataPosition ?? 0;
+    if (next < start || (leaf === undefined && next > 0)) {
+      throw corrupt(
+        trie.name,
+        0,
+        `partitions are out of order: ${next} follows ${leaf === undefined ? 'none' : start}`,
+      );
+    }
+    if (leaf === undefined) return { start, end };
+    const { key, prefix } = leaf;
+    const isFirst = (_: Uint8Array, token: bigint) => startsWith(tokenPrefix(token), prefix);
+    return { start, end, isFirst, next, before: key && { key, token: tokenOf(key) } };
+  }
+
+  /** From the first partition that may be in the range up to what is surely behind. */
+  async function positionsOf(range: TokenRange, signal?: AbortSignal): Promise<DataSpan> {
     if (range.start === MIN_TOKEN && range.end === MAX_TOKEN) return { start: 0, end: dataBytes };
     const trie = await open(signal);
     const first = range.start === MIN_TOKEN ? undefined : await trie.find(range.start, true, signal);
@@ -51,8 +70,7 @@ export function trieIndex(files: SSTableFiles, stats: SSTableStats, dataBytes: n
     const start = first?.dataPosition ?? 0;
     const end = behind?.dataPosition ?? dataBytes;
     if (end < start) throw corrupt(trie.name, 0, `partitions are out of order: ${start} is before ${end}`);
-    const isFirst = first && ((_: Uint8Array, token: bigint) => startsWith(tokenPrefix(token), first.prefix));
-    return { start, end, isFirst };
+    return { start, end };
   }
 
   return {
@@ -62,7 +80,7 @@ export function trieIndex(files: SSTableFiles, stats: SSTableStats, dataBytes: n
     },
     locate,
     async fractionOf(range, signal) {
-      const { start, end } = await locate(range, signal);
+      const { start, end } = await positionsOf(range, signal);
       return (end - start) / dataBytes;
     },
     async rowIndexOf({ key, token }, layout, signal) {
@@ -84,6 +102,8 @@ interface Trie {
    * @param inclusive also one that equals it or may do so, since its prefix is short; else only what is surely behind
    */
   find(token: bigint, inclusive: boolean, signal?: AbortSignal): Promise<Leaf | undefined>;
+  /** The last leaf that is surely before `token`. */
+  lastBefore(token: bigint, signal?: AbortSignal): Promise<Leaf | undefined>;
   /** Positions in Rows.db of partitions that may have this token. */
   rowsEntries(token: bigint, signal?: AbortSignal): AsyncGenerator<number>;
   /** Rows.db. */
@@ -101,6 +121,17 @@ async function openTrie(files: SSTableFiles, dataBytes: number, signal?: AbortSi
   const root = decodeOf(name, footerStart, () => footer.readPosition());
   const pages = new PagedSource(source);
 
+  let rows: Promise<PagedSource> | undefined;
+  const openRows = (): Promise<PagedSource> => {
+    if (!rows) {
+      rows = files.open(Component.Rows).then((opened) => new PagedSource(opened));
+      rows.catch(() => {
+        rows = undefined;
+      });
+    }
+    return rows;
+  };
+
   const nodeAt = async (position: number): Promise<TrieNode> => {
     const { page, at } = await pages.at(position, signal);
     return decodeTrieNode(page, at, position, name);
@@ -109,9 +140,10 @@ async function openTrie(files: SSTableFiles, dataBytes: number, signal?: AbortSi
   const leafOf = async (position: number, node: TrieNode, prefix: readonly number[]): Promise<Leaf> => {
     const { page, at } = await pages.at(position, signal);
     const value = readPayload(page, at + node.payloadOffset, node.payloadFlags);
-    const dataPosition = value < 0 ? -1 - value : await dataPositionInRows(files, value, signal);
+    const entry = value < 0 ? undefined : await readRowsEntry(await openRows(), value, signal);
+    const dataPosition = entry?.dataPosition ?? -1 - value;
     if (dataPosition >= dataBytes) throw corrupt(name, position, `a partition at ${dataPosition} is behind the data`);
-    return { prefix, dataPosition };
+    return { prefix, dataPosition, key: entry?.key };
   };
 
   const firstLeaf = async (start: number, startPrefix: readonly number[]): Promise<Leaf> => {
@@ -147,6 +179,41 @@ async function openTrie(files: SSTableFiles, dataBytes: number, signal?: AbortSi
     return next < 0 ? undefined : firstLeaf(node.children[next]!, [...prefix, node.labels[next]!]);
   };
 
+  const lastLeaf = async (start: number, startPrefix: readonly number[]): Promise<Leaf> => {
+    let position = start;
+    let prefix = startPrefix;
+    for (;;) {
+      const node = await nodeAt(position);
+      const child = node.children.at(-1);
+      if (child === undefined) {
+        if (node.payloadFlags !== 0) return leafOf(position, node, prefix);
+        throw corrupt(name, position, 'a trie node has neither payload nor children');
+      }
+      prefix = [...prefix, node.labels.at(-1)!];
+      position = child;
+    }
+  };
+
+  const searchBefore = async (
+    position: number,
+    target: readonly number[],
+    depth: number,
+  ): Promise<Leaf | undefined> => {
+    if (depth === TOKEN_PREFIX_BYTES) return undefined;
+    const node = await nodeAt(position);
+    // A leaf up here may be on either side of the token, and all below it is behind it.
+    if (node.payloadFlags !== 0) return undefined;
+    const label = target[depth]!;
+    const exact = node.labels.indexOf(label);
+    if (exact >= 0) {
+      const found = await searchBefore(node.children[exact]!, target, depth + 1);
+      if (found) return found;
+    }
+    const smaller = node.labels.findLastIndex((each) => each < label);
+    if (smaller < 0) return undefined;
+    return lastLeaf(node.children[smaller]!, [...target.slice(0, depth), node.labels[smaller]!]);
+  };
+
   async function* rowsEntries(token: bigint, signal?: AbortSignal): AsyncGenerator<number> {
     const target = tokenPrefix(token);
     const stack = [{ position: root, depth: 0 }];
@@ -165,15 +232,12 @@ async function openTrie(files: SSTableFiles, dataBytes: number, signal?: AbortSi
     }
   }
 
-  let rows: Promise<PagedSource> | undefined;
   return {
     name,
     find: (token, inclusive) => search(root, tokenPrefix(token), 0, inclusive),
+    lastBefore: (token) => searchBefore(root, tokenPrefix(token), 0),
     rowsEntries,
-    rows() {
-      rows ??= files.open(Component.Rows).then((opened) => new PagedSource(opened));
-      return rows;
-    },
+    rows: openRows,
   };
 }
 
@@ -185,18 +249,6 @@ function readPayload(page: Uint8Array, start: number, flags: number): number {
   let value = (page[from]! << 24) >> 24;
   for (let index = 1; index < length; index++) value = value * 256 + page[from + index]!;
   return value;
-}
-
-/** Rows.db: bytes16 key; vint data position; … */
-async function dataPositionInRows(files: SSTableFiles, position: number, signal?: AbortSignal): Promise<number> {
-  const rows: ByteSource = await files.open(Component.Rows);
-  if (position >= rows.byteLength) throw corrupt(rows.name, position, 'the partition index points behind the end');
-  const bytes = await rows.read(position, Math.min(position + ROWS_HEAD_BYTES, rows.byteLength), signal);
-  return decodeOf(rows.name, position, () => {
-    const reader = new ByteReader(bytes);
-    reader.readBytes16();
-    return reader.readVint();
-  });
 }
 
 function tokenPrefix(token: bigint): number[] {

@@ -32,11 +32,11 @@ export class PlaceSample {
     for (const { token, position } of this.#places) {
       // Nothing has the least token of all: see Murmur3Partitioner.
       const span = await sstable.index.locate({ start: token - 1n, end: token }, signal);
-      if (span.start <= position && position < span.end) continue;
+      if ((span.next ?? span.start) <= position && position < span.end) continue;
       throw corrupt(
         sstable.name,
         0,
-        `the index leads from token ${token} to ${span.start} up to ${span.end}, but its partition is at ${position}; rebuild it with sstablescrub or nodetool upgradesstables -a`,
+        `the index leads from token ${token} to ${span.next ?? span.start} up to ${span.end}, but its partition is at ${position}; rebuild it with sstablescrub or nodetool upgradesstables -a`,
       );
     }
   }

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { isDeepStrictEqual } from 'node:util';
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -159,9 +158,8 @@ describe('a byte of another component', () => {
     );
   });
 
-  // The indexes carry no checksums. What a range lacks at its start, because an index leads behind it, only a look at
-  // the whole index tells.
-  test.for(TITLES)('of the index of %s never changes a range, or else is told by verify', async (title) => {
+  // The indexes carry no checksums: a range is read from the partition before it, which proves that none is left out.
+  test.for(TITLES)('of the index of %s never changes a range', async (title) => {
     const files = await copyOf(title);
     const tokens = await readTokens(openPartitionCursor(await openSSTable(files)));
     const bounds = [tokens[0]! - 1n, tokens[0]!, ...tokens.slice(1, -1), tokens.at(-1)!];
@@ -185,9 +183,7 @@ describe('a byte of another component', () => {
           const expected = tokens.filter((token) => token > range.start && token <= range.end);
           await withChange(files, component, changed, async () => {
             const outcome = await rangeRead(files, range);
-            if (outcome instanceof MigrationError || isDeepStrictEqual(outcome, expected)) return;
-            expect(outcome).toEqual(expected.slice(expected.length - outcome.length));
-            expect(await outcomeOf(() => verifySSTable(files))).toBeInstanceOf(SSTableCorruptError);
+            if (!(outcome instanceof MigrationError)) expect(outcome).toEqual(expected);
           });
         },
       ),
