@@ -1,6 +1,7 @@
 /** Plans what an earlier load has not finished. */
 
 import { GateClosedError } from '../errors.ts';
+import { listOwedIndexes } from '../ledger/saved-indexes.ts';
 import { createRenames } from '../model/rename.ts';
 import { planIndexes } from './choose-indexes.ts';
 import type { LoadInput, LoadItem } from './load-plan.ts';
@@ -34,7 +35,12 @@ export async function resumeLoad(
       `it loads keyspace ${earlier.keyspace}, not ${input.keyspace}`,
     ]);
   }
-  if (earlier.runId !== runId && earlier.state === 'running') {
+  if (earlierId === runId) {
+    throw new GateClosedError(`resuming ${earlierId}`, [
+      'what goes on is a run of its own, whose ranges count anew; take another --run-id',
+    ]);
+  }
+  if (earlier.state === 'running') {
     throw new GateClosedError(`resuming ${earlierId}`, [
       `it is under way; stop it first: ringshift load stop ${earlierId}`,
     ]);
@@ -66,7 +72,8 @@ export async function resumeLoad(
   const unfinished = tables
     .filter(({ ranges }) => ranges > 0)
     .map(({ table }) => renames.toTarget({ keyspace: input.keyspace, table }));
-  const indexes = planIndexes(input, options, await ledger.readPhase(), unfinished, target.indexes);
+  const owed = await listOwedIndexes(ledger);
+  const indexes = planIndexes(input, options, await ledger.readPhase(), unfinished, target.indexes, owed);
   const plan: LoadPlan = {
     runId,
     planKey: runKeys.plan(runId),

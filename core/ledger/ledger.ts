@@ -1,11 +1,9 @@
-import type { z } from 'zod';
 import type { Phase } from '../config/schema.ts';
 import { GateClosedError, LedgerConflictError } from '../errors.ts';
 import type { Clock, LedgerStore } from '../ports.ts';
 import { firstPhaseRecord } from './phase-change.ts';
 import { type ClaimedRange, claimRange, type RangeClaim } from './range-claim.ts';
 import {
-  lockSchema,
   type PhaseRecord,
   type ProxyRecord,
   parseRecord,
@@ -22,12 +20,11 @@ import {
   type TableState,
   tableRecordSchema,
 } from './records.ts';
+import { giveLock, rangePrefix, runKey, startRun } from './run-start.ts';
 
 const PHASE_KEY = 'phase.json';
 const MAX_REASONS = 50;
 const MAX_CONFLICTS = 20;
-/** Between taking a keyspace and writing the run's record there is one call to the store. */
-const LOCK_WITHOUT_RECORD_MS = 60_000;
 
 /** Typed access to what both halves agree on. Every change of a shared record is a compare-and-set. */
 export interface Ledger {
@@ -59,7 +56,8 @@ export interface Ledger {
   ): Promise<TableRecord | undefined>;
 
   /**
-   * Starts a run unless another of its kind is running on the keyspace.
+   * Starts a run unless another of its kind is running on the keyspace, or its id was used before. A call that is
+   * repeated because its answer was lost starts the same run.
    * @throws GateClosedError naming the other run
    */
   startRun(record: RunRecord): Promise<void>;
@@ -95,13 +93,10 @@ export interface TableChange {
 }
 
 const tableKey = (keyspace: string, table: string) => `tables/${keyspace}.${table}.json`;
-const runKey = (runId: string) => `runs/${runId}.json`;
-const rangePrefix = (runId: string) => `ranges/${runId}/`;
 const rangeKey = (runId: string, index: number) => `${rangePrefix(runId)}${String(index).padStart(8, '0')}.json`;
 const proxyKey = (instance: string) => `proxies/${encodeURIComponent(instance)}.json`;
 const suspectKey = (keyspace: string, table: string, id: string) =>
   `suspects/${keyspace}.${table}/${encodeURIComponent(id)}.json`;
-const lockKey = (kind: RunKind, keyspace: string) => `active/${kind}.${keyspace}.json`;
 
 /** Whether a record belongs to a living process that is not this one. A release without process ids counts as one. */
 export function isHeldByAnother(record: ProxyRecord, processId: string | undefined, now: Date): boolean {
@@ -139,44 +134,6 @@ export function createLedger(store: LedgerStore): Ledger {
       for (const { key, entry } of found) if (entry) records.push(parse(key, entry.value));
     }
     return records;
-  }
-
-  async function takeLock(record: RunRecord): Promise<void> {
-    const key = lockKey(record.kind, record.keyspace);
-    const lock = JSON.stringify({ runId: record.runId, at: record.startedAt });
-    try {
-      await store.put(key, lock, null);
-    } catch (error) {
-      if (!(error instanceof LedgerConflictError)) throw error;
-      const holder = await store.get(key);
-      const held = holder && parseRecord(lockSchema, key, holder.value);
-      if (held !== undefined && held.runId !== record.runId) await refuseWhileRunning(record, held);
-      await store.put(key, lock, holder?.version ?? null);
-    }
-  }
-
-  /** A lock without a record is left by a planner that died in between; it counts only while that may still go on. */
-  async function refuseWhileRunning(record: RunRecord, held: z.output<typeof lockSchema>): Promise<void> {
-    const { kind, keyspace, startedAt } = record;
-    const holder = await ledger.readRun(held.runId);
-    const verb = kind === 'load' ? 'load' : 'validate';
-    if (holder?.state === 'running') {
-      throw new GateClosedError(`${kind} of ${keyspace}`, [
-        `run ${held.runId} is under way; wait for it, or stop it: ringshift ${verb} stop ${held.runId}`,
-      ]);
-    }
-    const ageMs = held.at === null ? Number.POSITIVE_INFINITY : Date.parse(startedAt) - Date.parse(held.at);
-    if (holder === undefined && ageMs < LOCK_WITHOUT_RECORD_MS) {
-      throw new GateClosedError(`${kind} of ${keyspace}`, [
-        `run ${held.runId} is just beginning; try again in a minute`,
-      ]);
-    }
-  }
-
-  async function giveLock({ kind, keyspace, runId }: RunRecord): Promise<void> {
-    const key = lockKey(kind, keyspace);
-    const holder = await store.get(key);
-    if (holder && parseRecord(lockSchema, key, holder.value).runId === runId) await store.remove(key);
   }
 
   const ledger: Ledger = {
@@ -260,16 +217,7 @@ export function createLedger(store: LedgerStore): Ledger {
       return text === undefined ? undefined : parseRecord(tableRecordSchema, key, text);
     },
 
-    async startRun(record) {
-      await takeLock(record);
-      try {
-        await store.put(runKey(record.runId), JSON.stringify(record));
-      } catch (error) {
-        // Should this fail too, the lock is one without a record, which the next run takes over.
-        await giveLock(record).catch(() => undefined);
-        throw error;
-      }
-    },
+    startRun: (record) => startRun(record, store),
     async readRun(runId) {
       const found = await store.get(runKey(runId));
       return found && parseRecord(runRecordSchema, runKey(runId), found.value);
@@ -284,7 +232,7 @@ export function createLedger(store: LedgerStore): Ledger {
       const run = await ledger.readRun(runId);
       if (!run) return;
       await ledger.updateRun(runId, { state, endedAt: now.toISOString() });
-      await giveLock(run);
+      await giveLock(run, store);
     },
     async updateRun(runId, change) {
       await changeRecord(runKey(runId), (found) => {

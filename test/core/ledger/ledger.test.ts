@@ -61,6 +61,34 @@ test('a run whose record could not be written leaves no lock', async () => {
   await ledger.startRun(run('r2'));
 });
 
+test('an id is used once: ranges that an earlier run of it finished would pass for those of the next', async () => {
+  const plan = { rangeCount: 1, rangesByTable: { t: 1 } };
+  await ledger.startRun({ ...run('r1'), tables: ['t'] });
+  // As the planner does whose answer was lost.
+  await ledger.startRun({ ...run('r1'), tables: ['t'] });
+  await ledger.updateRun('r1', plan);
+  await ledger.startRun(run('r1'));
+  await ledger.updateRun('r1', plan);
+  await ledger.putRange({
+    ...{ version: 1, runId: 'r1', index: 0, keyspace: 'ks', table: 't', state: 'done', checkpoint: null },
+    ...{ counts: { rows: 5 }, error: null, updatedAt: new Date(START).toISOString() },
+  });
+  await expect(ledger.startRun(run('r1'))).rejects.toThrow(/a run r1 already.*take another --run-id/);
+  await ledger.endRun('r1', 'done', new Date(START));
+  await expect(ledger.startRun(run('r1'))).rejects.toThrow(/a run r1 already \(load of ks, done\)/);
+  expect(await ledger.readRun('r1')).toMatchObject({ state: 'done', rangeCount: 1 });
+});
+
+test('a run that ended after its plan may not begin again, one that ended before may', async () => {
+  await ledger.startRun(run('r1'));
+  await ledger.endRun('r1', 'failed', new Date(START));
+  await ledger.startRun(run('r1'));
+  await expect(ledger.startRun({ ...run('r1'), keyspace: 'other' })).rejects.toThrow(/load of ks, running/);
+  await ledger.updateRun('r1', { rangeCount: 0, rangesByTable: {} });
+  await ledger.endRun('r1', 'done', new Date(START));
+  await expect(ledger.startRun(run('r1'))).rejects.toBeInstanceOf(GateClosedError);
+});
+
 test('a run record of before the plan said its ranges still parses', async () => {
   const { rangesByTable: _, ...old } = { ...run('old'), rangeCount: 0, rangesByTable: undefined };
   await store.put('runs/old.json', JSON.stringify(old));
