@@ -24,6 +24,8 @@ export interface JavaScan {
   /** Rows of the SSTable, static rows included. */
   readonly rows: number;
   readonly plainBytes: number;
+  /** Highest memory of the JVM, the mapped file included; 0 where that is not known. */
+  readonly maxRssMiB: number;
 }
 
 /**
@@ -41,14 +43,15 @@ export async function scanWithCassandra(dataPath: string, seconds = 4): Promise<
     ...times,
     dataPath,
   ]);
-  const { plainBytes, rows, rounds, cpuSeconds } = JSON.parse(stdout) as {
-    [name in 'plainBytes' | 'rows' | 'rounds' | 'cpuSeconds']: number;
+  const { plainBytes, rows, rounds, cpuSeconds, maxRssKiB } = JSON.parse(stdout) as {
+    [name in 'plainBytes' | 'rows' | 'rounds' | 'cpuSeconds' | 'maxRssKiB']: number;
   };
   return {
     plainMBps: (plainBytes * rounds) / cpuSeconds / 1e6,
     rowsPerSecond: (rows * rounds) / cpuSeconds,
     rows,
     plainBytes,
+    maxRssMiB: Math.round(maxRssKiB / 1024),
   };
 }
 

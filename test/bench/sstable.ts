@@ -1,20 +1,21 @@
 /**
- * How fast SSTables are decoded: MB/s of plain and stored bytes, rows/s, and the ratio to the floor, which is reading,
- * checking and decompressing the same chunks without decoding a row. Repeats golden files; the whole file lies in memory,
- * so that no disk is measured. Then, unless files were named, the tables of bench-data.ts side by side with Cassandra's
- * own scanner, each on one core.
+ * How fast SSTables are decoded, each in a process of its own: MB/s of plain and stored bytes and rows/s, per second of
+ * CPU time. First the tables of bench-data.ts, side by side with Cassandra's own scanner, each on one core; then golden
+ * files of other shapes, with the floor, which is reading, checking and decompressing the same chunks without decoding a
+ * row. With names of files: only these, with the floor.
  *
- *   npm run bench:sstable [-- SECONDS_PER_CASE [Data.db …]]
+ *   npm run bench:sstable, or: node test/bench/sstable.ts [SECONDS_PER_CASE [Data.db …]]
  */
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { sstableFilesAt } from '#adapters/byte-source-file.ts';
-import { openPartitionCursor, openSSTable, type SSTable } from '#core/sstable/sstable.ts';
-import { MemoryFiles } from '../support/byte-sources.ts';
 import { prepareBenchData } from './bench-data.ts';
+import type { DecodeFigures } from './decode.ts';
 import { scanWithCassandra } from './java-scanner.ts';
+import { runAlone, WARM_UP_SECONDS } from './measure.ts';
 
+const DECODE = join(import.meta.dirname, 'decode.ts');
 const GOLDEN = fileURLToPath(new URL('../golden/sstables/', import.meta.url));
-const DEFAULT_PATHS = [
+const GOLDEN_PATHS = [
   '4.1-nb-big/big100k/nb-7-big-Data.db',
   '4.1-nb-big/bigpart/nb-1-big-Data.db',
   '4.1-nb-big/wide/nb-1-big-Data.db',
@@ -23,115 +24,64 @@ const DEFAULT_PATHS = [
   '4.1-nb-big/udts/nb-1-big-Data.db',
   '5.0-da-bti/big100k/da-6-bti-Data.db',
 ].map((path) => GOLDEN + path);
-const COMPONENTS = [
-  'Data.db',
-  'Statistics.db',
-  'CompressionInfo.db',
-  'CRC.db',
-  'Index.db',
-  'Summary.db',
-  'Partitions.db',
-  'Rows.db',
-];
-const WINDOW_BYTES = 1024 * 1024;
 
-interface Measurement {
-  readonly seconds: number;
-  readonly rounds: number;
-  readonly rows: number;
+type Row = readonly (readonly [text: string, width: number])[];
+
+/** The first column to the left, numbers to the right. */
+function print(row: Row): void {
+  const cells = row.map(([text, width], index) => (index === 0 ? text.padEnd(width) : text.padStart(width)));
+  process.stdout.write(`${cells.join(' ')}\n`);
 }
 
-async function decode(sstable: SSTable): Promise<number> {
-  const cursor = openPartitionCursor(sstable, { windowBytes: WINDOW_BYTES });
-  let rows = 0;
-  while (await cursor.fill()) {
-    for (let event = cursor.next(); event !== undefined; event = cursor.next()) if (event.kind === 'row') rows += 1;
-  }
-  return rows;
-}
-
-async function decompressOnly(sstable: SSTable): Promise<number> {
-  const { data, dataBytes } = sstable;
-  for (let start = 0; start < dataBytes; ) {
-    const window = await data.fetch(start, Math.min(start + WINDOW_BYTES, dataBytes));
-    window.unpack(Buffer.allocUnsafeSlow(window.plainBytes), 0);
-    start = window.end;
-  }
-  return 0;
-}
-
-function cpuSeconds(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
-}
-
-/** In CPU time of the whole process, so that a busy machine slows nothing down and the collector's share is in it. */
-async function measure(seconds: number, work: () => Promise<number>): Promise<Measurement> {
-  for (const warm = cpuSeconds() + seconds / 4; cpuSeconds() < warm; ) await work();
-  const start = cpuSeconds();
-  let rounds = 0;
-  let rows = 0;
-  do {
-    rows += await work();
-    rounds += 1;
-  } while (cpuSeconds() - start < seconds);
-  return { seconds: cpuSeconds() - start, rounds, rows };
-}
-
-const [secondsText = '2', ...paths] = process.argv.slice(2);
-const seconds = Number(secondsText);
-process.stdout.write(
-  'file                                       compressor         plain MB/s  stored MB/s      rows/s   floor MB/s  ratio\n',
-);
-for (const path of paths.length > 0 ? paths : DEFAULT_PATHS) {
-  const sstable = await openSSTable(await MemoryFiles.of(sstableFilesAt(path), COMPONENTS));
-  const full = await measure(seconds, () => decode(sstable));
-  const floor = await measure(seconds, () => decompressOnly(sstable));
-  const perSecond = (bytes: number, { rounds, seconds: taken }: Measurement) => (bytes * rounds) / taken / 1e6;
-  const plain = perSecond(sstable.dataBytes, full);
-  const floorPlain = perSecond(sstable.dataBytes, floor);
-  const name = sstable.name.replace(GOLDEN, '');
-  process.stdout.write(
-    `${[
-      name.slice(-42).padEnd(42),
-      (sstable.compression?.compressor ?? 'none').padEnd(16),
-      plain.toFixed(1).padStart(12),
-      perSecond(sstable.storedBytes, full).toFixed(1).padStart(12),
-      Math.round(full.rows / full.seconds)
-        .toString()
-        .padStart(11),
-      floorPlain.toFixed(1).padStart(12),
-      (plain / floorPlain).toFixed(2).padStart(6),
-    ].join(' ')}\n`,
-  );
-}
+const whole = (value: number) => Math.round(value).toString();
 
 /** @throws when Cassandra counts other rows than we do */
-async function compareWithCassandra(path: string): Promise<string[]> {
-  const sstable = await openSSTable(await MemoryFiles.of(sstableFilesAt(path), COMPONENTS));
-  const ours = await measure(seconds, () => decode(sstable));
-  const java = await scanWithCassandra(path, seconds);
-  if (java.rows !== ours.rows / ours.rounds) throw new Error(`Cassandra counts ${java.rows} rows in ${path}`);
-  const plain = (sstable.dataBytes * ours.rounds) / ours.seconds / 1e6;
-  return [
-    plain.toFixed(1).padStart(12),
-    Math.round(ours.rows / ours.seconds)
-      .toString()
-      .padStart(11),
-    java.plainMBps.toFixed(1).padStart(17),
-    Math.round(java.rowsPerSecond).toString().padStart(11),
-    (plain / java.plainMBps).toFixed(2).padStart(6),
-  ];
+async function compareWithCassandra(name: string, path: string, seconds: string): Promise<void> {
+  const ours = await runAlone<DecodeFigures>(DECODE, [path, seconds]);
+  const java = await scanWithCassandra(path, Number(seconds));
+  if (java.rows !== ours.rows) throw new Error(`Cassandra counts ${java.rows} rows in ${path}, not ${ours.rows}`);
+  print([
+    [name, 15],
+    [ours.plainMBps.toFixed(1), 11],
+    [whole(ours.rowsPerSecond), 11],
+    [ours.maxRssMiB.toString(), 13],
+    [java.plainMBps.toFixed(1), 16],
+    [whole(java.rowsPerSecond), 11],
+    [java.maxRssMiB.toString(), 13],
+    [(ours.plainMBps / java.plainMBps).toFixed(2), 6],
+  ]);
 }
 
+async function compareWithFloor(path: string, seconds: string): Promise<void> {
+  const figures = await runAlone<DecodeFigures>(DECODE, [path, seconds, 'floor']);
+  print([
+    [path.replace(GOLDEN, '').slice(-42), 42],
+    [figures.compressor, 14],
+    [figures.plainMBps.toFixed(1), 11],
+    [figures.storedMBps.toFixed(1), 12],
+    [whole(figures.rowsPerSecond), 10],
+    [figures.floorMBps!.toFixed(1), 11],
+    [(figures.plainMBps / figures.floorMBps!).toFixed(2), 6],
+    [figures.maxRssMiB.toString(), 13],
+  ]);
+}
+
+const [seconds = '3', ...paths] = process.argv.slice(2);
+process.stdout.write(
+  `Per second of CPU time; each in a process of its own, after ${WARM_UP_SECONDS} s to warm up. Peak memory holds the files too.\n\n`,
+);
 if (paths.length === 0) {
   const tables = await prepareBenchData((line) => process.stderr.write(`${line}\n`));
   process.stdout.write(
-    `\n${'table, LZ4 in chunks of 16 KiB'.padEnd(42)}   plain MB/s      rows/s   Cassandra MB/s      rows/s  ratio\n`,
+    'LZ4, 16 KiB      plain MB/s      rows/s  peak RSS MiB   Cassandra MB/s      rows/s  peak RSS MiB  ratio\n',
   );
   for (const { name, dataPaths } of Object.values(tables)) {
     const [only, ...others] = dataPaths;
-    if (others.length === 0)
-      process.stdout.write(`${[name.padEnd(42), ...(await compareWithCassandra(only!))].join(' ')}\n`);
+    if (others.length === 0) await compareWithCassandra(name, only!, seconds);
   }
+  process.stdout.write('\n');
 }
+process.stdout.write(
+  'file                                       compressor      plain MB/s  stored MB/s     rows/s  floor MB/s  ratio  peak RSS MiB\n',
+);
+for (const path of paths.length > 0 ? paths : GOLDEN_PATHS) await compareWithFloor(path, seconds);

@@ -2,6 +2,8 @@ import com.sun.management.OperatingSystemMXBean;
 import java.lang.management.ManagementFactory;
 import java.lang.management.ThreadMXBean;
 import java.lang.reflect.Method;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import org.apache.cassandra.config.Config;
 import org.apache.cassandra.config.DatabaseDescriptor;
 import org.apache.cassandra.db.rows.Cell;
@@ -19,8 +21,9 @@ import org.apache.cassandra.tools.Util;
 
 /**
  * Reads every row and cell of SSTables with the scanner that Cassandra compacts with, and prints per file one line of
- * JSON: { path, plainBytes, rows, cells, rounds, wallSeconds, cpuSeconds, threadSeconds } of the measured rounds.
- * `cpuSeconds` is the whole JVM's, collector included; `threadSeconds` the scanning thread's alone.
+ * JSON: { path, plainBytes, rows, cells, rounds, wallSeconds, cpuSeconds, threadSeconds, maxRssKiB } of the measured
+ * rounds. `cpuSeconds` is the whole JVM's, collector included; `threadSeconds` the scanning thread's alone; `maxRssKiB`
+ * the highest memory so far, 0 where that is not known.
  *
  *   java -cp JARS -XX:ActiveProcessorCount=1 -XX:+UseSerialGC ScanTable.java WARM_UP_SECONDS SECONDS Data.db …
  */
@@ -66,10 +69,21 @@ public class ScanTable
         cpu = process.getProcessCpuTime() - cpu;
         wall = System.nanoTime() - wall;
         System.out.printf("{\"path\":\"%s\",\"plainBytes\":%d,\"rows\":%d,\"cells\":%d,\"rounds\":%d,"
-                + "\"wallSeconds\":%.3f,\"cpuSeconds\":%.3f,\"threadSeconds\":%.3f,\"sink\":%d}%n",
+                + "\"wallSeconds\":%.3f,\"cpuSeconds\":%.3f,\"threadSeconds\":%.3f,\"maxRssKiB\":%d,\"sink\":%d}%n",
             path.replace("\\", "\\\\").replace("\"", "\\\""), sstable.uncompressedLength(), rows / rounds, cells / rounds, rounds,
-            wall / 1e9, cpu / 1e9, thread / 1e9, sink & 1);
+            wall / 1e9, cpu / 1e9, thread / 1e9, maxRssKiB(), sink & 1);
         sstable.selfRef().release();
+    }
+
+    private static long maxRssKiB() throws Exception
+    {
+        Path status = Path.of("/proc/self/status");
+        if (!Files.exists(status))
+            return 0;
+        for (String line : Files.readAllLines(status))
+            if (line.startsWith("VmHWM:"))
+                return Long.parseLong(line.replaceAll("\\D", ""));
+        return 0;
     }
 
     private static void scan(SSTableReader sstable)
