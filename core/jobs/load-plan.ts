@@ -4,11 +4,19 @@ import { z } from 'zod';
 import { indexListSchema } from '../config/index-list.ts';
 import { ConfigError, ObjectStoreError } from '../errors.ts';
 import { filterRulesSchema } from '../filter/filter-rules.ts';
+import type { PartitionSlice } from '../model/clustering-bound.ts';
 import { Consistency, type ConsistencyName } from '../model/cql-request.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import { tableSchemaFromJson, tableSchemaToJson } from '../model/table-schema-json.ts';
 import type { ObjectStore } from '../ports.ts';
-import { LOAD_PLACE_PATTERN } from './load-place.ts';
+import {
+  BOUND_PATTERN,
+  decodePlace,
+  furthestPlace,
+  KEY_PATTERN,
+  LOAD_PLACE_PATTERN,
+  type LoadPlace,
+} from './load-place.ts';
 
 const decimal = z.string().regex(/^-?\d{1,19}$/);
 
@@ -21,6 +29,14 @@ export const loadItemSchema = z.object({
   /** (start, end], decimal texts. */
   start: decimal,
   end: decimal,
+  /** Of a large partition, alone in its range, that is cut among several items: its part. @see encodeSlice */
+  slice: z
+    .object({
+      key: z.string().regex(KEY_PATTERN),
+      from: z.string().regex(BOUND_PATTERN).optional(),
+      to: z.string().regex(BOUND_PATTERN).optional(),
+    })
+    .optional(),
   /** Estimated SSTable bytes in it, over all replicas, decompressed. */
   bytes: z.number().min(0),
   /** Of the table's manifest. */
@@ -35,6 +51,14 @@ export const loadItemSchema = z.object({
   checkpoint: z.string().regex(LOAD_PLACE_PATTERN).optional(),
 });
 export type LoadItem = z.output<typeof loadItemSchema>;
+
+/** Where to go on with an item: at its beginning, or at the furthest checkpoint. */
+export function startOf(item: LoadItem, slice: PartitionSlice | undefined, recorded?: string | null): LoadPlace {
+  const token = BigInt(item.start);
+  const inside = slice?.from && { key: slice.key, bound: slice.from };
+  const checkpoints = [item.checkpoint, recorded].filter((text) => typeof text === 'string');
+  return furthestPlace([{ token, inside }, ...checkpoints.map(decodePlace)]);
+}
 
 /** The execution input of a bulk load. */
 export const loadInputSchema = z.strictObject({

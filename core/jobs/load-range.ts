@@ -1,15 +1,14 @@
 /** Loads one range of one table: SSTables → merge → filter → writes → target. Running it twice is harmless. */
 
-import { describeError } from '../errors.ts';
 import { createFilter } from '../filter/filter.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { RangeRecord } from '../ledger/records.ts';
 import { createRowFilter } from '../merge/filter-rows.ts';
-import { createGrouping, type GroupingLoss, tombstonePolicy, unclearListTimes } from '../merge/group-writes.ts';
+import { createGrouping, tombstonePolicy, unclearListTimes } from '../merge/group-writes.ts';
 import { mergePartitions } from '../merge/merge-partitions.ts';
 import { OrdinaryRows } from '../merge/ordinary-row.ts';
 import { createToStatements } from '../merge/statements.ts';
-import { closingMarker } from '../model/clustering-bound.ts';
+import { closingMarker, type PartitionSlice } from '../model/clustering-bound.ts';
 import { equalBytes } from '../model/compare-value.ts';
 import { Consistency } from '../model/cql-request.ts';
 import type { Deletion, PartitionCursor, PartitionStart } from '../model/row.ts';
@@ -18,11 +17,12 @@ import type { Clock, LoadSession, Logger, ObjectStore } from '../ports.ts';
 import { tokenOf } from '../token/token.ts';
 import type { TokenRange } from '../token/token-range.ts';
 import { loadCounters } from './load-counters.ts';
-import { decodePlace, encodePlace, furthestPlace, type LoadPlace, placeBehind } from './load-place.ts';
-import { type LoadItem, loadItemSchema, readTableManifest, type TableManifest } from './load-plan.ts';
+import { decodeSlice, encodePlace, type LoadPlace, placeBehind } from './load-place.ts';
+import { type LoadItem, loadItemSchema, readTableManifest, startOf, type TableManifest } from './load-plan.ts';
 import type { SnapshotPlace } from './load-planning.ts';
 import { openMergeInputs } from './merge-inputs.ts';
 import { PartitionCopy } from './partition-copy.ts';
+import { RangeJournal } from './range-journal.ts';
 import { TargetWriter } from './target-writer.ts';
 
 /** What loading a range needs of the world. */
@@ -58,20 +58,12 @@ export type LoadRangeResult =
       readonly counts: Readonly<Record<string, number>>;
     };
 
-const PROGRESS_INTERVAL_MS = 3000;
 /** So that a row costs neither a look at the clock nor a copy of its clustering. */
 const ROWS_BETWEEN_PLACES = 32;
 const NO_KEY = new Uint8Array(0);
 /** Microseconds between the write times of lists of two calls, of two runs; the attempts of one call are fewer. */
 const CALL_STEP = 16;
 const RUN_STEP = 4096;
-
-/** Why a table has to be compared after a load that met this; the other losses need no repair. */
-const SUSPICIONS: Readonly<Partial<Record<GroupingLoss, string>>> = {
-  unclearListCell:
-    'list elements of the moment when only some proxies wrote to both clusters: they may stand twice or not at all',
-  listExpiry: 'a list whose elements expire at too many different times was loaded with the longest life of them',
-};
 
 /**
  * Loads a range, or as much of it as the deadline allows; the ledger's record of the range says how far it came.
@@ -96,42 +88,39 @@ export async function loadRange(request: LoadRangeRequest): Promise<LoadRangeRes
 class RangeLoad {
   readonly #item: LoadItem;
   readonly #request: LoadRangeRequest;
-  readonly #counts: Record<string, number>;
+  readonly #journal: RangeJournal;
+  /** Of an item that is a part of a partition. */
+  readonly #slice: PartitionSlice | undefined;
   /** What earlier calls have finished. */
   readonly #start: LoadPlace;
   /** What has been handed over to the writer. */
   #handedOver: LoadPlace;
   #writer: TargetWriter<LoadPlace> | undefined;
   #partition: PartitionCopy<LoadPlace> | undefined;
-  #writerBase: Readonly<Record<string, number>> = {};
-  #savedAt = 0;
-  /** Losses to tell the ledger of before it is told of any progress, and those it knows. */
-  readonly #toMark = new Map<GroupingLoss, string>();
-  readonly #marked = new Set<GroupingLoss>();
+  #isOvertimeSaid = false;
 
   constructor(item: LoadItem, known: RangeRecord | undefined, request: LoadRangeRequest) {
     this.#item = item;
     this.#request = request;
-    this.#counts = { ...known?.counts };
-    const places = [item.start, item.checkpoint, known?.checkpoint].filter((text) => typeof text === 'string');
-    this.#start = furthestPlace(places.map(decodePlace));
+    this.#journal = new RangeJournal(item, known, request.ports);
+    this.#slice = item.slice && decodeSlice(item.slice);
+    this.#start = startOf(item, this.#slice, known?.checkpoint);
     this.#handedOver = this.#start;
   }
 
   async run(): Promise<LoadRangeResult> {
     const { ports, signal } = this.#request;
     const item = this.#item;
-    this.#add('calls', 1);
+    this.#journal.add('calls', 1);
     // Written before anything is sent: the next call must know that lists may have been written.
-    await this.#save('running', this.#start);
+    await this.#journal.save('running', this.#start);
     const manifest = await readTableManifest(ports.objects, item.tableKey);
-    const { token, inside } = this.#start;
-    const slice = inside && { key: inside.key, token: tokenOf(inside.key), from: inside.bound };
-    const range: TokenRange = { start: slice ? slice.token - 1n : token, end: BigInt(item.end) };
+    const slice = this.#toRead();
+    const range: TokenRange = { start: slice ? slice.token - 1n : this.#start.token, end: BigInt(item.end) };
     if (range.start >= range.end) return this.#done();
     const { objects } = ports.openSnapshot(manifest.snapshot);
     const { inputs, schema } = await openMergeInputs(manifest, objects, range, { slice, signal });
-    this.#counts['sstables'] = inputs.length;
+    this.#journal.set('sstables', inputs.length);
     const cursor = mergePartitions(inputs, schema);
     try {
       const isDone = await this.#copy(cursor, schema, manifest, signal);
@@ -162,11 +151,7 @@ class RangeLoad {
       isUnclear: unclearListTimes(since, settled),
       exactTimes,
       nowSeconds,
-      onLoss: (loss) => {
-        this.#add(loss, 1);
-        const reason = SUSPICIONS[loss];
-        if (reason !== undefined && !this.#marked.has(loss)) this.#toMark.set(loss, reason);
-      },
+      onLoss: (loss) => this.#journal.lost(loss),
     });
     // Rules name tables as the origin does; the schema may have another name on the target.
     const { keyspace, table } = this.#item;
@@ -181,14 +166,17 @@ class RangeLoad {
       consistency: Consistency[manifest.consistency],
       exactTimes,
       bytesPerSecond: manifest.bytesPerSecond,
-      listAttempt: this.#item.listAttemptBase * RUN_STEP + ((this.#counts['calls'] ?? 1) - 1) * CALL_STEP,
+      listAttempt: this.#item.listAttemptBase * RUN_STEP + ((this.#journal.counts['calls'] ?? 1) - 1) * CALL_STEP,
     });
     this.#writer = writer;
-    this.#writerBase = { ...this.#counts };
     const ordinary = new OrdinaryRows(schema, { exactTimes, nowSeconds });
     const copyOptions = { schema, filter, ordinary, group, toStatements, exactTimes };
     const partition = new PartitionCopy({ target: ports.target, clock, writer }, copyOptions);
     this.#partition = partition;
+    this.#journal.follow(() => ({
+      sums: { ...writer.counts, ...partition.counts },
+      values: { inFlightLimit: writer.limit },
+    }));
     return this.#copyEvents(cursor, partition, signal);
   }
 
@@ -205,7 +193,7 @@ class RangeLoad {
     for (;;) {
       const event = cursor.next();
       if (event === undefined) {
-        if (this.#isSaveDue()) await this.#saveProgress();
+        if (this.#journal.isSaveDue) await this.#journal.save('running', this.#completed);
         if (await cursor.fill(signal)) continue;
         await partition.flush();
         return true;
@@ -223,7 +211,7 @@ class RangeLoad {
           return false;
         }
         partition.start(event, this.#handedOver, isContinued);
-        if (this.#isSaveDue()) await this.#saveProgress();
+        if (this.#journal.isSaveDue) await this.#journal.save('running', this.#completed);
       } else if (event.kind === 'marker') open = event.opens;
       // Nearly always there is nothing to wait for, and a promise per row would cost more than the row.
       const wait = partition.accept(event);
@@ -232,8 +220,13 @@ class RangeLoad {
       const isLate = this.#isLate();
       // A range deletion that is open here is written when it ends: going on from here would lose its first part.
       if (open !== undefined && !isLate) continue;
-      const place = placeBehind(event, key, tokenBefore);
-      if (place?.inside === undefined) continue;
+      const place = this.#mayStopIn(key) ? placeBehind(event, key, tokenBefore) : undefined;
+      if (place?.inside === undefined) {
+        if (!isLate || !this.#hasProgress()) continue;
+        // What was written of the partition since then is written again.
+        await partition.flush();
+        return false;
+      }
       if (isLate && open !== undefined) await partition.accept(closingMarker(place.inside.bound, open));
       if (isLate) await partition.flush();
       this.#handedOver = place;
@@ -242,7 +235,35 @@ class RangeLoad {
     }
   }
 
-  /** Whether an earlier call has come into this partition and wrote its deletion and its static row. */
+  /** The slice to open the SSTables with, if any. */
+  #toRead(): PartitionSlice | undefined {
+    const { inside } = this.#start;
+    if (inside === undefined) return this.#slice;
+    return { key: inside.key, token: tokenOf(inside.key), from: inside.bound, to: this.#slice?.to };
+  }
+
+  /** The end of a slice is a place in its own partition: another one of the token, before it, is read as a whole. */
+  #mayStopIn(key: Uint8Array): boolean {
+    return this.#slice?.to === undefined || equalBytes(this.#slice.key, key);
+  }
+
+  /** Whether a call that ends at the last place came further than those before it. */
+  #hasProgress(): boolean {
+    if (encodePlace(this.#handedOver) !== encodePlace(this.#start)) return true;
+    if (this.#isOvertimeSaid) return false;
+    this.#isOvertimeSaid = true;
+    const { runId, index, keyspace, table } = this.#item;
+    this.#journal.add('overtimeCalls', 1);
+    this.#request.ports.logger.warn('a range goes on past its deadline: its rows are too large for a checkpoint', {
+      runId,
+      index,
+      keyspace,
+      table,
+    });
+    return false;
+  }
+
+  /** Whether the deletion and the static row are written: by an earlier call, or by the item of the first slice. */
   #isContinued({ key }: PartitionStart): boolean {
     const { inside } = this.#start;
     return inside !== undefined && equalBytes(inside.key, key);
@@ -254,15 +275,15 @@ class RangeLoad {
   }
 
   async #done(): Promise<LoadRangeResult> {
-    await this.#save('done', { token: BigInt(this.#item.end) });
-    return { kind: 'done', index: this.#item.index, counts: this.#counts };
+    await this.#journal.save('done', { token: BigInt(this.#item.end) });
+    return { kind: 'done', index: this.#item.index, counts: this.#journal.counts };
   }
 
   async #checkpoint(): Promise<LoadRangeResult> {
-    await this.#save('running', this.#handedOver);
+    await this.#journal.save('running', this.#handedOver);
     const checkpoint = encodePlace(this.#handedOver);
     const item = { ...this.#item, checkpoint };
-    return { kind: 'checkpoint', index: item.index, checkpoint, item, counts: this.#counts };
+    return { kind: 'checkpoint', index: item.index, checkpoint, item, counts: this.#journal.counts };
   }
 
   /** What is on the target; everything before it, too. */
@@ -270,69 +291,8 @@ class RangeLoad {
     return this.#partition?.completed(this.#handedOver) ?? this.#start;
   }
 
-  #isSaveDue(): boolean {
-    return this.#request.ports.clock.nowMillis() - this.#savedAt >= PROGRESS_INTERVAL_MS;
-  }
-
-  async #saveProgress(): Promise<void> {
-    await this.#save('running', this.#completed);
-  }
-
-  /** Never throws: the error that ended the range is the one to report. */
-  async recordFailure(error: unknown): Promise<void> {
-    const { logger } = this.#request.ports;
-    const { runId, index, keyspace, table } = this.#item;
-    logger.error('a range could not be loaded', { runId, index, keyspace, table, error: describeError(error) });
-    const name = error instanceof Error ? error.name : 'Error';
-    try {
-      await this.#save('failed', this.#completed, { name, message: describeError(error).slice(0, 2000) });
-    } catch (cause) {
-      logger.error('and the ledger did not take it', { runId, index, error: describeError(cause) });
-    }
-  }
-
-  async #save(state: RangeRecord['state'], place: LoadPlace, error: RangeRecord['error'] = null): Promise<void> {
-    const { clock, ledger } = this.#request.ports;
-    if (this.#writer !== undefined) {
-      for (const [name, value] of Object.entries({ ...this.#writer.counts, ...this.#partition?.counts })) {
-        const sum = (this.#writerBase[name] ?? 0) + value;
-        if (sum > 0) this.#counts[name] = sum;
-      }
-      this.#counts['inFlightLimit'] = this.#writer.limit;
-    }
-    await this.#mark();
-    this.#savedAt = clock.nowMillis();
-    const { runId, index, keyspace, table } = this.#item;
-    await ledger.putRange({
-      version: 1,
-      runId,
-      index,
-      keyspace,
-      table,
-      state,
-      checkpoint: encodePlace(place),
-      counts: { ...this.#counts, bytes: this.#item.bytes },
-      error,
-      updatedAt: new Date(this.#savedAt).toISOString(),
-    });
-  }
-
-  /** A checkpoint goes past what it was about, so the mark comes first. */
-  async #mark(): Promise<void> {
-    const { clock, ledger } = this.#request.ports;
-    const { runId, index, keyspace, table, start, end } = this.#item;
-    for (const [loss, reason] of this.#toMark) {
-      const now = new Date(clock.nowMillis());
-      const by = `load-range ${runId}`;
-      const mark = { version: 1 as const, keyspace, table, range: { start, end }, reason, by, at: now.toISOString() };
-      await ledger.addSuspect(`${runId}-${index}-${loss}`, mark);
-      await ledger.setTable(keyspace, table, 'suspect', { now, by, reason });
-      this.#marked.add(loss);
-      this.#toMark.delete(loss);
-    }
-  }
-
-  #add(name: string, by: number): void {
-    this.#counts[name] = (this.#counts[name] ?? 0) + by;
+  /** Never throws. */
+  recordFailure(error: unknown): Promise<void> {
+    return this.#journal.recordFailure(error, this.#completed);
   }
 }

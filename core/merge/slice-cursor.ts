@@ -76,7 +76,7 @@ export class SliceCursor implements PartitionCursor {
       case 'end':
         return this.#end(event);
       default:
-        if (this.#zone === 'earlier') return undefined;
+        if (this.#zone === 'earlier') return this.#from === undefined ? event : undefined;
         if (this.#zone === 'behind' || (event.kind === 'row' && event.isStatic)) return event;
         return this.#zone === 'before' ? this.#before(event) : this.#inside(event);
     }
@@ -85,7 +85,7 @@ export class SliceCursor implements PartitionCursor {
   #start(event: PartitionStart): PartitionEvent | undefined {
     const { slice } = this.#parts;
     const order = event.token === slice.token ? compareBytes(event.key, slice.key) : event.token < slice.token ? -1 : 1;
-    if (order < 0) return undefined;
+    if (order < 0) return this.#from === undefined ? event : undefined;
     if (order === 0) this.#zone = this.#from === undefined ? 'inside' : 'before';
     else if (slice.to !== undefined) return this.#finish();
     else this.#zone = 'behind';
@@ -93,7 +93,7 @@ export class SliceCursor implements PartitionCursor {
   }
 
   #end(event: PartitionEvent): PartitionEvent | undefined {
-    if (this.#zone === 'earlier') return undefined;
+    if (this.#zone === 'earlier') return this.#from === undefined ? event : undefined;
     if (this.#zone === 'behind') return event;
     if (this.#open !== undefined) throw this.#fault('a range deletion is open at the end of the partition');
     if (this.#to !== undefined) this.#finish();

@@ -10,7 +10,7 @@ export interface ClusteringBound {
 export interface PartitionSlice {
   readonly key: Uint8Array;
   readonly token: bigint;
-  /** What stands before it is left out; partitions before this one too. Default: the partition's start. */
+  /** What stands before it is left out; partitions before this one too. Default: nothing is. */
   readonly from?: ClusteringBound;
   /** The stream ends here. Default: it goes on behind the partition, as far as the token range goes. */
   readonly to?: ClusteringBound;
