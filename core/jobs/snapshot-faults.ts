@@ -1,10 +1,15 @@
-/** What a snapshot lacks by its own manifests: nodes of the ring, tables, SSTables, components. */
+/** What a snapshot lacks by its own manifests (nodes of the ring, tables, SSTables, components), and what lies beside it. */
 
-import { parseComponentPlace, type SnapshotManifest } from './snapshot-layout.ts';
+import { Component } from '../sstable/sstable-name.ts';
+import { type ListedSSTable, parseComponentPlace, type SnapshotListing } from './snapshot-listing.ts';
+import type { SnapshotManifest } from './snapshot-manifest.ts';
 
 export interface SnapshotFault {
-  /** What is missing (`damage`: nothing is, but what is there is not what was written). */
-  readonly kind: 'node' | 'manifest' | 'table' | 'sstable' | 'component' | 'coverage' | 'damage';
+  /**
+   * What is missing (`damage`: nothing is, but what is there is not what was written; `extra`: there is more than one
+   * snapshot, and it would be loaded too).
+   */
+  readonly kind: 'node' | 'manifest' | 'table' | 'sstable' | 'component' | 'coverage' | 'damage' | 'extra';
   /** The node's folder, or the object's key; below the prefix. */
   readonly where: string;
   readonly message: string;
@@ -25,6 +30,7 @@ export function findMissingNodes(manifests: readonly SnapshotManifest[], replica
       faults.push({ kind: 'coverage', where: node, message: `the manifest of ${node} names no token of it` });
     }
   }
+  faults.push(...findSharedPlaces(manifests));
   const present = new Set(manifests.map(({ hostId }) => hostId));
   const ring = new Set(manifests.flatMap((manifest) => manifest.ring));
   const missing = [...ring].filter((host) => !present.has(host)).sort();
@@ -36,6 +42,27 @@ export function findMissingNodes(manifests: readonly SnapshotManifest[], replica
     });
   }
   if (missing.length > 0) faults.push(coverageWithout(missing.length, ring.size, replicationFactor));
+  return faults;
+}
+
+/** A node that is there twice, or a token of two nodes: the manifests are of different times of the ring. */
+function findSharedPlaces(manifests: readonly SnapshotManifest[]): SnapshotFault[] {
+  const faults: SnapshotFault[] = [];
+  const hosts = new Map<string, string>();
+  const owners = new Map<string, string>();
+  for (const { node, hostId, tokens } of manifests) {
+    const twin = hosts.get(hostId);
+    const shared = tokens.find((token) => owners.has(token));
+    if (twin !== undefined) {
+      const message = `${twin} and ${node} are one and the same node (host id ${hostId}); keep the later one`;
+      faults.push({ kind: 'coverage', where: node, message });
+    } else if (shared !== undefined) {
+      const message = `${owners.get(shared)} and ${node} both own the token ${shared}: the ring changed between their snapshots; take all of them anew`;
+      faults.push({ kind: 'coverage', where: node, message });
+    }
+    hosts.set(hostId, node);
+    for (const token of tokens) owners.set(token, node);
+  }
   return faults;
 }
 
@@ -114,10 +141,64 @@ export function findMissingFiles(
   return faults;
 }
 
-export function missingFile(key: string): SnapshotFault {
+function missingFile(key: string): SnapshotFault {
   return {
     kind: 'component',
     where: key,
     message: `${key} is missing; run snapshot upload of ${key.split('/')[0]} again`,
   };
+}
+
+/** Two snapshots, or two tables of one name: what one of them has deleted would come back from the other. */
+export function findAmbiguous({ sstables }: SnapshotListing): SnapshotFault[] {
+  const faults: SnapshotFault[] = [];
+  for (const [where, tags] of setsOf(sstables, ({ node, keyspace, table }) => `${node}/${keyspace}/${table}`, 'tag')) {
+    if (tags.size < 2) continue;
+    const names = [...tags].map((tag) => tag || 'live files').join(', ');
+    const message = `${where} holds several snapshots (${names}); keep one under each prefix`;
+    faults.push({ kind: 'extra', where, message });
+  }
+  for (const [where, ids] of setsOf(sstables, ({ keyspace, table }) => `${keyspace}.${table}`, 'tableId')) {
+    if (ids.size < 2) continue;
+    const names = [...ids].map((id) => `${where.slice(where.indexOf('.') + 1)}-${id}`).join(', ');
+    const message = `there are two tables named ${where}, one of them dropped: ${names}; remove the folders of the dropped one (system_schema.tables has the id of the other)`;
+    faults.push({ kind: 'extra', where, message });
+  }
+  return faults;
+}
+
+function setsOf(
+  sstables: readonly ListedSSTable[],
+  keyOf: (place: ListedSSTable['place']) => string,
+  what: 'tag' | 'tableId',
+): Map<string, Set<string>> {
+  const sets = new Map<string, Set<string>>();
+  for (const { place } of sstables) {
+    const key = keyOf(place);
+    sets.set(key, (sets.get(key) ?? new Set()).add(place[what] ?? ''));
+  }
+  return sets;
+}
+
+/**
+ * SSTables that a manifest of their node does not name: left over from an earlier upload, they may hold live cells whose
+ * tombstones have been purged since.
+ */
+export function findUnlisted(manifests: readonly SnapshotManifest[], { sstables }: SnapshotListing): SnapshotFault[] {
+  const named = new Map(manifests.map(({ node, components }) => [node, new Set(components.map(({ key }) => key))]));
+  return sstables.flatMap(({ where, place: { node } }): SnapshotFault[] => {
+    const own = named.get(node);
+    if (own === undefined || own.has(`${where.slice(node.length + 1)}-${Component.Data}`)) return [];
+    const message = `the SSTable ${where} is not in the manifest of ${node}, so it is of another upload and may hold what was deleted since; remove its files, or upload the snapshot of ${node} anew to an empty prefix`;
+    return [{ kind: 'extra', where, message }];
+  });
+}
+
+/** What reading needs, whatever a manifest says. */
+export function findMissingComponents({ where, components }: ListedSSTable): SnapshotFault[] {
+  const has = (component: string) => components[component] !== undefined;
+  const missing: string[] = [Component.Data, Component.Statistics].filter((component) => !has(component));
+  if (!has(Component.CompressionInfo) && !has(Component.Crc)) missing.push(Component.CompressionInfo);
+  if (!has(Component.Index) && !has(Component.Partitions)) missing.push(Component.Index);
+  return missing.map((component) => missingFile(`${where}-${component}`));
 }

@@ -1,43 +1,18 @@
 /** What a snapshot in an object store consists of, and whether it is whole, covers the ring and is young enough. */
 
-import { z } from 'zod';
-import { SnapshotIncompleteError, SnapshotTooOldError, UsageError } from '../errors.ts';
+import { type MigrationError, SnapshotIncompleteError, SnapshotTooOldError, UsageError } from '../errors.ts';
 import type { PhaseRecord } from '../ledger/records.ts';
 import type { ObjectStore } from '../ports.ts';
 import type { SSTableFiles } from '../sstable/sstable-files.ts';
-import { Component, parseSSTableName } from '../sstable/sstable-name.ts';
-
-/** Name of a node's manifest, in the node's folder. */
-export const MANIFEST_NAME = 'ringshift-manifest.json';
-
-/** `<prefix>/<node>/ringshift-manifest.json`, written last by `snapshot upload`: what must be there. */
-export const snapshotManifestSchema = z.strictObject({
-  version: z.literal(1),
-  node: z.string().min(1),
-  hostId: z.string().min(1),
-  datacenter: z.string(),
-  rack: z.string(),
-  /** Decimal texts. */
-  tokens: z.array(z.string().regex(/^-?\d{1,19}$/)),
-  /** All nodes of the ring as that node saw them, so that a missing node is noticed. */
-  ring: z.array(z.string()).default([]),
-  tag: z.string(),
-  /** When nodetool took it; null when the snapshot does not say. */
-  takenAt: z.iso.datetime().nullable(),
-  tables: z.array(
-    z.strictObject({
-      keyspace: z.string(),
-      table: z.string(),
-      /** Columns that were dropped: cells of an earlier write time are dead if the column exists again. */
-      droppedColumns: z.array(z.strictObject({ name: z.string(), droppedAtMicros: z.string().regex(/^-?\d+$/) })),
-    }),
-  ),
-  /** Keys relative to the node's folder. */
-  components: z.array(
-    z.strictObject({ key: z.string().min(1), byteLength: z.int().min(0), crc32: z.int().min(0).max(0xffffffff) }),
-  ),
-});
-export type SnapshotManifest = z.output<typeof snapshotManifestSchema>;
+import {
+  findAmbiguous,
+  findMissingComponents,
+  findMissingFiles,
+  findUnlisted,
+  type SnapshotFault,
+} from './snapshot-faults.ts';
+import { listSnapshot } from './snapshot-listing.ts';
+import { MANIFEST_NAME, parseManifest, type SnapshotManifest } from './snapshot-manifest.ts';
 
 /** One SSTable of a snapshot: where its components are and how long they are. */
 export interface SnapshotSSTable {
@@ -62,31 +37,11 @@ export interface Snapshot {
   readonly manifests: readonly SnapshotManifest[];
 }
 
-/** Where a component stands: `<node>/<keyspace>/<table>-<32 hex>/[snapshots/<tag>/]<component>`, after the prefix. */
-export interface ComponentPlace {
-  readonly node: string;
-  readonly keyspace: string;
-  readonly table: string;
-  /** 32 hex digits; a table that was dropped and made again has another one. */
-  readonly tableId: string;
-  readonly tag?: string;
-  readonly file: string;
-}
-
-const PLACE = /^([^/]+)\/(\w+)\/(\w+)-([0-9a-f]{32})\/(?:snapshots\/([^/]+)\/)?([^/]+)$/;
-
-/** Splits a key relative to the prefix; undefined for what is no file of a table (secondary indexes, backups, logs). */
-export function parseComponentPlace(relativeKey: string): ComponentPlace | undefined {
-  const match = PLACE.exec(relativeKey);
-  if (match === null) return undefined;
-  const [, node, keyspace, table, tableId, tag, file] = match;
-  return { node: node!, keyspace: keyspace!, table: table!, tableId: tableId!, tag, file: file! };
-}
-
 /**
  * Lists one keyspace of a snapshot and reads the nodes' manifests.
  * @param prefix without a trailing '/'
- * @throws SnapshotIncompleteError naming the component that is missing or has another size than its manifest says
+ * @throws SnapshotIncompleteError naming what is missing or has another size than its manifest says; UsageError naming
+ * what lies there beside it and would be loaded with it
  */
 export async function readSnapshot(
   objects: ObjectStore,
@@ -94,117 +49,49 @@ export async function readSnapshot(
   keyspace: string,
   signal?: AbortSignal,
 ): Promise<Snapshot> {
-  const base = prefix === '' ? '' : `${prefix}/`;
-  const sizes = new Map<string, number>();
-  for await (const { key, byteLength } of objects.list(base, signal)) sizes.set(key.slice(base.length), byteLength);
-  const nodes = new Set<string>();
-  const tags = new Map<string, Set<string>>();
-  const tableIds = new Map<string, Set<string>>();
-  const groups = new Map<string, { place: ComponentPlace; version: string; components: Record<string, number> }>();
-  for (const [key, byteLength] of sizes) {
-    if (/^[^/]+\/ringshift-manifest\.json$/.test(key)) nodes.add(key.slice(0, key.indexOf('/')));
-    const place = parseComponentPlace(key);
-    if (place === undefined || place.keyspace !== keyspace) continue;
-    nodes.add(place.node);
-    const name = parseSSTableName(place.file);
-    if (name === undefined) continue;
-    const table = `${place.node}/${place.table}`;
-    tags.set(table, (tags.get(table) ?? new Set()).add(place.tag ?? ''));
-    tableIds.set(place.table, (tableIds.get(place.table) ?? new Set()).add(place.tableId));
-    const group = key.slice(0, key.length - place.file.length) + name.base;
-    const known = groups.get(group) ?? { place, version: name.version, components: {} };
-    known.components[name.component] = byteLength;
-    groups.set(group, known);
-  }
-  for (const [table, found] of tags) {
-    if (found.size > 1) {
-      throw new UsageError(
-        `${objects.name}/${base} holds several snapshots of ${keyspace} (${table}: ${[...found].map((tag) => tag || 'live files').join(', ')}); keep one under each prefix`,
-      );
-    }
-  }
-  // Loading both would bring back what the dropped table held.
-  for (const [table, found] of tableIds) {
-    if (found.size > 1) {
-      throw new UsageError(
-        `${objects.name}/${base} holds two tables named ${keyspace}.${table}, one of them dropped: ${[...found].map((id) => `${table}-${id}`).join(', ')}; remove the folders of the dropped one (system_schema.tables has the id of the other)`,
-      );
-    }
-  }
-  const manifests = await readManifests(objects, base, nodes, signal);
-  checkAgainstManifests(objects, base, manifests, sizes, keyspace);
-  const tables = new Map<string, SnapshotSSTable[]>();
-  for (const [group, { place, version, components }] of groups) {
-    requireComponents(`${objects.name}/${base}${group}`, components);
-    const known = tables.get(place.table) ?? [];
-    known.push({ node: place.node, key: base + group, version, components });
-    tables.set(place.table, known);
-  }
-  return {
-    tables: [...tables].sort().map(([table, sstables]) => ({ keyspace, table, sstables })),
-    nodes: [...nodes].sort(),
-    manifests,
-  };
-}
-
-async function readManifests(
-  objects: ObjectStore,
-  base: string,
-  nodes: ReadonlySet<string>,
-  signal?: AbortSignal,
-): Promise<SnapshotManifest[]> {
+  const isWanted = (each: string) => each === keyspace;
+  const listing = await listSnapshot(objects, prefix, isWanted, signal);
+  if (listing.unsupported[0] !== undefined) throw listing.unsupported[0].error;
+  const { base } = listing;
   const manifests: SnapshotManifest[] = [];
-  for (const node of nodes) {
+  for (const node of listing.nodes) {
     const key = `${base}${node}/${MANIFEST_NAME}`;
     const body = await objects.get(key, signal);
     if (body !== undefined) manifests.push(parseManifest(body, `${objects.name}/${key}`));
   }
-  return manifests;
-}
-
-/** @throws SnapshotIncompleteError when the text is no manifest */
-export function parseManifest(body: Uint8Array, name: string): SnapshotManifest {
-  try {
-    return snapshotManifestSchema.parse(JSON.parse(new TextDecoder().decode(body)));
-  } catch (cause) {
-    throw new SnapshotIncompleteError(`${name} is no manifest of this release; run snapshot upload again`, {
-      cause,
-      context: { file: name },
-    });
+  const faults = [
+    ...findAmbiguous(listing),
+    ...manifests.flatMap((manifest) => findMissingFiles(manifest, listing.sizes, isWanted)),
+    ...findUnlisted(manifests, listing),
+    ...listing.sstables.flatMap(findMissingComponents),
+  ];
+  if (faults.length > 0) throw refusalOf(faults, `${objects.name}/${base}`);
+  const tables = new Map<string, SnapshotSSTable[]>();
+  for (const { where, place, version, components } of listing.sstables) {
+    const known = tables.get(place.table) ?? [];
+    known.push({ node: place.node, key: base + where, version, components });
+    tables.set(place.table, known);
   }
+  const hasAny = (node: string) =>
+    manifests.some((manifest) => manifest.node === node) || listing.sstables.some(({ place }) => place.node === node);
+  return {
+    tables: [...tables].sort().map(([table, sstables]) => ({ keyspace, table, sstables })),
+    nodes: listing.nodes.filter(hasAny),
+    manifests,
+  };
 }
 
-function checkAgainstManifests(
-  objects: ObjectStore,
-  base: string,
-  manifests: readonly SnapshotManifest[],
-  sizes: ReadonlyMap<string, number>,
-  keyspace: string,
-): void {
-  for (const manifest of manifests) {
-    for (const component of manifest.components) {
-      const key = `${manifest.node}/${component.key}`;
-      if (parseComponentPlace(key)?.keyspace !== keyspace) continue;
-      const found = sizes.get(key);
-      if (found === component.byteLength) continue;
-      const what = found === undefined ? 'is missing' : `has ${found} bytes instead of ${component.byteLength}`;
-      throw new SnapshotIncompleteError(
-        `${objects.name}/${base}${key} ${what}; run snapshot upload of ${manifest.node} again`,
-        { context: { file: `${objects.name}/${base}${key}` } },
-      );
-    }
-  }
-}
+const MAX_TOLD = 20;
 
-function requireComponents(name: string, components: Readonly<Record<string, number>>): void {
-  const has = (component: string) => components[component] !== undefined;
-  const missing: string[] = [Component.Data, Component.Statistics].filter((component) => !has(component));
-  if (!has(Component.CompressionInfo) && !has(Component.Crc)) missing.push(Component.CompressionInfo);
-  if (!has(Component.Index) && !has(Component.Partitions)) missing.push(Component.Index);
-  if (missing.length === 0) return;
-  throw new SnapshotIncompleteError(`${name}-${missing[0]} is missing; ship the snapshot of that node again`, {
-    context: { file: `${name}-${missing[0]}`, missing },
-  });
+/** One error for what must be mended together. */
+function refusalOf(faults: readonly SnapshotFault[], place: string): MigrationError {
+  const { kind, where } = faults[0]!;
+  const isExtra = kind === 'extra';
+  const same = faults.filter((fault) => (fault.kind === 'extra') === isExtra);
+  const more = same.length > MAX_TOLD ? `; and ${same.length - MAX_TOLD} more` : '';
+  const told = same.slice(0, MAX_TOLD).map(({ message }) => message);
+  const text = `the snapshot ${place}: ${[...new Set(told)].join('; ')}${more}`;
+  return isExtra ? new UsageError(text) : new SnapshotIncompleteError(text, { context: { file: `${place}${where}` } });
 }
 
 /** The components of one SSTable, as the reader wants them. */
@@ -282,15 +169,4 @@ export function checkAge(snapshot: Snapshot, phase: PhaseRecord | undefined, all
     );
   }
   return reasons;
-}
-
-/** The keyspaces that a snapshot holds, ascending. */
-export async function snapshotKeyspaces(objects: ObjectStore, prefix: string): Promise<readonly string[]> {
-  const base = prefix === '' ? '' : `${prefix}/`;
-  const keyspaces = new Set<string>();
-  for await (const { key } of objects.list(base)) {
-    const place = parseComponentPlace(key.slice(base.length));
-    if (place !== undefined) keyspaces.add(place.keyspace);
-  }
-  return [...keyspaces].sort();
 }

@@ -3,28 +3,25 @@
 import { crc32 } from 'node:zlib';
 import { describeError, MigrationError } from '../errors.ts';
 import type { ObjectStore } from '../ports.ts';
-import { Component, parseSSTableName } from '../sstable/sstable-name.ts';
+import { Component } from '../sstable/sstable-name.ts';
 import { verifySSTable } from '../sstable/verify.ts';
 import {
+  findAmbiguous,
+  findMissingComponents,
   findMissingFiles,
   findMissingNodes,
   findMissingTables,
-  missingFile,
+  findUnlisted,
   type SnapshotFault,
 } from './snapshot-faults.ts';
-import {
-  MANIFEST_NAME,
-  parseComponentPlace,
-  parseManifest,
-  type SnapshotManifest,
-  type SnapshotSSTable,
-  snapshotFiles,
-} from './snapshot-layout.ts';
+import { snapshotFiles } from './snapshot-layout.ts';
+import { type ListedSSTable, listSnapshot } from './snapshot-listing.ts';
+import { MANIFEST_NAME, parseManifest, type SnapshotManifest } from './snapshot-manifest.ts';
 
 export interface VerifySnapshotOptions {
   /** Only these; default: all that are there. */
   readonly keyspaces?: readonly string[];
-  /** Of the keyspaces, when it is known: tells what missing nodes cost. */
+  /** Of the keyspaces, over all data centres together, when it is known: tells what missing nodes cost. */
   readonly replicationFactor?: number;
   /** After each SSTable; bytes of Data.db. */
   readonly onProgress?: (doneBytes: number, totalBytes: number, sstables: number) => void;
@@ -39,7 +36,7 @@ export interface SnapshotVerification {
 }
 
 /**
- * Reads all of a snapshot and reports every fault, not the first one.
+ * Reads all of a snapshot and reports every fault, not the first one; inside of one component the first damage.
  * @param prefix without a trailing '/'
  */
 export async function verifySnapshot(
@@ -47,68 +44,37 @@ export async function verifySnapshot(
   prefix: string,
   options: VerifySnapshotOptions = {},
 ): Promise<SnapshotVerification> {
-  const base = prefix === '' ? '' : `${prefix}/`;
-  const isWanted = (keyspace: string) => options.keyspaces?.includes(keyspace) ?? true;
-  const sizes = new Map<string, number>();
-  for await (const { key, byteLength } of objects.list(base, options.signal)) {
-    sizes.set(key.slice(base.length), byteLength);
-  }
-  const faults: SnapshotFault[] = [];
-  const sstables = groupSSTables(sizes, base, isWanted, faults);
-  const nodes = nodesOf(sizes);
-  const manifests = await readManifests(objects, base, nodes, faults, options.signal);
-  faults.push(...findMissingNodes(manifests, options.replicationFactor));
-  faults.push(...findMissingTables(manifests, isWanted));
-  for (const manifest of manifests) faults.push(...findMissingFiles(manifest, sizes, isWanted));
+  const { keyspaces, signal } = options;
+  const isWanted = (keyspace: string) => keyspaces?.includes(keyspace) ?? true;
+  const listing = await listSnapshot(objects, prefix, isWanted, signal);
+  const { base, nodes } = listing;
+  const faults: SnapshotFault[] = listing.unsupported.map(({ where, error }) => ({
+    kind: 'damage',
+    where,
+    message: describeError(error),
+  }));
+  const manifests = await readManifests(objects, base, nodes, faults, signal);
+  faults.push(
+    ...findMissingNodes(manifests, options.replicationFactor),
+    ...findMissingTables(manifests, isWanted),
+    ...manifests.flatMap((manifest) => findMissingFiles(manifest, listing.sizes, isWanted)),
+    ...findAmbiguous(listing),
+    ...findUnlisted(manifests, listing),
+  );
+  const known = new Set(faults.map(({ where }) => where));
   const checksums = checksumsOf(manifests, base);
+  const { sstables } = listing;
   const totalBytes = sstables.reduce((sum, each) => sum + (each.components[Component.Data] ?? 0), 0);
   let doneBytes = 0;
   for (const [index, sstable] of sstables.entries()) {
-    options.signal?.throwIfAborted();
-    const where = sstable.key.slice(base.length);
-    const missing = missingComponents(sstable);
-    for (const component of missing) {
-      const known = faults.some((fault) => fault.where === `${where}-${component}`);
-      if (!known) faults.push(missingFile(`${where}-${component}`));
-    }
-    if (missing.length === 0) faults.push(...(await findDamage(objects, sstable, where, checksums, options.signal)));
+    signal?.throwIfAborted();
+    const missing = findMissingComponents(sstable);
+    faults.push(...missing.filter(({ where }) => !known.has(where)));
+    if (missing.length === 0) faults.push(...(await findDamage(objects, base, sstable, checksums, signal)));
     doneBytes += sstable.components[Component.Data] ?? 0;
     options.onProgress?.(doneBytes, totalBytes, index + 1);
   }
   return { nodes, sstables: sstables.length, bytes: totalBytes, faults };
-}
-
-function nodesOf(sizes: ReadonlyMap<string, number>): string[] {
-  const nodes = new Set<string>();
-  for (const key of sizes.keys()) {
-    if (key.endsWith(`/${MANIFEST_NAME}`) || parseComponentPlace(key) !== undefined) nodes.add(key.split('/')[0]!);
-  }
-  return [...nodes].sort();
-}
-
-function groupSSTables(
-  sizes: ReadonlyMap<string, number>,
-  base: string,
-  isWanted: (keyspace: string) => boolean,
-  faults: SnapshotFault[],
-): SnapshotSSTable[] {
-  const groups = new Map<string, { node: string; key: string; version: string; components: Record<string, number> }>();
-  for (const [key, byteLength] of sizes) {
-    const place = parseComponentPlace(key);
-    if (place === undefined || !isWanted(place.keyspace)) continue;
-    try {
-      const name = parseSSTableName(place.file);
-      if (name === undefined) continue;
-      const group = key.slice(0, key.length - place.file.length) + name.base;
-      const known = groups.get(group) ?? { node: place.node, key: base + group, version: name.version, components: {} };
-      known.components[name.component] = byteLength;
-      groups.set(group, known);
-    } catch (error) {
-      if (!(error instanceof MigrationError)) throw error;
-      faults.push({ kind: 'damage', where: key, message: describeError(error) });
-    }
-  }
-  return [...groups.values()];
 }
 
 async function readManifests(
@@ -138,14 +104,6 @@ async function readManifests(
   return manifests;
 }
 
-function missingComponents({ components }: SnapshotSSTable): string[] {
-  const has = (component: string) => components[component] !== undefined;
-  const missing: string[] = [Component.Data, Component.Statistics].filter((component) => !has(component));
-  if (!has(Component.CompressionInfo) && !has(Component.Crc)) missing.push(Component.CompressionInfo);
-  if (!has(Component.Index) && !has(Component.Partitions)) missing.push(Component.Index);
-  return missing;
-}
-
 function checksumsOf(manifests: readonly SnapshotManifest[], base: string): ReadonlyMap<string, number> {
   return new Map(
     manifests.flatMap(({ node, components }) => components.map((each) => [`${base}${node}/${each.key}`, each.crc32])),
@@ -157,18 +115,19 @@ const WINDOW_BYTES = 8 * 1024 * 1024;
 /** Reads the SSTable to its end, and what its own checksums do not cover against the manifest's. */
 async function findDamage(
   objects: ObjectStore,
-  sstable: SnapshotSSTable,
-  where: string,
+  base: string,
+  { where, place, version, components }: ListedSSTable,
   checksums: ReadonlyMap<string, number>,
   signal?: AbortSignal,
 ): Promise<SnapshotFault[]> {
   const faults: SnapshotFault[] = [];
   try {
-    for (const [component, byteLength] of Object.entries(sstable.components)) {
-      const key = `${sstable.key}-${component}`;
+    for (const [component, byteLength] of Object.entries(components)) {
+      const key = `${base}${where}-${component}`;
       const expected = checksums.get(key);
-      // Data.db is compared with its digest.
-      if (expected === undefined || component === Component.Data) continue;
+      // Data.db is compared with its digest, which has the same sum.
+      const hasDigest = component === Component.Data && components[Component.Digest] !== undefined;
+      if (expected === undefined || hasDigest) continue;
       const source = await objects.open(key, byteLength);
       let actual = 0;
       for (let start = 0; start < source.byteLength; start += WINDOW_BYTES) {
@@ -182,7 +141,9 @@ async function findDamage(
         });
       }
     }
-    await verifySSTable(snapshotFiles(objects, sstable), { signal });
+    await verifySSTable(snapshotFiles(objects, { node: place.node, key: base + where, version, components }), {
+      signal,
+    });
   } catch (error) {
     if (!(error instanceof MigrationError)) throw error;
     const kind = error.name === 'SnapshotIncompleteError' ? 'component' : 'damage';

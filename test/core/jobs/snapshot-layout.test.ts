@@ -1,14 +1,9 @@
 import { expect, test } from 'vitest';
-import { SnapshotIncompleteError, SnapshotTooOldError } from '#core/errors.ts';
+import { SnapshotIncompleteError, SnapshotTooOldError, UsageError } from '#core/errors.ts';
 import { changePhase } from '#core/jobs/change-phase.ts';
-import {
-  checkAge,
-  checkCoverage,
-  MANIFEST_NAME,
-  parseComponentPlace,
-  readSnapshot,
-  type SnapshotManifest,
-} from '#core/jobs/snapshot-layout.ts';
+import { checkAge, checkCoverage, readSnapshot } from '#core/jobs/snapshot-layout.ts';
+import { parseComponentPlace } from '#core/jobs/snapshot-listing.ts';
+import { MANIFEST_NAME, type SnapshotManifest } from '#core/jobs/snapshot-manifest.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import type { PhaseRecord } from '#core/ledger/records.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
@@ -84,6 +79,16 @@ test.each(['Data.db', 'Statistics.db', 'CompressionInfo.db', 'Index.db'])(
     await expect(read(objects)).rejects.toThrow(`nb-1-big-${name} is missing`);
   },
 );
+
+test('an SSTable that no manifest names is refused by name: it may hold what was deleted since', async () => {
+  const objects = storeOf(manifestOf('n1'), manifestOf('n2'));
+  for (const name of NAMES) objects.set(`snap/n2/${FOLDER}/nb-7-big-${name}`, new Uint8Array(3));
+  await expect(read(objects)).rejects.toThrow(/nb-7-big is not in the manifest of n2.*remove its files, or upload/);
+  await expect(read(objects)).rejects.toBeInstanceOf(UsageError);
+  objects.delete(`snap/n2/${MANIFEST_NAME}`);
+  // Without a manifest nothing says what belongs there; that is refused as coverage, unless it is trusted.
+  expect((await read(objects)).tables[0]?.sstables).toHaveLength(3);
+});
 
 test('an object of another size than its manifest says is refused', async () => {
   const objects = storeOf(manifestOf('n1'));

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { beforeEach, expect, test } from 'vitest';
-import { MANIFEST_NAME, type SnapshotManifest } from '#core/jobs/snapshot-layout.ts';
+import { MANIFEST_NAME, type SnapshotManifest } from '#core/jobs/snapshot-manifest.ts';
 import { verifySnapshot } from '#core/jobs/verify-snapshot.ts';
 import { fixture } from '../../golden/fixtures.ts';
 import { createMemoryObjectStore } from '../../support/memory-object-store.ts';
@@ -34,7 +34,7 @@ function putNode(node: string, changes: Partial<SnapshotManifest> = {}): void {
     hostId: `host-${node}`,
     datacenter: 'dc1',
     rack: 'r1',
-    tokens: ['1'],
+    tokens: [node.slice(-1)],
     ring: ['host-10.0.0.1', 'host-10.0.0.2', 'host-10.0.0.3'],
     tag: 'tag',
     takenAt: null,
@@ -110,4 +110,59 @@ test('only the keyspaces that are asked for are read', async () => {
   const store = createMemoryObjectStore(objects);
   expect(await verifySnapshot(store, 'p', { keyspaces: ['other'] })).toMatchObject({ sstables: 0, faults: [] });
   expect((await verifySnapshot(store, 'p', { keyspaces: ['ks'] })).faults).not.toEqual([]);
+});
+
+test('an SSTable that the manifest of its node does not name is told, with the remedy', async () => {
+  for (const [name, bytes] of [...objects]) {
+    if (name.startsWith(key('10.0.0.2', BIG))) objects.set(name.replace(BIG, 'nb-9-big'), bytes);
+  }
+  expect(await faultsOf()).toEqual([
+    expect.stringMatching(
+      /^extra 10\.0\.0\.2\/.*nb-9-big: .*not in the manifest of 10\.0\.0\.2.*remove its files, or upload/,
+    ),
+  ]);
+});
+
+test('what a load refuses is a fault: two snapshots of one table, two tables of one name', async () => {
+  const copy = (from: string, to: string) => {
+    const { components } = JSON.parse(new TextDecoder().decode(objects.get(`p/10.0.0.1/${MANIFEST_NAME}`)!));
+    for (const { key: name } of [...components]) {
+      objects.set(`p/10.0.0.1/${name.replace(from, to)}`, objects.get(`p/10.0.0.1/${name}`)!);
+      components.push({
+        ...components.find((each: { key: string }) => each.key === name),
+        key: name.replace(from, to),
+      });
+    }
+    putNode('10.0.0.1', { components });
+  };
+  copy('snapshots/tag', 'snapshots/other');
+  expect(await faultsOf()).toEqual([expect.stringMatching(/^extra .*several snapshots \(other, tag\)/)]);
+  for (const name of [...objects.keys()]) if (name.includes('snapshots/other')) objects.delete(name);
+  putNode('10.0.0.1');
+  copy('a'.repeat(32), 'b'.repeat(32));
+  expect(await faultsOf()).toEqual([expect.stringMatching(/^extra ks\.simple: .*two tables named ks\.simple/)]);
+});
+
+test('without a digest Data.db is compared with what was uploaded', async () => {
+  const data = key('10.0.0.2', `${BIG}-Data.db`);
+  const bytes = objects.get(data)!;
+  putNode('10.0.0.2', {
+    components: [{ key: `${TABLE}/${BIG}-Data.db`, byteLength: bytes.length, crc32: crc32(bytes) + 1 }],
+  });
+  for (const name of [...objects.keys()]) if (/10\.0\.0\.2.*da-1-bti/.test(name)) objects.delete(name);
+  expect(await faultsOf()).toEqual([]);
+  objects.delete(key('10.0.0.2', `${BIG}-Digest.crc32`));
+  objects.delete(key('10.0.0.2', `${BIG}-TOC.txt`));
+  expect(await faultsOf()).toEqual([expect.stringMatching(/^damage .*nb-1-big-Data\.db is not what was uploaded/)]);
+});
+
+test('nodes that own the same token, or are one node, are told', async () => {
+  putNode('10.0.0.2', { tokens: ['1', '2'] });
+  putNode('10.0.0.3', { hostId: 'host-10.0.0.2', tokens: ['3'] });
+  expect(await faultsOf()).toEqual([
+    expect.stringMatching(/^coverage 10\.0\.0\.2: 10\.0\.0\.1 and 10\.0\.0\.2 both own the token 1/),
+    expect.stringMatching(/^coverage 10\.0\.0\.3: .*one and the same node/),
+    expect.stringMatching(/^node host-10\.0\.0\.3: /),
+    expect.stringMatching(/^coverage ring: 1 of 3/),
+  ]);
 });
