@@ -5,20 +5,12 @@ import { readMigrationConfig } from '#adapters/config-file.ts';
 import { createS3ObjectStore, parseS3Uri } from '#adapters/s3.ts';
 import { createPlainUpload, createS3Upload, type UploadFile } from '#adapters/s3-upload.ts';
 import { openSnapshotPlace } from '#adapters/snapshot-place.ts';
-import { describeError, UsageError } from '#core/errors.ts';
-import {
-  MANIFEST_NAME,
-  parseManifest,
-  readSnapshot,
-  type SnapshotManifest,
-  snapshotFiles,
-  snapshotKeyspaces,
-} from '#core/jobs/snapshot-layout.ts';
+import { UsageError } from '#core/errors.ts';
+import { MANIFEST_NAME, parseManifest, type SnapshotManifest } from '#core/jobs/snapshot-manifest.ts';
 import type { ObjectStore } from '#core/ports.ts';
-import { verifySSTable } from '#core/sstable/verify.ts';
 import { withCommonOptions } from './clusters.ts';
 import { askNode, type NodeIdentity, readNodetoolFiles } from './node-identity.ts';
-import { type CommonOptions, createProgress, ExitCode, printResult } from './output.ts';
+import { type CommonOptions, createProgress, printResult } from './output.ts';
 import {
   checksumOfFile,
   findSnapshot,
@@ -26,6 +18,7 @@ import {
   type SnapshotFolder,
   withoutDroppedTables,
 } from './snapshot-files.ts';
+import { registerSnapshotVerify } from './sstable-verify.ts';
 
 interface UploadOptions extends CommonOptions {
   readonly nodeDir?: string;
@@ -59,13 +52,7 @@ export function register(program: Command): void {
       .option('--taken-at <time>', 'when the snapshot was taken, for Cassandra before 4.1 (ISO 8601)')
       .option('--parallel <n>', 'files at a time', '4'),
   ).action(upload);
-  withCommonOptions(
-    snapshot
-      .command('verify')
-      .description('read every SSTable of a snapshot and compare it with its checksums and counts')
-      .argument('<place>', 's3://bucket/prefix, or a directory of the same layout')
-      .option('--keyspace <name>', 'only this one (repeatable)', collect, []),
-  ).action(verify);
+  registerSnapshotVerify(snapshot);
 }
 
 async function upload(directory: string | undefined, options: UploadOptions): Promise<void> {
@@ -229,43 +216,4 @@ async function openJournal(objects: ObjectStore, folder: string): Promise<Journa
     save,
     remove: () => objects.remove(`${folder}/${JOURNAL_NAME}`),
   };
-}
-
-interface VerifyOptions extends CommonOptions {
-  readonly keyspace: readonly string[];
-}
-
-async function verify(uri: string, options: VerifyOptions): Promise<void> {
-  const s3 = createS3Client();
-  const { objects, prefix } = openSnapshotPlace(uri, (bucket) => createS3ObjectStore(s3, bucket));
-  const keyspaces = options.keyspace.length > 0 ? options.keyspace : await snapshotKeyspaces(objects, prefix);
-  if (keyspaces.length === 0) throw new UsageError(`${uri} holds no snapshot`);
-  const faults: { file: string; name: string; message: string }[] = [];
-  let sstables = 0;
-  let bytes = 0;
-  const progress = createProgress('verify');
-  for (const keyspace of keyspaces) {
-    const snapshot = await readSnapshot(objects, prefix, keyspace);
-    const all = snapshot.tables.flatMap((table) => table.sstables);
-    for (const [index, sstable] of all.entries()) {
-      const files = snapshotFiles(objects, sstable);
-      try {
-        bytes += (await verifySSTable(files)).storedBytes;
-      } catch (error) {
-        faults.push({
-          file: files.name,
-          name: error instanceof Error ? error.name : 'Error',
-          message: describeError(error),
-        });
-      }
-      sstables++;
-      progress.update(index + 1, all.length, `${keyspace}: ${index + 1}/${all.length} SSTables`);
-    }
-  }
-  progress.end();
-  printResult(options, { snapshot: uri, keyspaces, sstables, bytes, faults }, [
-    ...faults.map((fault) => `${fault.name}: ${fault.message}`),
-    `${sstables} SSTables, ${(bytes / 1e6).toFixed(1)} MB: ${faults.length === 0 ? 'all as they were written' : `${faults.length} can not be used`}`,
-  ]);
-  if (faults.length > 0) process.exitCode = ExitCode.found;
 }

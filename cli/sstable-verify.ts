@@ -8,6 +8,7 @@ import { describeError, MigrationError, UsageError } from '#core/errors.ts';
 import { verifySnapshot } from '#core/jobs/verify-snapshot.ts';
 import type { SSTableFiles } from '#core/sstable/sstable-files.ts';
 import { verifySSTable } from '#core/sstable/verify.ts';
+import { withCommonOptions } from './clusters.ts';
 import { createProgress, ExitCode, printResult } from './output.ts';
 
 interface VerifyFlags {
@@ -31,11 +32,29 @@ export function registerVerify(sstable: Command): void {
     .action(verify);
 }
 
-async function verify(paths: readonly string[], flags: VerifyFlags): Promise<void> {
+/** `snapshot verify` is `sstable verify` of one whole snapshot. */
+export function registerSnapshotVerify(snapshot: Command): void {
+  const collect = (value: string, known: readonly string[]) => [...known, value];
+  withCommonOptions(
+    snapshot
+      .command('verify')
+      .description('read all of a snapshot and report everything that is missing or damaged; exits 1 when something is')
+      .argument('<place>', 's3://bucket/prefix, or a directory of the same layout')
+      .option('--keyspace <name>', 'only this one (repeatable)', collect, [])
+      .option('--rf <n>', "the keyspaces' replication factor: says what missing nodes cost"),
+  ).action((place: string, flags: VerifyFlags) => verifyWhole(place, flags, replicationFactorOf(flags)));
+}
+
+function replicationFactorOf(flags: VerifyFlags): number | undefined {
   const replicationFactor = flags.rf === undefined ? undefined : Number(flags.rf);
   if (replicationFactor !== undefined && !(Number.isInteger(replicationFactor) && replicationFactor > 0)) {
     throw new UsageError('--rf takes a whole number from 1 on');
   }
+  return replicationFactor;
+}
+
+async function verify(paths: readonly string[], flags: VerifyFlags): Promise<void> {
+  const replicationFactor = replicationFactorOf(flags);
   for (const path of paths) {
     const found = await sstablesAt(path);
     if (found === undefined) await verifyWhole(path, flags, replicationFactor);

@@ -71,6 +71,7 @@ test('verify reads a whole snapshot and says what is missing', async () => {
   cpSync(directory, table, { recursive: true });
   for (const file of readdirSync(table)) if (/nb-2-big-(Statistics|Data)/.test(file)) rmSync(join(table, file));
   const result = await runRingshift(['sstable', 'verify', snapshot, '--json']);
+  expect(await runRingshift(['snapshot', 'verify', snapshot, '--json'])).toEqual(result);
   const { status, faults } = jsonOf<{ status: string; faults: { kind: string; where: string }[] }>(result);
   expect([result.code, status]).toEqual([1, 'broken']);
   expect(faults.map(({ kind, where }) => `${kind} ${where.split('/').at(-1)}`)).toEqual([
