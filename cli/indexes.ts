@@ -2,9 +2,10 @@ import type { Command } from 'commander';
 import { readMigrationConfig } from '#adapters/config-file.ts';
 import { openLedger } from '#adapters/ledger.ts';
 import { UsageError } from '#core/errors.ts';
+import { forgetIndex } from '#core/jobs/forget-index.ts';
 import { listSavedIndexes, type SavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { withCommonOptions } from './clusters.ts';
-import { restoreHere } from './index-ports.ts';
+import { restoreVisibly } from './index-ports.ts';
 import { type CommonOptions, ExitCode, printResult } from './output.ts';
 
 export function register(program: Command): void {
@@ -20,6 +21,13 @@ export function register(program: Command): void {
       .description('create again what loads that have ended still owe; safe to run again')
       .option('--run <id>', 'only what this load dropped, also while it is under way'),
   ).action(restore);
+  withCommonOptions(
+    indexes
+      .command('forget')
+      .description('give up an index that a load has dropped; prints the text that would create it')
+      .argument('<table>', 'KEYSPACE.TABLE, as on the target')
+      .argument('<name>', "the index's name"),
+  ).action(forget);
 }
 
 async function openContext(options: CommonOptions) {
@@ -44,12 +52,24 @@ async function restore(options: CommonOptions & { readonly run?: string }): Prom
     throw new UsageError(`there is no load ${options.run}`);
   }
   const scope = options.run === undefined ? { allOfEndedRuns: true as const } : { runId: options.run };
-  const result = await restoreHere(context, scope);
+  const result = await restoreVisibly(context, scope);
   printResult(options, result, [
     ...result.failed.map(({ index, error }) => `${index}: ${error}`),
+    ...(result.failed.length > 0 ? ['to give one up: ringshift indexes forget KEYSPACE.TABLE NAME'] : []),
+    ...result.leftToRuns.map((runId) => `load ${runId} is under way and restores what it has dropped at its end`),
     result.total === 0 ? 'no index is owed' : `${result.built} of ${result.total} indexes are back and built`,
   ]);
   if (result.status !== 'done') process.exitCode = ExitCode.found;
+}
+
+async function forget(place: string, name: string, options: CommonOptions): Promise<void> {
+  const { ledger } = await openContext(options);
+  const dot = place.indexOf('.');
+  if (dot < 1) throw new UsageError(`${place} is no KEYSPACE.TABLE`);
+  const { statement } = await forgetIndex(place.slice(0, dot), place.slice(dot + 1), name, ledger);
+  printResult(options, { forgotten: { table: place, name, statement } }, [
+    `${name} on ${place} is owed no longer; it was: ${statement}`,
+  ]);
 }
 
 /** One line for each index, for people. */

@@ -11,12 +11,12 @@ import { createLogger } from '#adapters/logger.ts';
 import { createS3ObjectStore } from '#adapters/s3.ts';
 import { openSnapshotPlace } from '#adapters/snapshot-place.ts';
 import type { ResolvedCluster } from '#core/config/schema.ts';
-import { describeError, RunFailedError } from '#core/errors.ts';
 import { type FilterRules, filterRulesSchema } from '#core/filter/filter-rules.ts';
 import { dropIndexes } from '#core/jobs/drop-indexes.ts';
 import type { LoadItem } from '#core/jobs/load-plan.ts';
 import type { LoadPlan, PlanLoadPorts } from '#core/jobs/load-planning.ts';
 import { loadRange } from '#core/jobs/load-range.ts';
+import { LoadInterrupt, type LoadSteps, runLoadSteps } from '#core/jobs/load-steps.ts';
 import { planLoad } from '#core/jobs/plan-load.ts';
 import { type RunSummary, summarizeRun } from '#core/jobs/summarize-run.ts';
 import { readIndexList, restoreHere, withIndexPorts } from './index-ports.ts';
@@ -61,45 +61,52 @@ export async function loadHere(
   const plan = await planLoad(runId, input, ports, options);
   onPlan(plan);
   if (plan.dryRun) return { plan };
-  if (plan.rebuildIndexes.length === 0 || plan.rangeCount === 0) {
-    await loadRanges(plan, target, ports);
-    return { plan, summary: await summarizeRun(runId, ports) };
-  }
+  const interrupt = new LoadInterrupt(runId);
+  const onSignal = () => process.stderr.write(`${interrupt.interrupt()}\n`);
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   try {
-    await withIndexPorts(context, (indexPorts) => dropIndexes(runId, indexPorts));
-    await loadRanges(plan, target, ports);
-  } catch (error) {
-    await restoreHere(context, { runId }).catch((cause: unknown) =>
-      ports.logger.error('and the indexes are not restored; run: ringshift indexes restore', {
-        error: describeError(cause),
-      }),
-    );
-    // Ends the run; what failed is in the error.
-    await summarizeRun(runId, ports);
-    throw error;
+    const steps = loadSteps(plan, context, target, ports);
+    const summary = await runLoadSteps(steps, interrupt, {
+      ...ports,
+      sleep: (ms, signal) => delay(ms, undefined, { signal }),
+    });
+    return { plan, summary };
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
-  await restoreHere(context, { runId });
-  return { plan, summary: await summarizeRun(runId, ports) };
 }
 
-/** A range that fails has said so in the ledger; the others go on. The first interrupt ends them, so that indexes come back. */
-async function loadRanges(plan: LoadPlan, target: ResolvedCluster, ports: PlanLoadPorts): Promise<void> {
+function loadSteps(plan: LoadPlan, context: RunContext, target: ResolvedCluster, ports: PlanLoadPorts): LoadSteps {
+  const { runId } = plan;
+  const hasIndexes = plan.rebuildIndexes.length > 0 && plan.rangeCount > 0;
+  return {
+    drop: hasIndexes
+      ? (signal) => withIndexPorts(context, (indexPorts) => dropIndexes(runId, indexPorts, signal))
+      : undefined,
+    load: (signal) => loadRanges(plan, target, ports, signal),
+    restore: (signal, onLook) => restoreHere(context, { runId }, { signal, onLook }),
+    summarize: () => summarizeRun(runId, ports),
+  };
+}
+
+/** A range that fails has said so in the ledger; the others go on. */
+async function loadRanges(
+  plan: LoadPlan,
+  target: ResolvedCluster,
+  ports: PlanLoadPorts,
+  signal: AbortSignal,
+): Promise<void> {
   const body = await ports.objects.get(plan.planKey);
   const items = JSON.parse(new TextDecoder().decode(body)) as LoadItem[];
   // Each attempt of a write is the writer's own: a list sent again at the same time would stand twice.
   const session = await createCqlSession({ ...target, retry: { ...target.retry, maxAttempts: 1 } });
   const limit = pLimit(Math.min(plan.maxConcurrency, RANGES_AT_ONCE));
-  const interrupted = new AbortController();
-  const onSignal = () => interrupted.abort(new RunFailedError(`${plan.runId} was interrupted`));
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
-  const { signal } = interrupted;
   try {
     const loadPorts = { ...ports, target: session, sleep: (ms: number) => delay(ms, undefined, { signal }) };
     await Promise.allSettled(
       items.map((item) => limit(() => (signal.aborted ? undefined : loadRange({ item, ports: loadPorts, signal })))),
     );
   } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     await session.close();
   }
 }

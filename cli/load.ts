@@ -12,7 +12,7 @@ import { newRunId } from '#core/jobs/validation-plan.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { listSavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { withCommonOptions } from './clusters.ts';
-import { readIndexList, restoreHere } from './index-ports.ts';
+import { readIndexList, restoreVisibly } from './index-ports.ts';
 import { describeSaved } from './indexes.ts';
 import { loadHere } from './load-local.ts';
 import { type CommonOptions, createProgress, ExitCode, printResult } from './output.ts';
@@ -261,7 +261,9 @@ async function stop(runId: string, options: CommonOptions): Promise<void> {
   }
   if (record.state === 'running') await ledger.endRun(runId, 'stopped', new Date());
   // The execution can't do it any more.
-  const restored = (record.rebuildIndexes ?? []).length > 0 ? await restoreHere(context, { runId }) : undefined;
+  const hasIndexes = (record.rebuildIndexes ?? []).length > 0;
+  if (hasIndexes) process.stderr.write(`${runId} is stopped; indexes that it has dropped are built now\n`);
+  const restored = hasIndexes ? await restoreVisibly(context, { runId }) : undefined;
   if (restored !== undefined && restored.status !== 'done') process.exitCode = ExitCode.found;
   printResult(options, { runId, state: 'stopped', indexes: restored }, [
     ...(restored?.failed ?? []).map(({ index, error }) => `${index}: ${error}`),

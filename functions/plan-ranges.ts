@@ -27,9 +27,9 @@ export const handler = jobHandler('plan-ranges', async (event: unknown, job) => 
   return { runId, planKey, rangeCount, maxConcurrency, dryRun, indexCount, details, ...place };
 });
 
-function planLoadRun(runId: string, input: unknown, job: Job) {
+async function planLoadRun(runId: string, input: unknown, job: Job) {
   const { environment, logger } = job;
-  const { objects, ledger, clock, filterRules, indexList } = environment;
+  const { objects, ledger, clock, filterRules } = environment;
   return planLoad(
     runId,
     input,
@@ -44,7 +44,7 @@ function planLoadRun(runId: string, input: unknown, job: Job) {
     {
       ...environment.config.bulkLoad,
       filterRules,
-      indexList,
+      indexList: await environment.readIndexList(),
       renames: environment.config.renames,
       by: 'plan-ranges',
     },

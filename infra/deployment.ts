@@ -1,8 +1,10 @@
 /** What the stacks need to know: the migration's configuration, made fit for functions, and the knobs of the context. */
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { App } from 'aws-cdk-lib';
+import { indexListSchema } from '#core/config/index-list.ts';
+import { parseYamlAs } from '#core/config/parse.ts';
 import type { ClusterConfig, MigrationConfig } from '#core/config/schema.ts';
 import { migrationConfigSchema } from '#core/config/schema.ts';
 import { ConfigError, type ConfigIssue } from '#core/errors.ts';
@@ -110,6 +112,9 @@ export function describeDeployment(config: MigrationConfig, options: DeploymentO
   const indexListFile = config.bulkLoad.indexList ?? undefined;
   if (indexListFile !== undefined && !existsSync(indexListFile)) {
     issues.push({ path: 'bulkLoad.indexList', message: `the file ${indexListFile} does not exist` });
+  } else if (indexListFile !== undefined) {
+    // A fault is found here and now, not by the first load.
+    parseYamlAs(indexListSchema, readFileSync(indexListFile, 'utf8'), indexListFile, {});
   }
   const prepared = {
     ...config,

@@ -36,7 +36,8 @@ export function createIndexAdmin(client: DriverClient, localDatacenter: string):
     list: (keyspace) => run(INDEXES, [keyspace]).then(({ rows }) => rows.map((row) => toDefinition(keyspace, row))),
 
     async change(statement) {
-      await run(statement, [], { prepare: false, readTimeout: CHANGE_TIMEOUT_MS });
+      // Sent to another host after a time-out, it could take effect long after whoever waits for it has given up.
+      await run(statement, [], { prepare: false, readTimeout: CHANGE_TIMEOUT_MS, isIdempotent: false });
       const deadline = Date.now() + AGREEMENT_TIMEOUT_MS;
       while (!(await metadata.checkSchemaAgreement())) {
         if (Date.now() > deadline) {

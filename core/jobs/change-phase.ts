@@ -53,7 +53,10 @@ export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePor
   for (const instance of input.fence) await ledger.removeProxy(instance);
   const proxies = await ledger.listProxies();
   const current = await ledger.readPhase();
-  const reasons = [...readiness(input, proxies, current, now()), ...(await missingDefinitions(input, ledger))];
+  // To wait once more for what is in force changes nothing that the definitions could be needed for.
+  const isChange = current?.active.phase !== input.phase;
+  const missing = isChange ? await missingDefinitions(input, ledger) : [];
+  const reasons = [...readiness(input, proxies, current, now()), ...missing];
   if (reasons.length > 0) throw new GateClosedError(`phase → ${input.phase}`, reasons);
 
   if (current && current.active.phase === input.phase && (!current.proposal || hasExpired(current.proposal, now()))) {
@@ -70,6 +73,12 @@ export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePor
   );
   const epoch = proposed.proposal?.epoch ?? 0;
   await waitForDrains(proposed, input, ports);
+  // Again behind the proposal: a load that began since either is seen here or sees the proposal before it drops anything.
+  const owed = await missingDefinitions(input, ledger);
+  if (owed.length > 0) {
+    await withdraw(proposed, ledger);
+    throw new GateClosedError(`phase → ${input.phase}`, owed);
+  }
   const active = await ledger.changePhase((record) => {
     if (record.proposal?.epoch !== epoch) {
       throw new GateClosedError(`phase → ${input.phase}`, ['the proposal was withdrawn meanwhile; try again']);
@@ -117,9 +126,15 @@ async function missingDefinitions(input: ChangePhaseInput, ledger: Ledger): Prom
     ),
     ...owed.map(
       ({ keyspace, table, runId, indexes }) =>
-        `${keyspace}.${table}: load ${runId} has dropped its indexes (${indexes.map(({ name }) => name).join(', ')}), and they are not back; wait for it, or run: ringshift indexes restore (--force to go without)`,
+        `${keyspace}.${table}: load ${runId} has dropped its indexes (${indexes.map(({ name }) => name).join(', ')}), and they are not back; wait for it, or run: ringshift indexes restore, or for one that nobody wants: ringshift indexes forget ${keyspace}.${table} NAME (--force to go without)`,
     ),
   ];
+}
+
+async function withdraw(proposed: PhaseRecord, ledger: Ledger): Promise<void> {
+  await ledger.changePhase((record) =>
+    record.proposal?.epoch === proposed.proposal?.epoch ? withdrawProposal(record) : record,
+  );
 }
 
 async function waitForDrains(proposed: PhaseRecord, input: ChangePhaseInput, ports: ChangePhasePorts): Promise<void> {
@@ -131,9 +146,7 @@ async function waitForDrains(proposed: PhaseRecord, input: ChangePhaseInput, por
     if (told !== missing.join()) ports.onWait('drain', missing);
     told = missing.join();
     if (ports.now().getTime() >= deadline) {
-      await ports.ledger.changePhase((record) =>
-        record.proposal?.epoch === proposed.proposal?.epoch ? withdrawProposal(record) : record,
-      );
+      await withdraw(proposed, ports.ledger);
       throw new GateClosedError(`phase → ${input.phase}`, [
         `not drained after ${input.drainTimeoutMs} ms: ${missing.join(', ')}; the proposal is withdrawn and ${proposed.active.phase} goes on. See their /status`,
       ]);

@@ -1,19 +1,25 @@
 /** Saves the definitions of a load's indexes in the ledger, then drops them. May run again after a crash at any point. */
 
-import { GateClosedError, PrerequisiteError, ServerError } from '../errors.ts';
+import { describeError, GateClosedError, PrerequisiteError, ServerError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import { primaryOf } from '../ledger/phase-change.ts';
 import type { RunRecord } from '../ledger/records.ts';
 import { changeSavedIndexes, listSavedIndexes, type SavedIndex, type SavedIndexes } from '../ledger/saved-indexes.ts';
-import { createIndexStatement, dropIndexStatement, type IndexDefinition } from '../model/index-definition.ts';
+import {
+  createIndexStatement,
+  dropIndexStatement,
+  type IndexDefinition,
+  isSameIndex,
+} from '../model/index-definition.ts';
 import type { Clock, Logger } from '../ports.ts';
 
 /** The target's indexes, by the control plane. Every call may throw ServerError, ClusterUnreachableError. */
 export interface IndexAdmin {
   /** All secondary indexes of a keyspace. */
   list(keyspace: string): Promise<readonly IndexDefinition[]>;
-  /** A change of the schema; resolves when all nodes agree on it. */
+  /** A change of the schema, sent once; resolves when all nodes agree on it. What failed may still happen later. */
   change(statement: string): Promise<void>;
-  /** Names of those indexes of the keyspace that every node has built. */
+  /** Names of those indexes of the keyspace that every node of the local data centre has built. */
   built(keyspace: string): Promise<ReadonlySet<string>>;
 }
 
@@ -29,11 +35,16 @@ export interface IndexPorts {
 const UNAUTHORIZED = 0x2100;
 
 /**
- * Drops the indexes that the plan of a run has chosen.
+ * Drops the indexes that the plan of a run has chosen, and takes over what ended runs still owe of its tables.
  * @throws PrerequisiteError when the role may not create or drop them, before anything is dropped
- * @throws GateClosedError while another running load owns the indexes of one of the tables
+ * @throws GateClosedError while another running load owns the indexes of one of the tables, and when the target serves
+ * reads or is about to
  */
-export async function dropIndexes(runId: string, ports: IndexPorts): Promise<{ readonly dropped: number }> {
+export async function dropIndexes(
+  runId: string,
+  ports: IndexPorts,
+  signal?: AbortSignal,
+): Promise<{ readonly dropped: number }> {
   const { ledger, logger } = ports;
   const run = await ledger.readRun(runId);
   if (run?.state !== 'running') {
@@ -41,25 +52,45 @@ export async function dropIndexes(runId: string, ports: IndexPorts): Promise<{ r
   }
   const chosen = await chosenIndexes(run, ports.indexes);
   await checkRights(chosen, ports.indexes);
-  const tables = [...Map.groupBy(chosen, ({ keyspace, table }) => JSON.stringify([keyspace, table])).values()];
+  const tables = new Map((run.rebuildIndexes ?? []).map((each) => [JSON.stringify([each.keyspace, each.table]), each]));
   // All are saved before the first is dropped.
-  for (const indexes of tables) await save(runId, indexes, ports);
+  for (const { keyspace, table } of tables.values()) {
+    signal?.throwIfAborted();
+    const own = chosen.filter((index) => index.keyspace === keyspace && index.table === table);
+    await save(runId, keyspace, table, own, ports);
+  }
+  // Read after the saving, and a change of the phase looks for what is saved after its proposal: one sees the other.
+  await requireOriginReads(ledger);
   let dropped = 0;
-  for (const indexes of tables) {
-    for (const index of indexes) {
-      await requireDropping(runId, index, ports);
-      await ports.indexes.change(dropIndexStatement(index));
-      // A restore that began in between may have seen the index still in place.
-      await requireDropping(runId, index, ports).catch(async (error: unknown) => {
-        await ports.indexes.change(createIndexStatement(index)!);
-        throw error;
-      });
-      dropped++;
+  for (const index of chosen) {
+    if (signal?.aborted) {
+      // All that were sent have been answered: nobody needs to wait for them.
+      await finishDropping(runId, ports);
+      throw signal.reason;
     }
+    await requireDropping(runId, index, ports);
+    await ports.indexes.change(dropIndexStatement(index));
+    try {
+      await requireDropping(runId, index, ports);
+    } catch (error) {
+      // A restore that began in between may have seen the index still in place.
+      if (error instanceof GateClosedError) await takeBack(runId, index, ports);
+      throw error;
+    }
+    dropped++;
   }
   await finishDropping(runId, ports);
   if (dropped > 0) logger.info('indexes are dropped until the load is through', { runId, dropped });
   return { dropped };
+}
+
+async function requireOriginReads(ledger: Ledger): Promise<void> {
+  const phase = await ledger.readPhase();
+  const found = [phase?.active.phase, phase?.proposal?.phase].find((each) => each && primaryOf(each) === 'target');
+  if (found === undefined) return;
+  throw new GateClosedError('dropping indexes', [
+    `the phase is ${found} or about to be, in which the target serves the reads of the application; load with --skip-indexes, or change the phase first`,
+  ]);
 }
 
 /** Those of the plan that are still there: an earlier call may have dropped some. */
@@ -67,10 +98,13 @@ async function chosenIndexes(run: RunRecord, indexes: IndexAdmin): Promise<Index
   const wanted = run.rebuildIndexes ?? [];
   const keyspaces = [...new Set(wanted.map(({ keyspace }) => keyspace))];
   const present = (await Promise.all(keyspaces.map((keyspace) => indexes.list(keyspace)))).flat();
-  return present.filter((index) =>
-    wanted.some(
-      ({ keyspace, table, name }) => keyspace === index.keyspace && table === index.table && name === index.name,
-    ),
+  return present.filter(
+    (index) =>
+      // What was redefined since in a form that is not understood could not be promised to come back.
+      createIndexStatement(index) !== undefined &&
+      wanted.some(
+        ({ keyspace, table, name }) => keyspace === index.keyspace && table === index.table && name === index.name,
+      ),
   );
 }
 
@@ -108,8 +142,13 @@ async function checkRights(chosen: readonly IndexDefinition[], indexes: IndexAdm
 }
 
 /** What an earlier run still owes stays in the record, under this run. */
-async function save(runId: string, indexes: readonly IndexDefinition[], ports: IndexPorts): Promise<void> {
-  const { keyspace, table } = indexes[0]!;
+async function save(
+  runId: string,
+  keyspace: string,
+  table: string,
+  indexes: readonly IndexDefinition[],
+  ports: IndexPorts,
+): Promise<void> {
   const { store } = ports.ledger;
   const owner = await ownerOf(runId, keyspace, table, ports);
   await changeSavedIndexes(store, keyspace, table, (found) => {
@@ -119,6 +158,8 @@ async function save(runId: string, indexes: readonly IndexDefinition[], ports: I
       ]);
     }
     const owed = found === undefined || found.state === 'restored' ? [] : found.indexes;
+    if (indexes.length === 0 && (owed.length === 0 || found?.runId === runId)) return undefined;
+    refuseRedefined(keyspace, table, owed, indexes);
     const now = new Date(ports.clock.nowMillis()).toISOString();
     const fresh = indexes.map(toSaved);
     const others = owed.filter(({ name }) => !fresh.some((index) => index.name === name));
@@ -129,9 +170,26 @@ async function save(runId: string, indexes: readonly IndexDefinition[], ports: I
       runId,
       state: 'dropping',
       updatedAt: now,
-      indexes: [...others.map((index): SavedIndex => ({ ...index, state: 'owed', createdAt: null })), ...fresh],
+      // A drop of the earlier owner may still be on its way.
+      claimedAt: owed.length === 0 ? null : found?.state === 'dropping' ? now : (found?.claimedAt ?? null),
+      indexes: [...others.map(toOwed), ...fresh],
     };
   });
+}
+
+/** The saved definition is the one to bring back; nothing may take its place unseen. */
+function refuseRedefined(
+  keyspace: string,
+  table: string,
+  owed: readonly SavedIndex[],
+  present: readonly IndexDefinition[],
+): void {
+  const reasons = present.flatMap((index) => {
+    const saved = owed.find(({ name }) => name === index.name);
+    if (saved === undefined || isSameIndex(index, { ...saved, keyspace, table })) return [];
+    return `${index.name} is owed as: ${saved.statement}; on the target it is now: ${createIndexStatement(index)}; drop the wrong one (then: ringshift indexes restore), or give up the owed one: ringshift indexes forget ${keyspace}.${table} ${index.name}`;
+  });
+  if (reasons.length > 0) throw new GateClosedError(`dropping the indexes of ${keyspace}.${table}`, reasons);
 }
 
 /** The earlier owner of the record when its run has ended, so that this one may take over what it owes. */
@@ -154,7 +212,43 @@ async function ownerOf(
 function toSaved(index: IndexDefinition): SavedIndex {
   const { name, kind, options } = index;
   const statement = createIndexStatement(index)!;
-  return { name, kind, options: { ...options }, statement, state: 'owed', createdAt: null, error: null };
+  const dates = { createdAt: null, error: null, failingSince: null };
+  return { name, kind, options: { ...options }, statement, state: 'owed', ...dates };
+}
+
+/** To be created again, as if nothing had been tried yet. */
+export function toOwed(index: SavedIndex): SavedIndex {
+  return { ...index, state: 'owed', createdAt: null, error: null, failingSince: null };
+}
+
+/** After a drop that came too late: owed in the record of whoever has it now, before anything else can fail. */
+async function takeBack(runId: string, index: IndexDefinition, { ledger, clock, indexes, logger }: IndexPorts) {
+  const { keyspace, table, name } = index;
+  const record = await changeSavedIndexes(ledger.store, keyspace, table, (found) => {
+    const saved = found?.indexes.find((each) => each.name === name) ?? toSaved(index);
+    return {
+      version: 1,
+      keyspace,
+      table,
+      runId: found?.runId ?? runId,
+      state: found === undefined || found.state === 'restored' ? 'restoring' : found.state,
+      updatedAt: new Date(clock.nowMillis()).toISOString(),
+      claimedAt: found?.claimedAt ?? null,
+      indexes: [...(found?.indexes ?? []).filter((each) => each.name !== name), toOwed(saved)],
+    };
+  });
+  // Another load that has begun to drop brings it back with its own.
+  if (record?.state !== 'restoring') return;
+  try {
+    await indexes.change(createIndexStatement(index)!);
+  } catch (error) {
+    logger.error('a dropped index is owed; run: ringshift indexes restore', {
+      keyspace,
+      table,
+      index: name,
+      error: describeError(error),
+    });
+  }
 }
 
 /** Whoever restores says so in the record first; from then on nothing more is dropped. */

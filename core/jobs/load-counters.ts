@@ -20,6 +20,7 @@ import { COUNTER_SETTLE_MS, CounterWriter } from './counter-writer.ts';
 import { type LoadItem, readTableManifest, type TableManifest } from './load-plan.ts';
 import type { LoadRangeRequest, LoadRangeResult } from './load-range.ts';
 import { openMergeInputs } from './merge-inputs.ts';
+import { requireUnderWay } from './run-under-way.ts';
 
 /** Rows at once; each is read before it is written, so a counter load is bound by round trips. */
 const ROWS_IN_FLIGHT = 64;
@@ -222,6 +223,7 @@ class CounterRange {
   async #save(state: RangeRecord['state'], token: bigint, error: RangeRecord['error'] = null): Promise<void> {
     const { clock, ledger } = this.#request.ports;
     const { runId, index, keyspace, table, bytes } = this.#item;
+    if (state === 'running') await requireUnderWay(runId, ledger);
     this.#savedAt = clock.nowMillis();
     await ledger.putRange({
       version: 1,

@@ -1,10 +1,12 @@
 /** Refuses what must not be loaded, cuts the rest into ranges of about equal bytes, and writes the plan. */
 
 import { SnapshotIncompleteError } from '../errors.ts';
+import { listOwedIndexes } from '../ledger/saved-indexes.ts';
 import { createRenames } from '../model/rename.ts';
 import { planIndexes } from './choose-indexes.ts';
 import { chooseTables } from './choose-tables.ts';
 import { checkCounterGate } from './counter-gate.ts';
+import type { PlannedRange } from './cut-partitions.ts';
 import { cutTable, openTable } from './cut-table.ts';
 import { encodeTableManifest, type LoadItem, parseLoadInput } from './load-plan.ts';
 import {
@@ -56,6 +58,7 @@ export async function planLoad(
     phase,
     chosen.map(({ schema }) => schema),
     target.indexes,
+    await listOwedIndexes(ports.ledger),
   );
   warnings.push(...indexes.warnings);
 
@@ -64,7 +67,8 @@ export async function planLoad(
   const manifests: [string, string][] = [];
   for (const { schema, table } of chosen) {
     const opened = await openTable(place.objects, table, ports.logger);
-    const ranges = opened.kind === 'bad' ? [opened.range] : await cutTable(opened.sstables, options);
+    const ranges: readonly PlannedRange[] =
+      opened.kind === 'bad' ? [opened.range] : await cutTable(opened.sstables, options, !input.counters);
     const tableKey = runKeys.table(runId, table.keyspace, table.table);
     for (const range of ranges) {
       items.push({
@@ -74,6 +78,7 @@ export async function planLoad(
         table: table.table,
         start: String(range.start),
         end: String(range.end),
+        ...(range.slice === undefined ? {} : { slice: range.slice }),
         bytes: range.bytes,
         tableKey,
         listAttemptBase,

@@ -87,7 +87,7 @@ export async function summarizeRun(runId: string, ports: SummarizePorts): Promis
   const owedIndexes = (await listSavedIndexes(ports.ledger.store))
     .filter((saved) => saved.runId === runId && saved.state !== 'restored')
     .flatMap(({ keyspace, table, indexes }) => indexes.map(({ name }) => `${name} on ${keyspace}.${table}`));
-  const isFailed = failed.length > 0 || !isPlanned || owedIndexes.length > 0;
+  const isFailed = failed.length > 0 || !isPlanned || owedIndexes.length > 0 || wasStopped(run);
   const status = isFailed ? 'failed' : remainingDifferences(totals) > 0 ? 'differences' : 'done';
   const summary: RunSummary = {
     version: 1,
@@ -152,6 +152,7 @@ async function settleTable(
   const differing = remainingDifferences(counts);
   // Decided on the record as it is when it is written: a mark may come in at any moment.
   const record = await ledger.decideTable(run.keyspace, table, (found) => {
+    if (isTakenOver(run, found)) return undefined;
     const to = (state: TableState, reason: string) => ({ state, reason, now, by: run.kind, runId: run.runId });
     if (differing > 0) return to('suspect', `${differing} partitions differ in ${run.runId}`);
     if (!isWhole) {
@@ -170,6 +171,16 @@ async function settleTable(
 /** A load whose plan was never written has written nothing, unless it had begun to say so. */
 function wasTouched(run: RunRecord, table: TableRecord | undefined): boolean {
   return wasPlanned(run) || (table?.state === 'loading' && table.runId === run.runId);
+}
+
+/** What a load that was stopped meanwhile has done says nothing about a table that another run has begun on. */
+function isTakenOver(run: RunRecord, table: TableRecord | undefined): boolean {
+  if (run.kind !== 'load' || table === undefined || table.runId === null || table.runId === run.runId) return false;
+  return wasStopped(run) || table.state === 'loading';
+}
+
+function wasStopped(run: RunRecord): boolean {
+  return run.kind === 'load' && run.state === 'stopped';
 }
 
 /** What was noted after the run began may lie where it had already looked. */

@@ -63,7 +63,7 @@ export interface Ledger {
   startRun(record: RunRecord): Promise<void>;
   readRun(runId: string): Promise<RunRecord | undefined>;
   listRuns(kind?: RunKind): Promise<readonly RunRecord[]>;
-  /** Ends a run and gives its keyspace free. */
+  /** Ends a run and gives its keyspace free. A load that was stopped stays so, and one that has ended is not stopped. */
   endRun(runId: string, state: RunRecord['state'], now: Date): Promise<void>;
   /** Changes a run's own figures (range count, bytes). */
   updateRun(runId: string, change: Partial<RunRecord>): Promise<void>;
@@ -229,10 +229,14 @@ export function createLedger(store: LedgerStore): Ledger {
         .sort((a, b) => a.startedAt.localeCompare(b.startedAt));
     },
     async endRun(runId, state, now) {
-      const run = await ledger.readRun(runId);
-      if (!run) return;
-      await ledger.updateRun(runId, { state, endedAt: now.toISOString() });
-      await giveLock(run, store);
+      const text = await changeRecord(runKey(runId), (found) => {
+        const run = found === undefined ? undefined : parseRecord(runRecordSchema, runKey(runId), found);
+        if (run === undefined || (state === 'stopped' && run.state !== 'running')) return undefined;
+        // Its own process may come to its end later than whoever stopped it.
+        if (run.kind === 'load' && run.state === 'stopped') return undefined;
+        return JSON.stringify({ ...run, state, endedAt: now.toISOString() });
+      });
+      if (text !== undefined) await giveLock(parseRecord(runRecordSchema, runKey(runId), text), store);
     },
     async updateRun(runId, change) {
       await changeRecord(runKey(runId), (found) => {

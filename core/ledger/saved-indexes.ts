@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { LedgerConflictError } from '../errors.ts';
 import type { LedgerStore } from '../ports.ts';
+import type { Ledger } from './ledger.ts';
 import { parseRecord } from './records.ts';
 
 const isoTime = z.iso.datetime();
@@ -13,11 +14,13 @@ const savedIndex = z.object({
   options: z.record(z.string(), z.string()),
   /** The exact text that creates it again, for people as well. */
   statement: z.string().min(1),
-  /** `owed`: dropped or about to be; `building`: created again; `built`: on every node, equal to what was saved. */
+  /** `owed`: dropped or about to be; `building`: created again; `built`: on every node of the local data centre, equal to what was saved. */
   state: z.enum(['owed', 'building', 'built', 'failed']),
   /** When it was created again. */
   createdAt: isoTime.nullable(),
   error: z.string().nullable(),
+  /** Since when creating it has failed for reasons that may pass. Absent in older records. */
+  failingSince: isoTime.nullable().optional(),
 });
 export type SavedIndex = z.output<typeof savedIndex>;
 
@@ -31,6 +34,8 @@ export const savedIndexesSchema = z.object({
   /** `dropping` until every drop is through: what is on the target may still vanish. */
   state: z.enum(['dropping', 'dropped', 'restoring', 'restored']),
   updatedAt: isoTime,
+  /** When a record was taken over whose drops were not through: one that was on its way may still happen for a while. */
+  claimedAt: isoTime.nullable().optional(),
   indexes: z.array(savedIndex),
 });
 export type SavedIndexes = z.output<typeof savedIndexesSchema>;
@@ -73,4 +78,14 @@ export async function listSavedIndexes(store: LedgerStore): Promise<readonly Sav
     if (entry) records.push(parseRecord(savedIndexesSchema, key, entry.value));
   }
   return records;
+}
+
+/** Tables whose dropped indexes no run brings back any more: its load has ended. */
+export async function listOwedIndexes(ledger: Pick<Ledger, 'store' | 'readRun'>): Promise<readonly SavedIndexes[]> {
+  const owed: SavedIndexes[] = [];
+  for (const record of await listSavedIndexes(ledger.store)) {
+    if (record.state === 'restored') continue;
+    if ((await ledger.readRun(record.runId))?.state !== 'running') owed.push(record);
+  }
+  return owed;
 }

@@ -22,8 +22,8 @@ export interface JobEnvironment {
   readonly filter: Filter;
   /** What the filter was made from, for plans that keep it. */
   readonly filterRules: FilterRules;
-  /** The content of indexes.yaml; undefined where the configuration names none. */
-  readonly indexList: IndexList | undefined;
+  /** Reads indexes.yaml, which only planning needs; undefined where the configuration names none. */
+  readIndexList(): Promise<IndexList | undefined>;
   readonly bucket: string;
   readonly objects: ObjectStore;
   readonly ledger: Ledger;
@@ -60,7 +60,6 @@ export async function createJobEnvironment(variables: Variables = process.env): 
   const { bucket, prefix } = config.ledger;
   const openBucket = (name: string) => createS3ObjectStore(s3, name);
   const filterRules = await readFilterRules(variables['RINGSHIFT_FILTER_RULES'], openBucket);
-  const indexList = await readIndexList(variables['RINGSHIFT_INDEX_LIST'], openBucket);
   const sessions = new Map<string, Promise<LoadSession>>();
   const cluster = (side: Side) => resolveCluster(side, config[side], () => secrets);
 
@@ -77,7 +76,7 @@ export async function createJobEnvironment(variables: Variables = process.env): 
     config,
     filter: createFilter(filterRules),
     filterRules,
-    indexList,
+    readIndexList: () => readIndexList(variables['RINGSHIFT_INDEX_LIST'], openBucket),
     bucket,
     objects: openBucket(bucket),
     ledger: createLedger(createS3LedgerStore(s3, bucket, prefix)),

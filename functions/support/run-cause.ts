@@ -49,16 +49,23 @@ export function causeOf(
   const owed = summary?.owedIndexes ?? [];
   if (owed.length > 0) {
     lines.push(`${runId}: secondary indexes of the target are dropped and not back: ${owed.slice(0, 20).join(', ')}`);
-    lines.push('Their definitions are in the ledger; restore them: ringshift indexes restore');
+    lines.push(
+      'Their definitions are in the ledger; restore them: ringshift indexes restore (one that nobody wants any more: ringshift indexes forget KS.TABLE NAME)',
+    );
   }
   if (lines.length === 0) return '';
-  const verb = kind === 'load' ? 'ringshift load' : 'ringshift validate';
-  lines.push(
-    summary === undefined
-      ? `Remove the cause, then start again: ${verb} start`
-      : `Remove the cause, then start it again (${verb} start); what is done is harmless to repeat.`,
-  );
+  const isLoaded = failure === undefined && failed.length === 0 && owed.length > 0;
+  if (!isLoaded) lines.push(wayOn(runId, kind, summary !== undefined));
   return lines.join('\n').slice(0, MAX_CAUSE_CHARACTERS);
+}
+
+/** Of a run whose data is through, and which only owes indexes, there is nothing to repeat. */
+function wayOn(runId: string, kind: 'load' | 'validation', hasSummary: boolean): string {
+  const start = kind === 'load' ? 'ringshift load start' : 'ringshift validate start';
+  if (!hasSummary) return `Remove the cause, then start again: ${start}`;
+  return kind === 'load'
+    ? `Remove the cause, then go on: ringshift load resume ${runId}`
+    : `Remove the cause, then start it again (${start}); what is done is harmless to repeat.`;
 }
 
 function parseJson(text: string): unknown {

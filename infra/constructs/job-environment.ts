@@ -12,8 +12,8 @@ export interface JobEnvironment {
 }
 
 /**
- * The variables that all functions of a stack get: the configuration without secrets, and where the filter rules and the
- * list of indexes lie. Those may hold thousands of entries, which no variable could, so they are assets of the deployment.
+ * The variables that all functions of a stack get: the configuration without secrets, and where the filter rules lie.
+ * Those may hold thousands of entries, which no variable could, so they are an asset of the deployment.
  */
 export function jobEnvironment(
   scope: Construct,
@@ -21,27 +21,37 @@ export function jobEnvironment(
   bucket: IBucket,
   queueUrl?: string,
 ): JobEnvironment {
-  const { config, filterRulesFile, indexListFile } = deployment;
+  const { config, filterRulesFile } = deployment;
   const environment: Record<string, string> = {
     RINGSHIFT_CONFIG: JSON.stringify(functionConfig(config, bucket.bucketName, queueUrl)),
   };
   const ledgerPrefix = config.ledger.kind === 's3' ? config.ledger.prefix : Prefix.Ledger;
   const statements = [...useLedger(bucket, ledgerPrefix), ...readSecrets(scope, deployment.secretNames)];
-  const files = [
-    ['FilterRules', 'RINGSHIFT_FILTER_RULES', filterRulesFile],
-    ['IndexList', 'RINGSHIFT_INDEX_LIST', indexListFile],
-  ] as const;
-  for (const [id, variable, path] of files) {
-    if (path === undefined) continue;
-    const asset = new Asset(scope, id, { path });
-    environment[variable] = asset.s3ObjectUrl;
-    statements.push(
-      new PolicyStatement({
-        sid: `Read${id}`,
-        actions: ['s3:GetObject'],
-        resources: [asset.bucket.arnForObjects(asset.s3ObjectKey)],
-      }),
-    );
-  }
-  return { environment, statements };
+  return withFile(scope, { environment, statements }, 'FilterRules', 'RINGSHIFT_FILTER_RULES', filterRulesFile);
+}
+
+/** The same for planning, which is the only one to need the list of indexes. */
+export function planningEnvironment(scope: Construct, deployment: Deployment, common: JobEnvironment): JobEnvironment {
+  return withFile(scope, common, 'IndexList', 'RINGSHIFT_INDEX_LIST', deployment.indexListFile);
+}
+
+/** With a file as an asset that may be read, and a variable that says where it lies. */
+function withFile(
+  scope: Construct,
+  given: JobEnvironment,
+  id: string,
+  variable: string,
+  path: string | undefined,
+): JobEnvironment {
+  if (path === undefined) return given;
+  const asset = new Asset(scope, id, { path });
+  const read = new PolicyStatement({
+    sid: `Read${id}`,
+    actions: ['s3:GetObject'],
+    resources: [asset.bucket.arnForObjects(asset.s3ObjectKey)],
+  });
+  return {
+    environment: { ...given.environment, [variable]: asset.s3ObjectUrl },
+    statements: [...given.statements, read],
+  };
 }

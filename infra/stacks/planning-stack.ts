@@ -1,7 +1,7 @@
 import { Duration, Stack, type StackProps } from 'aws-cdk-lib';
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import type { Construct } from 'constructs';
-import { jobEnvironment } from '../constructs/job-environment.ts';
+import { jobEnvironment, planningEnvironment } from '../constructs/job-environment.ts';
 import { JobFunction } from '../constructs/job-function.ts';
 import { readSnapshots, useRuns } from '../constructs/permissions.ts';
 import type { Deployment } from '../deployment.ts';
@@ -13,17 +13,23 @@ export class PlanningStack extends Stack {
 
   constructor(scope: Construct, id: string, deployment: Deployment, bucket: IBucket, props: StackProps) {
     super(scope, id, props);
-    const { environment, statements } = jobEnvironment(this, deployment, bucket);
+    const common = jobEnvironment(this, deployment, bucket);
+    const { environment, statements } = common;
+    const planning = planningEnvironment(this, deployment, common);
     this.planRanges = new JobFunction(this, 'PlanRanges', {
       deployment,
       jobName: 'plan-ranges',
       description: 'Cuts the ring into token ranges and writes the plan of a run to S3',
       memoryMB: 1769,
       timeout: Duration.minutes(15),
-      environment,
+      environment: planning.environment,
       reachesClusters: true,
       bundledFiles: deployment.bundledFiles,
-      statements: [...statements, useRuns(bucket), ...readSnapshots(bucket, deployment.options.snapshotBuckets)],
+      statements: [
+        ...planning.statements,
+        useRuns(bucket),
+        ...readSnapshots(bucket, deployment.options.snapshotBuckets),
+      ],
     });
     this.summarizeRun = new JobFunction(this, 'SummarizeRun', {
       deployment,

@@ -16,7 +16,7 @@ const all = [index('t', 't_a'), index('t', 't_b'), index('u', 'u_a'), index('els
 const loaded = ['t', 'u', 'v'].map((table) => ({ keyspace: 'ks', table }));
 const listOf = (yaml: string) => parseYamlAs(indexListSchema, yaml, 'indexes.yaml', {});
 const choose = (change: Partial<IndexChoice>, indexes = all) => {
-  const choice = { setting: 'rebuild', list: undefined, targetServesReads: false, ...change } as const;
+  const choice = { setting: 'rebuild', list: undefined, targetServesReads: false, owed: [], ...change } as const;
   const { rebuilt, warnings } = chooseIndexes(choice, loaded, indexes);
   return { names: rebuilt.map(({ name }) => name), warnings };
 };

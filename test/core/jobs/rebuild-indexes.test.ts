@@ -110,7 +110,7 @@ test('every definition is in the ledger before the first index is dropped, and o
 test('afterwards all are back and built, never more than allowed at a time', async () => {
   await startRun('r1');
   await dropIndexes('r1', ports());
-  expect(await restore({ runId: 'r1' })).toEqual({ status: 'done', total: 3, built: 3, failed: [] });
+  expect(await restore({ runId: 'r1' })).toEqual({ status: 'done', total: 3, built: 3, failed: [], leftToRuns: [] });
   expect(names()).toEqual(['t_a', 't_b', 'u_a', 'u_stays']);
   expect(mostBuilding).toBe(2);
   expect(await states()).toEqual(['t restored r1', 'u restored r1']);
@@ -169,7 +169,7 @@ test('a restore that crashes after any of its creations can be run again', async
   await dropIndexes('r1', ports());
   for (let crashAt = 0; crashAt < 3; crashAt++) {
     onChange = () => {
-      if (present.size === 1 + crashAt) throw new ClusterUnreachableError('crash');
+      if (present.size === 1 + crashAt) throw new Error('crash');
     };
     await expect(restore({ runId: 'r1' })).rejects.toThrow('crash');
   }
@@ -187,7 +187,7 @@ test('a drop that is still under way when a restore begins drops nothing more', 
   };
   await expect(dropIndexes('r1', ports())).rejects.toThrow(/being restored/);
   // The restore waits for the one that is on its way; one that came even later is taken back.
-  expect(nowMillis - START).toBeGreaterThanOrEqual(20_000);
+  expect(nowMillis - START).toBeGreaterThanOrEqual(90_000);
   expect(drops().length).toBe(2);
   expect(names()).toEqual(['t_a', 't_b', 'u_a', 'u_stays']);
 });
@@ -248,7 +248,7 @@ test('what a running load has dropped belongs to it; of one that has ended the n
   await expect(dropIndexes('r2', ports())).rejects.toThrow(/load r1, which is under way/);
   await ledger.endRun('r1', 'failed', new Date(nowMillis));
   await dropIndexes('r2', ports());
-  expect(await states()).toEqual(['t dropped r2', 'u dropped r1']);
+  expect(await states()).toEqual(['t dropped r2', 'u dropped r2']);
   expect((await listSavedIndexes(ledger.store))[0]?.indexes.map(({ name }) => name).sort()).toEqual(['t_a', 't_b']);
   await ledger.endRun('r2', 'done', new Date(nowMillis));
   expect(await restore({ allOfEndedRuns: true })).toMatchObject({ status: 'done', total: 3, built: 3 });
