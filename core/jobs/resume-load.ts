@@ -1,9 +1,12 @@
 /** Plans what an earlier load has not finished. */
 
 import { GateClosedError } from '../errors.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { RunRecord } from '../ledger/records.ts';
 import { listOwedIndexes } from '../ledger/saved-indexes.ts';
 import { createRenames } from '../model/rename.ts';
 import { planIndexes } from './choose-indexes.ts';
+import { checkCounterGate } from './counter-gate.ts';
 import type { LoadInput, LoadItem } from './load-plan.ts';
 import {
   concurrencyOf,
@@ -14,9 +17,14 @@ import {
   readTargets,
 } from './load-planning.ts';
 import { publishPlan } from './publish-plan.ts';
+import { renewManifests } from './renew-manifests.ts';
+import { checkAge, checkCoverage, readSnapshot } from './snapshot-layout.ts';
 import { runKeys } from './validation-plan.ts';
 
-/** A new run over what an earlier one has not finished; the earlier one's table manifests are read again. */
+/**
+ * A new run over what an earlier one has not finished, behind the same gates as a start.
+ * @throws GateClosedError, SnapshotIncompleteError, SnapshotTooOldError, SchemaMismatchError
+ */
 export async function resumeLoad(
   runId: string,
   input: LoadInput,
@@ -50,30 +58,44 @@ export async function resumeLoad(
   const all = JSON.parse(new TextDecoder().decode(body)) as LoadItem[];
   const records = new Map((await ledger.listRanges(earlierId)).map((record) => [record.index, record]));
   const listAttemptBase = earlierRuns(await ledger.listRuns('load'), input.keyspace, runId);
+  const rest = all.filter((item) => records.get(item.index)?.state !== 'done');
   const items: LoadItem[] = [];
-  for (const item of all) {
-    const record = records.get(item.index);
-    if (record?.state === 'done') continue;
-    const checkpoint = record?.checkpoint ?? item.checkpoint;
+  for (const item of rest) {
+    const checkpoint = records.get(item.index)?.checkpoint ?? item.checkpoint;
     items.push({
       ...item,
       runId,
       index: items.length,
+      tableKey: runKeys.table(runId, item.keyspace, item.table),
       listAttemptBase: Math.max(listAttemptBase, item.listAttemptBase + 1),
       ...(item.counters ? { countersQuiesced: input.countersQuiesced ?? false } : {}),
       ...(checkpoint === undefined || checkpoint === null ? {} : { checkpoint }),
     });
   }
-  const tables = earlier.tables.map((table) => {
+  const inPlan = await tablesOf(earlier, items, ledger);
+  const tables = inPlan.map((table) => {
     const mine = items.filter((item) => item.table === table);
     const bytes = mine.reduce((sum, item) => sum + item.bytes, 0);
     return { table, sstables: 0, ranges: mine.length, bytes };
   });
+  const phase = await ledger.readPhase();
+  const warnings: string[] = [];
+  const manifests: [string, string][] = [];
+  // The rest is loaded under the same conditions as a whole; of a load that is finished nothing is read any more.
+  if (items.length > 0) {
+    const place = ports.openSnapshot(input.snapshot);
+    const snapshot = await readSnapshot(place.objects, place.prefix, input.keyspace);
+    checkCoverage(snapshot, input.trustCoverage ?? false);
+    warnings.push(...checkAge(snapshot, phase, input.allowEarlySnapshot ?? false));
+    if (items.some(({ counters }) => counters)) checkCounterGate(input, phase);
+    const now = { snapshot, target, phase, renames };
+    manifests.push(...(await renewManifests(runId, input, rest, now, ports, options)));
+  }
   const unfinished = tables
     .filter(({ ranges }) => ranges > 0)
     .map(({ table }) => renames.toTarget({ keyspace: input.keyspace, table }));
   const owed = await listOwedIndexes(ledger);
-  const indexes = planIndexes(input, options, await ledger.readPhase(), unfinished, target.indexes, owed);
+  const indexes = planIndexes(input, options, phase, unfinished, target.indexes, owed);
   const plan: LoadPlan = {
     runId,
     planKey: runKeys.plan(runId),
@@ -84,9 +106,31 @@ export async function resumeLoad(
     tables,
     skipped: [],
     rebuildIndexes: indexes.rebuilt.map(({ keyspace, table, name }) => ({ keyspace, table, name })),
-    warnings: indexes.warnings,
+    warnings: [...warnings, ...indexes.warnings],
   };
-  if (!plan.dryRun) await publishPlan(plan, items, input, [], ports, options.by);
+  if (!plan.dryRun) await publishPlan(plan, items, input, manifests, ports, options.by);
   ports.logger.info('resuming a load', { runId, earlierId, ranges: items.length });
   return plan;
+}
+
+/**
+ * The tables whose state the run decides: those that it loads, and those that the earlier run loaded whole without saying
+ * so. Of others (validated since, or suspect for a reason of their own) a load of nothing knows nothing.
+ */
+async function tablesOf(earlier: RunRecord, items: readonly LoadItem[], ledger: Ledger): Promise<string[]> {
+  const tables: string[] = [];
+  for (const table of earlier.tables) {
+    const isLoaded = items.some((item) => item.table === table);
+    if (isLoaded || (await isUndecided(earlier, table, ledger))) tables.push(table);
+  }
+  return tables;
+}
+
+async function isUndecided(earlier: RunRecord, table: string, ledger: Ledger): Promise<boolean> {
+  const record = await ledger.readTable(earlier.keyspace, table);
+  if (record === undefined) return true;
+  if (record.runId !== earlier.runId) return false;
+  if (record.state === 'loading') return true;
+  const since = record.reasons.filter(({ at }) => at >= earlier.startedAt);
+  return record.state === 'suspect' && since.every(({ by }) => by === 'load');
 }
