@@ -4,6 +4,7 @@ import { describeError, SSTableCorruptError, SSTableUnsupportedError } from '../
 import type { Logger, ObjectStore } from '../ports.ts';
 import { openSSTable, type SSTable, tokenBounds } from '../sstable/sstable.ts';
 import { WHOLE_RING } from '../token/token-range.ts';
+import { cutPartitions, type PlannedRange } from './cut-partitions.ts';
 import { cutRanges, type WeightedRange } from './cut-ranges.ts';
 import type { TableManifest } from './load-plan.ts';
 import type { PlanLoadOptions } from './load-planning.ts';
@@ -58,10 +59,17 @@ async function openOne(objects: ObjectStore, entry: SnapshotSSTable) {
   }
 }
 
-export function cutTable(sstables: readonly SSTable[], options: PlanLoadOptions): Promise<readonly WeightedRange[]> {
+/** @param canSlice whether a large partition may be cut among several items */
+export async function cutTable(
+  sstables: readonly SSTable[],
+  options: PlanLoadOptions,
+  canSlice: boolean,
+): Promise<readonly PlannedRange[]> {
   const total = sstables.reduce((sum, sstable) => sum + sstable.dataBytes, 0);
   const bySize = Math.ceil(total / (options.rangeMB * MIB));
   // A small table is cut too, so that all functions help; but not into crumbs.
   const forAll = Math.min(options.maxConcurrency, Math.floor(total / MIN_RANGE_BYTES));
-  return cutRanges(sstables, Math.max(1, bySize, forAll));
+  const count = Math.max(1, bySize, forAll);
+  const ranges = await cutRanges(sstables, count);
+  return canSlice ? cutPartitions(sstables, ranges, total / count) : ranges;
 }

@@ -2,13 +2,14 @@ import { ByteReader, EndOfBytesError } from '#core/bytes/byte-reader.ts';
 import type { ByteSource } from '#core/ports.ts';
 import { MAX_TOKEN, MIN_TOKEN, tokenOf } from '#core/token/token.ts';
 import { PagedSource } from './paged-source.ts';
-import type { DataSpan, PartitionIndex } from './partition-index.ts';
+import type { DataSpan, PartitionIndex, WidePartition } from './partition-index.ts';
 import { PromotedIndex } from './promoted-index.ts';
 import { corrupt, decodeOf, openOptional, type SSTableFiles } from './sstable-files.ts';
 import { Component } from './sstable-name.ts';
 import { lastOfSketch, Summary } from './summary.ts';
 
 const SCAN_BYTES = 16 * 1024;
+const WHOLE_SCAN_BYTES = 1024 * 1024;
 /** A search of a row index reads a few IndexInfos, far apart. */
 const PROMOTED_PAGE_BYTES = 16 * 1024;
 
@@ -165,6 +166,24 @@ export function bigIndex(files: SSTableFiles, dataBytes: number): PartitionIndex
       const place = { dataPosition: entry.dataPosition, ...entry.promoted };
       return PromotedIndex.open(pages, place, layout, signal);
     },
+
+    async widePartitions(minBytes, signal) {
+      const wide: WidePartition[] = [];
+      let before: IndexEntry | undefined;
+      const add = (end: number) => {
+        if (before === undefined || before.promoted.byteLength === 0) return;
+        const bytes = end - before.dataPosition;
+        if (bytes >= minBytes) wide.push({ key: before.key, token: before.token, bytes });
+      };
+      const visit = (entry: IndexEntry) => {
+        add(entry.dataPosition);
+        before = entry;
+        return true;
+      };
+      await scanIndex(await openIndex(), 0, signal, visit, WHOLE_SCAN_BYTES);
+      add(dataBytes);
+      return wide;
+    },
   };
 }
 
@@ -189,9 +208,10 @@ async function scanIndex(
   start: number,
   signal: AbortSignal | undefined,
   visit: (entry: IndexEntry, offset: number) => boolean,
+  windowBytes = SCAN_BYTES,
 ): Promise<void> {
   let position = start;
-  let bytesWanted = SCAN_BYTES;
+  let bytesWanted = windowBytes;
   let lastToken = MIN_TOKEN;
   let lastDataPosition = -1;
   if (start > source.byteLength) throw corrupt(source.name, start, 'Summary.db points behind the end of the index');
@@ -230,6 +250,6 @@ async function scanIndex(
       reader.offset = position - windowStart;
     }
     // A key of 64 KiB does not fit into one window.
-    bytesWanted = position === windowStart ? bytesWanted * 8 : SCAN_BYTES;
+    bytesWanted = position === windowStart ? bytesWanted * 8 : windowBytes;
   }
 }

@@ -1,4 +1,5 @@
 import type { Positioned } from '#core/merge/compare-clustering.ts';
+import type { ClusteringBound } from '#core/model/clustering-bound.ts';
 import type { TokenRange } from '#core/token/token-range.ts';
 import type { RowBlock, RowLayout } from './row-index.ts';
 
@@ -29,6 +30,8 @@ export interface PartitionIndex {
   fractionOf(range: TokenRange, signal?: AbortSignal): Promise<number>;
   /** The row index of a partition; undefined when it has none, or is not in this SSTable. */
   rowIndexOf(place: PartitionPlace, layout: RowLayout, signal?: AbortSignal): Promise<RowIndex | undefined>;
+  /** Partitions of at least `minBytes` that have a row index. Reads the whole index. */
+  widePartitions(minBytes: number, signal?: AbortSignal): Promise<readonly WidePartition[]>;
 }
 
 export interface PartitionPlace {
@@ -36,8 +39,15 @@ export interface PartitionPlace {
   readonly token: bigint;
 }
 
+export interface WidePartition extends PartitionPlace {
+  /** Plain bytes of Data.db. */
+  readonly bytes: number;
+}
+
 /** Finds rows of one wide partition by clustering. */
 export interface RowIndex {
   /** The last block that starts up to and including `bound`; undefined: that is the first one, or none. */
   find(bound: Positioned, signal?: AbortSignal): Promise<RowBlock | undefined>;
+  /** Where the block begins that holds a byte, counted from the partition's head; undefined: that is the first one. */
+  boundAt(offset: number, signal?: AbortSignal): Promise<ClusteringBound | undefined>;
 }

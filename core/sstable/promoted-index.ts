@@ -1,9 +1,10 @@
 import type { ByteReader } from '#core/bytes/byte-reader.ts';
 import type { Positioned } from '#core/merge/compare-clustering.ts';
+import type { ClusteringBound } from '#core/model/clustering-bound.ts';
 import { BoundKind, type Deletion } from '#core/model/row.ts';
 import { readClusteringValues } from './clustering.ts';
 import type { PagedSource } from './paged-source.ts';
-import type { RowBlock, RowLayout } from './row-index.ts';
+import { boundBefore, type RowBlock, type RowLayout } from './row-index.ts';
 import { corrupt } from './sstable-files.ts';
 
 /** ClusteringPrefix.Kind of a row; the kinds of bounds are those of BoundKind. */
@@ -88,6 +89,19 @@ export class PromotedIndex {
       else high = middle - 1;
     }
     return low === 0 ? undefined : this.#block(low, signal);
+  }
+
+  /** By the index alone: anywhere is good enough for a cut. */
+  async boundAt(wanted: number, signal?: AbortSignal): Promise<ClusteringBound | undefined> {
+    let low = 0;
+    let high = this.#count - 1;
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      const { offset } = await this.#infoAt(middle, signal);
+      if (offset <= wanted) low = middle;
+      else high = middle - 1;
+    }
+    return low === 0 ? undefined : boundBefore((await this.#infoAt(low, signal)).first);
   }
 
   /** Block `number`, counted from 0 and not the first one. */

@@ -1,8 +1,9 @@
 /** What entering a wide partition in the middle needs, whatever the format of its row index. */
 
 import { ByteReader, EndOfBytesError } from '#core/bytes/byte-reader.ts';
-import { compareClustering, type Positioned } from '#core/merge/compare-clustering.ts';
-import type { Deletion } from '#core/model/row.ts';
+import { compareClustering, type Positioned, sideOf } from '#core/merge/compare-clustering.ts';
+import type { ClusteringBound } from '#core/model/clustering-bound.ts';
+import { clusteringOf, type Deletion } from '#core/model/row.ts';
 import { fixedLengthOf } from '#core/model/value-length.ts';
 import { planColumns } from './column-plan.ts';
 import type { DataFile } from './data-file.ts';
@@ -29,6 +30,12 @@ export interface RowLayout {
   readonly compare: (left: Positioned, right: Positioned) => number;
   /** The row or marker at a plain position of Data.db. @throws SSTableCorruptError when there is none */
   readAt(position: number, signal?: AbortSignal): Promise<Positioned>;
+}
+
+/** The bound that a row or marker is the first behind. */
+export function boundBefore(first: Positioned): ClusteringBound {
+  // A copy: a bound outlives the bytes that were read.
+  return { clustering: clusteringOf(first.clustering.values()), side: sideOf(first) > 0 ? 1 : -1 };
 }
 
 /** Enough for most rows; more is read for those that are larger. */

@@ -1,7 +1,8 @@
 import type { Positioned } from '#core/merge/compare-clustering.ts';
+import type { ClusteringBound } from '#core/model/clustering-bound.ts';
 import type { Deletion } from '#core/model/row.ts';
 import type { PagedSource } from './paged-source.ts';
-import type { RowBlock, RowLayout } from './row-index.ts';
+import { boundBefore, type RowBlock, type RowLayout } from './row-index.ts';
 import { corrupt } from './sstable-files.ts';
 import { decodeTrieNode, type TrieNode } from './trie-node.ts';
 
@@ -77,6 +78,27 @@ export class RowTrie {
       if (low < 0) return this.#ownBlock(position, node, bound);
       position = node.children[low]!;
     }
+  }
+
+  async boundAt(wanted: number): Promise<ClusteringBound | undefined> {
+    const end = await this.#endOffset();
+    let position = this.#entry.root;
+    let found: number | undefined;
+    for (;;) {
+      const node = await this.#nodeAt(position);
+      if (node.payloadFlags !== 0) found = (await this.#leafAt(position, node)).offset;
+      let low = -1;
+      let high = node.children.length - 1;
+      while (low < high) {
+        const middle = Math.ceil((low + high) / 2);
+        const { offset } = await this.#firstLeaf(node.children[middle]!);
+        if (offset <= wanted && offset < end) low = middle;
+        else high = middle - 1;
+      }
+      if (low < 0) break;
+      position = node.children[low]!;
+    }
+    return found === undefined || found >= end ? undefined : boundBefore(await this.#firstOf(found));
   }
 
   async #ownBlock(position: number, node: TrieNode, bound: Positioned): Promise<RowBlock | undefined> {

@@ -38,6 +38,8 @@ export interface SSTableStats {
   readonly totalRows: number;
   /** Partitions, by the histogram of their sizes. */
   readonly partitionCount: number;
+  /** Plain bytes of the largest partition, less a sixth at most: the lower bound of its bucket. */
+  readonly largestPartitionBytes: number;
   readonly originatingHostId?: string;
   /** First and last partition key; since oa and da. */
   readonly firstKey?: Uint8Array;
@@ -143,8 +145,8 @@ function readStats(
     const seconds = isNewest ? reader.readUint32() : reader.readInt32();
     return seconds === (isNewest ? 0xffffffff : 0x7fffffff) ? NO_DELETION_TIME : seconds;
   };
-  const partitionCount = readHistogramTotal(reader); // sizes of partitions
-  readHistogramTotal(reader); // cells per partition
+  const sizes = readHistogram(reader); // sizes of partitions
+  readHistogram(reader); // cells per partition
   reader.skip(12); // commit-log upper bound
   const minTimestampMicros = reader.readInt64();
   const maxTimestampMicros = reader.readInt64();
@@ -205,21 +207,25 @@ function readStats(
     hasLegacyCounterShards,
     totalColumnsSet,
     totalRows,
-    partitionCount,
+    partitionCount: sizes.total,
+    largestPartitionBytes: sizes.largest,
     originatingHostId,
     firstKey,
     lastKey,
   };
 }
 
-/** EstimatedHistogram: i32 n; n × { i64 offset; i64 count }. */
-function readHistogramTotal(reader: ByteReader): number {
+/** EstimatedHistogram: i32 n; n × { i64 lower bound of the values, exclusive; i64 count }. */
+function readHistogram(reader: ByteReader): { readonly total: number; readonly largest: number } {
   let total = 0;
+  let largest = 0;
   for (let left = reader.readInt32(); left > 0; left--) {
-    reader.skip(8);
-    total += reader.readPosition();
+    const bound = reader.readPosition();
+    const count = reader.readPosition();
+    total += count;
+    if (count > 0) largest = bound;
   }
-  return total;
+  return { total, largest };
 }
 
 /** u8 kind; u16 number of values; the values (section "clustering values" of clustering.ts). */

@@ -2,7 +2,7 @@ import { ByteReader } from '#core/bytes/byte-reader.ts';
 import { MAX_TOKEN, MIN_TOKEN, tokenOf } from '#core/token/token.ts';
 import type { TokenRange } from '#core/token/token-range.ts';
 import { PagedSource } from './paged-source.ts';
-import type { DataSpan, PartitionIndex } from './partition-index.ts';
+import type { DataSpan, PartitionIndex, WidePartition } from './partition-index.ts';
 import { RowTrie, readRowsEntry } from './row-trie.ts';
 import { corrupt, decodeOf, type SSTableFiles } from './sstable-files.ts';
 import { Component } from './sstable-name.ts';
@@ -92,6 +92,21 @@ export function trieIndex(files: SSTableFiles, stats: SSTableStats, dataBytes: n
       }
       return undefined;
     },
+    async widePartitions(minBytes, signal) {
+      const trie = await open(signal);
+      const wide: WidePartition[] = [];
+      let before: Leaf | undefined;
+      const add = (end: number) => {
+        if (before?.key === undefined || end - before.dataPosition < minBytes) return;
+        wide.push({ key: before.key, token: tokenOf(before.key), bytes: end - before.dataPosition });
+      };
+      for await (const leaf of trie.leaves()) {
+        add(leaf.dataPosition);
+        before = leaf;
+      }
+      add(dataBytes);
+      return wide;
+    },
   };
 }
 
@@ -106,6 +121,8 @@ interface Trie {
   lastBefore(token: bigint, signal?: AbortSignal): Promise<Leaf | undefined>;
   /** Positions in Rows.db of partitions that may have this token. */
   rowsEntries(token: bigint, signal?: AbortSignal): AsyncGenerator<number>;
+  /** All of them, in order. */
+  leaves(): AsyncGenerator<Leaf>;
   /** Rows.db. */
   rows(): Promise<PagedSource>;
 }
@@ -237,6 +254,14 @@ async function openTrie(files: SSTableFiles, dataBytes: number, signal?: AbortSi
     find: (token, inclusive) => search(root, tokenPrefix(token), 0, inclusive),
     lastBefore: (token) => searchBefore(root, tokenPrefix(token), 0),
     rowsEntries,
+    async *leaves() {
+      const stack = [root];
+      for (let position = stack.pop(); position !== undefined; position = stack.pop()) {
+        const node = await nodeAt(position);
+        if (node.payloadFlags !== 0) yield leafOf(position, node, []);
+        stack.push(...node.children.toReversed());
+      }
+    },
     rows: openRows,
   };
 }

@@ -56,6 +56,7 @@ function cursorOver(plain: Uint8Array, windowBytes: number, unpacked: (bytes: nu
       locate: async () => ({ start: 0, end: plain.length }),
       fractionOf: async () => 1,
       rowIndexOf: async () => undefined,
+      widePartitions: async () => [],
     },
     deltas,
     rows: new RowDecoder(deltas, [], planColumns([], [], 'test'), planColumns(COLUMNS, COLUMNS, 'test')),
