@@ -108,6 +108,7 @@ export const tableManifestSchema = z.object({
       key: z.string(),
       version: z.string(),
       components: z.record(z.string(), z.int().min(0)),
+      statisticsCrc32: z.int().min(0).max(0xffffffff).optional(),
       /** Least and greatest token, decimal; absent when the SSTable could not be opened. */
       bounds: z.object({ first: decimal, last: decimal }).optional(),
     }),

@@ -1,9 +1,11 @@
 /** What a snapshot in an object store consists of, and whether it is whole, covers the ring and is young enough. */
 
+import { crc32 } from 'node:zlib';
 import { type MigrationError, SnapshotIncompleteError, SnapshotTooOldError, UsageError } from '../errors.ts';
 import type { PhaseRecord } from '../ledger/records.ts';
-import type { ObjectStore } from '../ports.ts';
-import type { SSTableFiles } from '../sstable/sstable-files.ts';
+import type { ByteSource, ObjectStore } from '../ports.ts';
+import { corrupt, type SSTableFiles } from '../sstable/sstable-files.ts';
+import { Component } from '../sstable/sstable-name.ts';
 import {
   findAmbiguous,
   findMissingComponents,
@@ -22,6 +24,8 @@ export interface SnapshotSSTable {
   readonly version: string;
   /** Component name → bytes. */
   readonly components: Readonly<Record<string, number>>;
+  /** Of Statistics.db when it was shipped; before version na the file has no checksum of its own. */
+  readonly statisticsCrc32?: number;
 }
 
 export interface SnapshotTable {
@@ -66,10 +70,14 @@ export async function readSnapshot(
     ...listing.sstables.flatMap(findMissingComponents),
   ];
   if (faults.length > 0) throw refusalOf(faults, `${objects.name}/${base}`);
+  const checksums = new Map(
+    manifests.flatMap(({ node, components }) => components.map(({ key, crc32 }) => [`${node}/${key}`, crc32])),
+  );
   const tables = new Map<string, SnapshotSSTable[]>();
   for (const { where, place, version, components } of listing.sstables) {
     const known = tables.get(place.table) ?? [];
-    known.push({ node: place.node, key: base + where, version, components });
+    const statisticsCrc32 = checksums.get(`${where}-${Component.Statistics}`);
+    known.push({ node: place.node, key: base + where, version, components, statisticsCrc32 });
     tables.set(place.table, known);
   }
   const hasAny = (node: string) =>
@@ -106,7 +114,27 @@ export function snapshotFiles(objects: ObjectStore, sstable: SnapshotSSTable): S
           context: { file: `${objects.name}/${sstable.key}-${component}` },
         });
       }
-      return objects.open(`${sstable.key}-${component}`, byteLength);
+      const source = await objects.open(`${sstable.key}-${component}`, byteLength);
+      const { statisticsCrc32 } = sstable;
+      if (component !== Component.Statistics || statisticsCrc32 === undefined) return source;
+      return withChecksum(source, statisticsCrc32);
+    },
+  };
+}
+
+/** A source that is read as a whole, and is refused when that is not what was shipped. */
+function withChecksum(source: ByteSource, expected: number): ByteSource {
+  return {
+    name: source.name,
+    byteLength: source.byteLength,
+    async read(start, end, signal) {
+      const bytes = await source.read(start, end, signal);
+      if (start > 0 || end < source.byteLength || crc32(bytes) === expected) return bytes;
+      throw corrupt(
+        source.name,
+        0,
+        `its checksum is not ${expected}, as when it was shipped; run snapshot upload again`,
+      );
     },
   };
 }

@@ -1,11 +1,15 @@
+import { crc32 } from 'node:zlib';
 import { expect, test } from 'vitest';
-import { SnapshotIncompleteError, SnapshotTooOldError, UsageError } from '#core/errors.ts';
+import { SnapshotIncompleteError, SnapshotTooOldError, SSTableCorruptError, UsageError } from '#core/errors.ts';
 import { changePhase } from '#core/jobs/change-phase.ts';
-import { checkAge, checkCoverage, readSnapshot } from '#core/jobs/snapshot-layout.ts';
+import { checkAge, checkCoverage, readSnapshot, snapshotFiles } from '#core/jobs/snapshot-layout.ts';
 import { parseComponentPlace } from '#core/jobs/snapshot-listing.ts';
 import { MANIFEST_NAME, type SnapshotManifest } from '#core/jobs/snapshot-manifest.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import type { PhaseRecord } from '#core/ledger/records.ts';
+import { openSSTable } from '#core/sstable/sstable.ts';
+import { listFixtures3 } from '../../golden/fixtures.ts';
+import { MemoryFiles } from '../../support/byte-sources.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 import { createMemoryObjectStore } from '../../support/memory-object-store.ts';
 
@@ -182,4 +186,28 @@ test('the age is counted from when every proxy was seen writing to both clusters
   const early = await takenAt(10);
   expect(() => checkAge(early, phase, false)).toThrow(SnapshotTooOldError);
   expect(checkAge(await takenAt(11), phase, false)).toEqual([]);
+});
+
+test('Statistics.db is refused when it is not what was shipped: before version na it has no checksum of its own', async () => {
+  const { files } = listFixtures3().find(({ title }) => title === '3.x/3.0.16/wide/mc-1-big')!;
+  const node = 'n1';
+  const objects = new Map<string, Uint8Array>();
+  const components: { key: string; byteLength: number; crc32: number }[] = [];
+  for (const [component, bytes] of (await MemoryFiles.of(files, NAMES)).components) {
+    const key = `${FOLDER}/mc-1-big-${component}`;
+    components.push({ key, byteLength: bytes.length, crc32: crc32(bytes) });
+    objects.set(`snap/${node}/${key}`, bytes);
+  }
+  const manifest = manifestOf(node, { components });
+  objects.set(`snap/${node}/${MANIFEST_NAME}`, new TextEncoder().encode(JSON.stringify(manifest)));
+  const { tables } = await read(objects);
+  const open = () => openSSTable(snapshotFiles(createMemoryObjectStore(objects), tables[0]!.sstables[0]!));
+  expect((await open()).stats.totalRows).toBeGreaterThan(0);
+  const bytes = objects.get(`snap/${node}/${FOLDER}/mc-1-big-Statistics.db`)!;
+  for (const at of [0, bytes.length >> 1, bytes.length - 1]) {
+    bytes[at]! ^= 1;
+    await expect(open()).rejects.toThrow(SSTableCorruptError);
+    await expect(open()).rejects.toThrow(/Statistics\.db, offset 0: its checksum is not .*run snapshot upload again/);
+    bytes[at]! ^= 1;
+  }
 });
