@@ -65,7 +65,8 @@ export function listFixtures(releases: readonly string[] = RELEASES): Fixture[] 
 }
 
 export function fixture(title: string): Fixture {
-  const found = listFixtures().find((each) => each.title === title);
+  const all = title.startsWith('3.x/') ? listFixtures3() : listFixtures();
+  const found = all.find((each) => each.title === title);
   if (!found) throw new Error(`there is no fixture ${title}`);
   return found;
 }
