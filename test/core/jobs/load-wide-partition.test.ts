@@ -118,10 +118,14 @@ function session(): LoadRangePorts['target'] {
   };
 }
 
-async function planned(runId: string): Promise<LoadItem> {
+async function plannedItems(runId: string, rangeMB = options.rangeMB): Promise<LoadItem[]> {
   const input = { keyspace: 'ks', snapshot: 's3://b/snap', trustCoverage: true, allowEarlySnapshot: true };
-  const plan = await planLoad(runId, input, ports() as PlanLoadPorts, options);
-  const items = JSON.parse(new TextDecoder().decode(await objects.get(plan.planKey))) as LoadItem[];
+  const plan = await planLoad(runId, input, ports() as PlanLoadPorts, { ...options, rangeMB });
+  return JSON.parse(new TextDecoder().decode(await objects.get(plan.planKey))) as LoadItem[];
+}
+
+async function planned(runId: string): Promise<LoadItem> {
+  const items = await plannedItems(runId);
   expect(items).toHaveLength(1);
   return items[0]!;
 }
@@ -199,6 +203,25 @@ test.for(['4.1-nb-big', '5.0-da-bti'])(
     expect(new Set(checkpoints).size).toBe(checkpoints.length);
     expect(rowWrites()).toEqual(rows);
     expect(deletions()).toEqual(deleted);
+  },
+);
+
+test.for(['4.1-nb-big', '5.0-oa-big', '5.0-da-bti'])(
+  'range deletions of %s that span the cuts of a partition cover the same when its slices are loaded apart',
+  async (release) => {
+    snapshotOf(release);
+    await loadRange({ item: await planned('r1'), ports: loadPorts() });
+    const [rows, deleted] = [rowWrites(), deletions()];
+    await ledger.endRun('r1', 'stopped', new Date(nowMillis));
+    for (const [run, rangeMB] of [0.002, 0.004, 0.007].entries()) {
+      written = [];
+      const items = await plannedItems(`s${run}`, rangeMB);
+      expect(items.filter(({ slice }) => slice !== undefined).length).toBeGreaterThan(6);
+      for (const item of items) await loadRange({ item, ports: loadPorts() });
+      expect(rowWrites()).toEqual(rows);
+      expect(deletions()).toEqual(deleted);
+      await ledger.endRun(`s${run}`, 'stopped', new Date(nowMillis));
+    }
   },
 );
 
