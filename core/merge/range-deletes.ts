@@ -4,7 +4,7 @@
  */
 
 import { SchemaMismatchError } from '../errors.ts';
-import { equalBytes } from '../model/compare-value.ts';
+import { comparatorOf } from '../model/compare-value.ts';
 import type { CqlType, NativeTypeName } from '../model/cql-type.ts';
 import type { Clustering, Deletion } from '../model/row.ts';
 import type { TableSchema } from '../model/table-schema.ts';
@@ -24,8 +24,10 @@ export function rangeDeletes(
   deletion: Deletion,
 ): (SliceDelete | PartitionDelete)[] {
   const [from, to] = [valuesOf(start, schema), valuesOf(end, schema)];
+  // Equal as values: 1.0 and 1.00 are one clustering value in two byte forms, between which CQL finds no row.
+  const isShared = (at: number) => comparatorOf(schema.clustering[at]!.type)(from[at]!, to[at]!) === 0;
   let shared = 0;
-  while (shared < from.length && shared < to.length && equalBytes(from[shared]!, to[shared]!)) shared++;
+  while (shared < from.length && shared < to.length && isShared(shared)) shared++;
   const slice = (equal: readonly Uint8Array[], lower?: SliceBound, upper?: SliceBound): SliceDelete => ({
     kind: 'deleteSlice',
     timestampMicros: deletion.timestampMicros,

@@ -28,6 +28,9 @@ export interface DataFile {
 }
 
 const CRC_BYTES = 4;
+/** More than any compressor makes of data that it can't compress (Snappy: 7/6), and of an empty chunk. */
+const MAX_GROWTH = 2;
+const MAX_OVERHEAD_BYTES = 1024;
 
 /**
  * Compressed Data.db: chunk i takes [offset i, offset i+1), its last 4 bytes are the CRC32 of the stored bytes before.
@@ -52,7 +55,10 @@ export function compressedDataFile(data: ByteSource, info: CompressionInfo, info
       const storedStart = bounds[0]!;
       const storedEnd = bounds[last - first + 1]!;
       for (let index = 0; index <= last - first; index++) {
-        if (bounds[index + 1]! - bounds[index]! < CRC_BYTES || bounds[index + 1]! > data.byteLength) {
+        const storedBytes = bounds[index + 1]! - bounds[index]!;
+        // CompressionInfo.db has no checksum: a damaged offset must not make this read the rest of a large file.
+        const isSize = storedBytes >= CRC_BYTES && storedBytes <= MAX_GROWTH * chunkBytes + MAX_OVERHEAD_BYTES;
+        if (!isSize || bounds[index + 1]! > data.byteLength) {
           const entry = info.offsetsStart + 8 * (first + index);
           throw corrupt(
             infoSource.name,

@@ -68,3 +68,28 @@ test('the slices of a range hit exactly its rows, whatever the directions of the
     { numRuns: 3000 },
   );
 });
+
+test('a value in two byte forms is one value: nothing beyond the range is hit', () => {
+  const native = (name: 'decimal' | 'tinyint') => ({ kind: 'native', name }) as const;
+  const schema = schemaOf({
+    clustering: [
+      { name: 'c1', type: native('decimal'), reversed: false },
+      { name: 'c2', type: native('tinyint'), reversed: false },
+    ],
+  });
+  const decimal = (scale: number, unscaled: number) => Uint8Array.of(0, 0, 0, scale, unscaled);
+  const [ten, hundred] = [decimal(1, 10), decimal(2, 100)];
+  const start = { clustering: clusteringOf([ten, Uint8Array.of(5)]), inclusive: false };
+  const stop = { clustering: clusteringOf([hundred, Uint8Array.of(7)]), inclusive: true };
+  expect(rangeDeletes(schema, start, stop, deletion)).toEqual([
+    {
+      ...deletion,
+      kind: 'deleteSlice',
+      equal: [ten],
+      lower: { value: Uint8Array.of(5), inclusive: false },
+      upper: { value: Uint8Array.of(7), inclusive: true },
+    },
+  ]);
+  const whole = (value: Uint8Array) => ({ clustering: clusteringOf([value]), inclusive: true });
+  expect(rangeDeletes(schema, whole(ten), whole(hundred), deletion)).toMatchObject([{ equal: [ten] }]);
+});

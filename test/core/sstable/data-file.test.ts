@@ -1,11 +1,12 @@
 import { crc32, deflateSync, zstdCompressSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { encodeLz4Block, lz4CompressBound } from '#core/bytes/lz4.ts';
-import { SSTableUnsupportedError } from '#core/errors.ts';
+import { SSTableCorruptError, SSTableUnsupportedError } from '#core/errors.ts';
+import { compressedDataFile } from '#core/sstable/data-file.ts';
 import { openPartitionCursor, openSSTable } from '#core/sstable/sstable.ts';
 import { fixture } from '../../golden/fixtures.ts';
 import { readAll } from '../../golden/read-all.ts';
-import { MemoryFiles } from '../../support/byte-sources.ts';
+import { MemoryFiles, memorySource } from '../../support/byte-sources.ts';
 
 type Compress = (plain: Uint8Array) => Uint8Array;
 
@@ -82,4 +83,37 @@ test('a compressor that is not known is refused by name, with what to do', async
   const failure = await openSSTable(files).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(SSTableUnsupportedError);
   expect((failure as Error).message).toMatch(/ZstdWithDictsCompressor is not read.*upgradesstables/);
+});
+
+test('a damaged chunk offset does not make it read the rest of a large file', async () => {
+  const offsets = Buffer.alloc(16);
+  offsets.writeBigInt64BE(1000n, 0);
+  offsets.writeBigInt64BE(2000n, 8);
+  const info = {
+    compressor: 'LZ4Compressor',
+    chunkBytes: CHUNK_BYTES,
+    maxCompressedBytes: 0x7fffffff,
+    dataBytes: 2 * CHUNK_BYTES,
+    chunkCount: 2,
+    listedChunkCount: 2,
+    offsetsStart: 0,
+  };
+  let bytesRead = 0;
+  const large = {
+    name: 'Data.db',
+    byteLength: 50_000_000_000,
+    read: async (start: number, end: number) => {
+      bytesRead += end - start;
+      return new Uint8Array(0);
+    },
+  };
+  const open = () => compressedDataFile(large, info, memorySource(offsets, 'CompressionInfo.db'));
+  await expect(open().fetch(CHUNK_BYTES, 2 * CHUNK_BYTES)).rejects.toBeInstanceOf(SSTableCorruptError);
+  expect(bytesRead).toBe(0);
+  offsets.writeBigInt64BE(2000n | (1n << 34n), 8);
+  await expect(open().fetch(0, CHUNK_BYTES)).rejects.toThrow('CompressionInfo.db, offset 0');
+  expect(bytesRead).toBe(0);
+  offsets.writeBigInt64BE(2000n, 8);
+  await open().fetch(0, CHUNK_BYTES);
+  expect(bytesRead).toBe(1000);
 });
