@@ -112,7 +112,7 @@ export async function readTargets(
     }),
   );
   const found = await Promise.all(reads);
-  if (missing.length === keyspaces.length) throw missing[0];
+  if (missing[0] !== undefined && missing.length === keyspaces.length) throw missing[0];
   return {
     tables: found.flatMap((each) => each.tables),
     views: found.flatMap((each) => each.views),

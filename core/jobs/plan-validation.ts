@@ -62,7 +62,10 @@ export async function planValidation(
   const input = parseValidationInput(rawInput);
   const { keyspace } = input;
   const tables = await comparableTables(keyspace, input.tables, ports, options.filter);
-  const [originVersion, targetVersion] = await Promise.all([majorVersion(ports.origin), majorVersion(ports.target)]);
+  const [originVersion, targetVersion] = await Promise.all([
+    comparableVersion('origin', ports.origin),
+    comparableVersion('target', ports.target),
+  ]);
   const samplePercent = input.samplePercent ?? options.samplePercent;
   const startedAt = new Date(ports.clock.nowMillis()).toISOString();
   await ports.ledger.startRun({
@@ -160,11 +163,21 @@ async function comparableTables(
   return tables;
 }
 
-/** 0 when it is no Cassandra release that is understood (Scylla says 3.0.8). */
-async function majorVersion(session: CqlSession): Promise<number> {
-  const { rows } = await session.query('SELECT release_version FROM system.local');
-  const text = rows[0]?.[0];
-  return text ? Number.parseInt(decodeText(text), 10) || 0 : 0;
+/**
+ * The major version; 0 when it is no Cassandra release that is understood (Scylla says 3.0.8).
+ * @throws SchemaMismatchError where ranges of Murmur3 tokens would hold next to nothing, so that all would seem equal
+ */
+async function comparableVersion(side: 'origin' | 'target', session: CqlSession): Promise<number> {
+  const { rows } = await session.query('SELECT release_version, partitioner FROM system.local');
+  const [version, partitioner] = rows[0] ?? [];
+  const name = partitioner ? decodeText(partitioner) : undefined;
+  if (name !== undefined && !/(^|\.)Murmur3Partitioner$/.test(name)) {
+    throw new SchemaMismatchError(
+      `the ${side} uses the partitioner ${name}; only Murmur3Partitioner is supported, and a cluster keeps its own for ever: copy its data with the application`,
+      { context: { side, partitioner: name } },
+    );
+  }
+  return version ? Number.parseInt(decodeText(version), 10) || 0 : 0;
 }
 
 /** Uncompressed size of the table, from the estimates of the node that answers; undefined when it has none. */

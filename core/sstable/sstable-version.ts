@@ -49,7 +49,8 @@ export function versionOf(version: string, format: SSTableFormat, file: string):
   };
 }
 
-const OVER_CQL = 'or move the table over CQL: ringshift validate start, then ringshift reconcile';
+const OVER_CQL =
+  'or, if the cluster uses Murmur3Partitioner, move the table over CQL: ringshift validate start, then ringshift reconcile';
 
 function remedyFor(version: string, format: SSTableFormat): string {
   if (format === 'big' && version < 'ma') {

@@ -50,6 +50,22 @@ test('a plan says how many ranges each table has', async () => {
   expect(await ports.ledger.readRun('r1')).toMatchObject({ rangeCount: 4, rangesByTable: { orders: 4 } });
 });
 
+test.each(['origin', 'target'] as const)(
+  'an %s whose tokens are not those of Murmur3 is not compared',
+  async (side) => {
+    const partitioner = 'org.apache.cassandra.dht.RandomPartitioner';
+    const query: CqlSession['query'] = async (text) => ({
+      columns: [],
+      rows: text.includes('partitioner') ? [[encodeText('3.11.1'), encodeText(partitioner)]] : [],
+    });
+    const ports = portsOf({ [side]: { ...session, query } });
+    await expect(planValidation('r1', { keyspace: 'shop' }, ports, options)).rejects.toThrow(
+      `the ${side} uses the partitioner ${partitioner}; only Murmur3Partitioner`,
+    );
+    expect(await ports.ledger.listRuns()).toEqual([]);
+  },
+);
+
 test('planning that fails gives the keyspace free, and its summary leaves tables and suspect marks as they were', async () => {
   const memory = createMemoryObjectStore();
   let isAway = true;
