@@ -1,11 +1,21 @@
 import type { Command } from 'commander';
-import { applySchema, compareElements, describeKeyspace, toTargetStatements } from '#adapters/cassandra/copy-schema.ts';
-import { readSchema } from '#adapters/cassandra/read-schema.ts';
+import {
+  applySchema,
+  compareElements,
+  describeIfPresent,
+  describeKeyspace,
+  elementsFrom,
+  toTargetStatements,
+} from '#adapters/cassandra/copy-schema.ts';
+import { readIndexes } from '#adapters/cassandra/index-admin.ts';
+import { readSchema, readTypeNames, readViews } from '#adapters/cassandra/read-schema.ts';
 import { openLedger } from '#adapters/ledger.ts';
 import type { LedgerConfig } from '#core/config/schema.ts';
 import { SchemaMismatchError } from '#core/errors.ts';
 import { WHOLE_KEYSPACE } from '#core/ledger/records.ts';
+import { compareIndexes } from '#core/model/compare-indexes.ts';
 import { compareSchemas, type SchemaDifference } from '#core/model/compare-schema.ts';
+import { findUnmovable } from '#core/model/find-unmovable.ts';
 import { createRenames, type Renames } from '#core/model/rename.ts';
 import { withBothClusters, withCommonOptions } from './clusters.ts';
 import { type CommonOptions, ExitCode, printResult } from './output.ts';
@@ -39,6 +49,7 @@ async function copy(keyspaces: string[], options: CopyArguments): Promise<void> 
   await withBothClusters(options.config, async ({ config, origin, target }) => {
     const renames = createRenames(config.renames);
     const applied: { keyspace: string; type: string; name: string; statement: string }[] = [];
+    for (const keyspace of keyspaces) await refuseUnmovable(keyspace, origin, target, renames);
     for (const keyspace of keyspaces) {
       const elements = toTargetStatements(keyspace, await describeKeyspace(origin, keyspace), {
         renames,
@@ -56,12 +67,14 @@ async function copy(keyspaces: string[], options: CopyArguments): Promise<void> 
         : applied.map((element) => `${element.type} ${element.keyspace}.${element.name} is on the target`),
     );
     if (options.dryRun) return;
-    const faults = (await differences(keyspaces, origin, target, renames)).filter(
-      ({ severity }) => severity === 'error',
-    );
+    const found = [
+      ...(await differences(keyspaces, origin, target, renames)),
+      ...(options.skipIndexes ? [] : await indexDifferences(keyspaces, origin, target, renames)),
+    ];
+    const faults = found.filter(({ severity }) => severity === 'error');
     if (faults.length > 0) {
       throw new SchemaMismatchError(
-        `the target has tables that do not fit:\n${faults.map((fault) => `  ${fault.table}: ${fault.message}`).join('\n')}`,
+        `the target has tables or indexes that do not fit:\n${faults.map((fault) => `  ${fault.table}: ${fault.message}`).join('\n')}`,
       );
     }
   });
@@ -72,6 +85,7 @@ async function diff(keyspaces: string[], options: CommonOptions): Promise<void> 
     const renames = createRenames(config.renames);
     const found = [
       ...(await differences(keyspaces, origin, target, renames)),
+      ...(await indexDifferences(keyspaces, origin, target, renames)),
       ...(await elementDifferences(keyspaces, origin, target, renames)),
     ];
     const cleared = found.length === 0 ? await clearKeyspaceMarks(keyspaces, config.ledger) : 0;
@@ -86,23 +100,51 @@ async function diff(keyspaces: string[], options: CommonOptions): Promise<void> 
   });
 }
 
-/** What is no table: types, indexes, functions, views. */
+type Cluster = Parameters<typeof readSchema>[0];
+
+/** Before the first statement: what the rules would tear apart fails on the server without a word of the remedy. */
+async function refuseUnmovable(keyspace: string, origin: Cluster, target: Cluster, renames: Renames): Promise<void> {
+  if (renames.isEmpty) return;
+  const [tables, views] = await Promise.all([readSchema(origin, keyspace), readViews(origin, keyspace)]);
+  const places = renames.targetKeyspaces(keyspace);
+  const types = new Map(
+    await Promise.all(places.map(async (place) => [place, await readTypeNames(target, place)] as const)),
+  );
+  const faults = findUnmovable(tables, views, renames, (place, type) => types.get(place)?.has(type) ?? false);
+  if (faults.length > 0) {
+    throw new SchemaMismatchError(
+      `the renames do not fit ${keyspace}:\n${faults.map((fault) => `  ${fault}`).join('\n')}`,
+    );
+  }
+}
+
+async function indexDifferences(
+  keyspaces: readonly string[],
+  origin: Cluster,
+  target: Cluster,
+  renames: Renames,
+): Promise<readonly SchemaDifference[]> {
+  const found = keyspaces.map(async (keyspace) => {
+    const theirs = await Promise.all(renames.targetKeyspaces(keyspace).map((place) => readIndexes(target, place)));
+    return compareIndexes(keyspace, await readIndexes(origin, keyspace), theirs.flat(), renames);
+  });
+  return (await Promise.all(found)).flat();
+}
+
+/** What is neither table nor index: types, functions, views. */
 async function elementDifferences(
   keyspaces: readonly string[],
-  origin: Parameters<typeof readSchema>[0],
-  target: Parameters<typeof readSchema>[0],
+  origin: Cluster,
+  target: Cluster,
   renames: Renames,
 ): Promise<readonly SchemaDifference[]> {
   const all: SchemaDifference[] = [];
   for (const keyspace of keyspaces) {
     const mine = await describeKeyspace(origin, keyspace);
-    const places = renames.targetKeyspaces(keyspace).map((each) => describeKeyspace(target, each).catch(() => []));
-    // The keyspace itself has another name there.
-    const theirs = (await Promise.all(places)).flat().filter(({ type }) => type !== 'keyspace');
-    const { onlyInOrigin, onlyInTarget } = compareElements(
-      mine.filter(({ type }) => type !== 'keyspace'),
-      theirs,
-    );
+    const places = renames
+      .targetKeyspaces(keyspace)
+      .map(async (place) => elementsFrom(keyspace, place, await describeIfPresent(target, place), renames));
+    const { onlyInOrigin, onlyInTarget } = compareElements(mine, (await Promise.all(places)).flat());
     for (const name of onlyInOrigin)
       all.push({ severity: 'error', table: keyspace, message: `${name} is missing on the target` });
     for (const name of onlyInTarget)
@@ -123,8 +165,8 @@ async function clearKeyspaceMarks(keyspaces: readonly string[], ledgerConfig: Le
 
 async function differences(
   keyspaces: readonly string[],
-  origin: Parameters<typeof readSchema>[0],
-  target: Parameters<typeof readSchema>[0],
+  origin: Cluster,
+  target: Cluster,
   renames: Renames,
 ): Promise<readonly SchemaDifference[]> {
   const all: SchemaDifference[] = [];

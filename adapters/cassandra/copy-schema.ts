@@ -43,6 +43,12 @@ export async function describeKeyspace(client: DriverClient, keyspace: string): 
     .sort((a, b) => (ORDER[a.type] ?? 9) - (ORDER[b.type] ?? 9));
 }
 
+/** The same; empty when the cluster has no such keyspace. */
+export async function describeIfPresent(client: DriverClient, keyspace: string): Promise<readonly SchemaElement[]> {
+  const text = 'SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?';
+  return (await client.execute(text, [keyspace])).rows.length === 0 ? [] : describeKeyspace(client, keyspace);
+}
+
 export interface CopyOptions {
   /** CQL map literal; null keeps the origin's replication. */
   readonly replication: string | null;
@@ -50,18 +56,34 @@ export interface CopyOptions {
   readonly renames: Renames;
 }
 
-/** Types, indexes, functions and views that only one side has, as texts for people. Tables are compared by their columns. */
+/** Types, functions and views that only one side has, as texts for people. Tables and indexes are compared by what they are. */
 export function compareElements(
   origin: readonly SchemaElement[],
   target: readonly SchemaElement[],
 ): { readonly onlyInOrigin: readonly string[]; readonly onlyInTarget: readonly string[] } {
   const namesOf = (elements: readonly SchemaElement[]) =>
-    new Set(elements.filter(({ type }) => type !== 'table').map(({ type, name }) => `${type} ${name}`));
+    new Set(elements.filter(({ type }) => !COMPARED_ELSEWHERE.has(type)).map(({ type, name }) => `${type} ${name}`));
   const [mine, theirs] = [namesOf(origin), namesOf(target)];
   return {
     onlyInOrigin: [...mine].filter((name) => !theirs.has(name)),
     onlyInTarget: [...theirs].filter((name) => !mine.has(name)),
   };
+}
+
+const COMPARED_ELSEWHERE: ReadonlySet<SchemaElement['type']> = new Set(['keyspace', 'table', 'index']);
+
+/** Of a keyspace of the target what comes from that keyspace of the origin, views under their names there. */
+export function elementsFrom(
+  keyspace: string,
+  place: string,
+  elements: readonly SchemaElement[],
+  renames: Renames,
+): readonly SchemaElement[] {
+  return elements.flatMap((element) => {
+    if (element.type !== 'materialized_view') return place === renames.keyspaceOnTarget(keyspace) ? [element] : [];
+    const back = renames.toOrigin({ keyspace: place, table: element.name });
+    return back?.keyspace === keyspace ? [{ ...element, name: back.table }] : [];
+  });
 }
 
 /** The statements that create it on the target, safe to run twice. Pure. */

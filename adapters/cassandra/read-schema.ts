@@ -1,5 +1,6 @@
 import { SchemaMismatchError } from '#core/errors.ts';
 import type { TargetTables } from '#core/jobs/load-planning.ts';
+import type { ViewName } from '#core/model/find-unmovable.ts';
 import {
   type ColumnRow,
   type DroppedRow,
@@ -47,15 +48,23 @@ export async function readSchema(
  * @throws SchemaMismatchError when the keyspace does not exist
  */
 export async function readLoadTarget(client: DriverClient, keyspace: string): Promise<TargetTables> {
-  const rowsOf = async (text: string) => (await client.execute(text, [keyspace])).rows;
   const [tables, views, indexes] = await Promise.all([
     readSchema(client, keyspace),
-    rowsOf('SELECT view_name FROM system_schema.views WHERE keyspace_name = ?'),
+    readViews(client, keyspace),
     readIndexes(client, keyspace),
   ]);
-  return {
-    tables,
-    views: views.map((row) => ({ keyspace, table: String(row['view_name']) })),
-    indexes,
-  };
+  return { tables, views, indexes };
+}
+
+/** The materialized views of a keyspace. */
+export async function readViews(client: DriverClient, keyspace: string): Promise<readonly ViewName[]> {
+  const text = 'SELECT view_name, base_table_name FROM system_schema.views WHERE keyspace_name = ?';
+  const { rows } = await client.execute(text, [keyspace]);
+  return rows.map((row) => ({ keyspace, table: String(row['view_name']), base: String(row['base_table_name']) }));
+}
+
+/** The names of a keyspace's user types; none when there is no such keyspace. */
+export async function readTypeNames(client: DriverClient, keyspace: string): Promise<ReadonlySet<string>> {
+  const text = 'SELECT type_name FROM system_schema.types WHERE keyspace_name = ?';
+  return new Set((await client.execute(text, [keyspace])).rows.map((row) => String(row['type_name'])));
 }

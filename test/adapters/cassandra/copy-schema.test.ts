@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import {
   type CopyOptions,
   compareElements,
+  elementsFrom,
   type SchemaElement,
   toTargetStatements,
 } from '#adapters/cassandra/copy-schema.ts';
@@ -54,11 +55,21 @@ test('the names of a renamed keyspace are those of the target, with its own repl
   expect(index).toBe('CREATE INDEX IF NOT EXISTS i ON third.u (b)');
 });
 
-test('what is no table is compared by kind and name', () => {
+test('what is neither table nor index is compared by kind and name', () => {
   const [keyspace, table, index] = elements as [SchemaElement, SchemaElement, SchemaElement];
-  const type: SchemaElement = { type: 'type', name: 'i', statement: '' };
-  expect(compareElements([keyspace, table, index], [keyspace, type])).toEqual({
-    onlyInOrigin: ['index i'],
+  const named = (type: SchemaElement['type']): SchemaElement => ({ type, name: 'i', statement: '' });
+  expect(compareElements([keyspace, table, index, named('function')], [named('type')])).toEqual({
+    onlyInOrigin: ['function i'],
     onlyInTarget: ['type i'],
   });
+});
+
+test('of a keyspace that others share only what is their own belongs to them', () => {
+  const renames = createRenames({ keyspaces: {}, tables: { 'ks.v': 'shared.w' } });
+  const named = (type: SchemaElement['type'], name: string): SchemaElement => ({ type, name, statement: '' });
+  const there = [named('type', 'address'), named('materialized_view', 'w'), named('materialized_view', 'other')];
+  const namesOf = (keyspace: string) =>
+    elementsFrom(keyspace, 'shared', there, renames).map(({ type, name }) => `${type} ${name}`);
+  expect(namesOf('ks')).toEqual(['materialized_view v']);
+  expect(namesOf('shared')).toEqual(['type address', 'materialized_view other']);
 });
