@@ -1,5 +1,6 @@
 import { Annotations, Match } from 'aws-cdk-lib/assertions';
 import { expect, test } from 'vitest';
+import { ConfigError } from '#core/errors.ts';
 import { CONFIG, synthesize } from './support.ts';
 
 const TOPIC = 'arn:aws:sns:eu-west-1:123456789012:on-call';
@@ -91,6 +92,15 @@ test('a list of indexes is an asset that the planning function may read', () => 
       Statement: Match.arrayWith([Match.objectLike({ Sid: 'ReadIndexList', Action: 's3:GetObject' })]),
     },
   });
+  // Nobody else needs it, so nobody else fails by it.
+  for (const template of Object.values(withList)) {
+    const readers = Object.entries(template.findResources('AWS::IAM::Policy')).filter(([, policy]) =>
+      (policy['Properties'].PolicyDocument.Statement as Statement[]).some(({ Sid }) => Sid === 'ReadIndexList'),
+    );
+    expect(readers.filter(([id]) => !id.startsWith('PlanRanges'))).toEqual([]);
+  }
+  // A fault of the list is one of the deployment; this file holds none.
+  expect(() => synthesize(`${CONFIG}bulkLoad: { indexList: config/filter-rules.yaml }\n`)).toThrow(ConfigError);
   expect(() => synthesize(`${CONFIG}bulkLoad: { indexList: no/such.yaml }\n`)).toThrow(/bulkLoad\.indexList.*no\/such/);
 });
 

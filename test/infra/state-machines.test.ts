@@ -12,7 +12,11 @@ const names = ['bulk-load', 'validation'] as const;
 interface State {
   readonly Type: string;
   readonly Comment?: string;
-  readonly Retry?: readonly { readonly ErrorEquals: readonly string[]; readonly MaxAttempts?: number }[];
+  readonly Retry?: readonly {
+    readonly ErrorEquals: readonly string[];
+    readonly MaxAttempts?: number;
+    readonly MaxDelaySeconds?: number;
+  }[];
   readonly Catch?: readonly { readonly ErrorEquals: readonly string[]; readonly Next: string }[];
   readonly Next?: string;
   readonly Default?: string;
@@ -108,6 +112,10 @@ test('indexes that were dropped are restored whatever happened, and the summary 
   }
   expect(states['Were indexes dropped?']?.Choices?.map(({ Next }) => Next)).toEqual(['Restore indexes']);
   expect(afterFailure(states['Restore indexes'])).toBe('Summarize run');
+  // The target may just have failed the load; hours must pass before a person is needed.
+  const patient = states['Restore indexes']?.Retry?.find(({ ErrorEquals }) => ErrorEquals.includes('ServerError'));
+  expect(patient?.MaxAttempts).toBeGreaterThanOrEqual(60);
+  expect(patient?.MaxDelaySeconds).toBeGreaterThanOrEqual(300);
   expect(states['Are the indexes built?']?.Default).toBe('Summarize run');
   expect(states['Wait for indexes']?.Next).toBe('Restore indexes');
   // Nothing goes from dropping to the summary past the restore.

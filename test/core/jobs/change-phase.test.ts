@@ -168,5 +168,19 @@ test('the target does not become the primary while a load owes it indexes, unles
   await expect(refused).rejects.toThrow(GateClosedError);
   await expect(refused).rejects.toThrow(/ks\.t: load r1 has dropped its indexes \(t_a\).*indexes restore/);
   await change('restored');
+  // A load that saves its indexes behind the first look, while the proxies drain.
+  let isLate = false;
+  const sleep = async (ms: number) => {
+    if (!isLate) await change('restoring');
+    isLate = true;
+    await ports.sleep(ms);
+  };
+  await expect(changePhase(input('target-primary'), { ...ports, sleep })).rejects.toThrow(/load r1 has dropped/);
+  expect(isLate).toBe(true);
+  expect(await ledger.readPhase()).toMatchObject({ proposal: null, active: { phase: 'dual-sync' } });
+  await change('restored');
+  expect((await changePhase(input('target-primary'), ports)).active.phase).toBe('target-primary');
+  // To wait once more for what is in force is no change.
+  await change('restoring');
   expect((await changePhase(input('target-primary'), ports)).active.phase).toBe('target-primary');
 });

@@ -3,6 +3,7 @@ import { indexListSchema } from '#core/config/index-list.ts';
 import { parseYamlAs } from '#core/config/parse.ts';
 import { ConfigError } from '#core/errors.ts';
 import { chooseIndexes, type IndexChoice } from '#core/jobs/choose-indexes.ts';
+import type { SavedIndexes } from '#core/ledger/saved-indexes.ts';
 import type { IndexDefinition } from '#core/model/index-definition.ts';
 
 const index = (table: string, name: string, target = 'a'): IndexDefinition => ({
@@ -59,6 +60,31 @@ test('a named index that the target lacks is a fault unless it is optional or it
     '0 ks.t',
     '4 ks.u',
   ]);
+});
+
+const owedOf = (table: string, ...names: string[]): SavedIndexes => ({
+  ...{ version: 1, keyspace: 'ks', table, runId: 'r0', state: 'restoring', updatedAt: '2026-01-01T00:00:00Z' },
+  indexes: names.map((name) => ({
+    ...{ name, kind: 'COMPOSITES', options: { target: 'a' }, statement: `CREATE INDEX ${name} …` },
+    ...{ state: 'failed', createdAt: null, error: 'refused' },
+  })),
+});
+
+test('what an ended load owes of a loaded table is brought back by this one, and a list may name it', () => {
+  const owed = [owedOf('t', 't_gone', 't_a')];
+  const warning = expect.stringMatching(/load r0 has dropped indexes of ks\.t .*\(t_gone, t_a\); this load brings/);
+  expect(choose({ owed })).toEqual({ names: ['t_a', 't_b', 'u_a', 't_gone'], warnings: [warning] });
+  const { names, warnings } = choose({ owed, list: listOf('- { keyspace: ks, table: t, name: t_gone }\n') });
+  expect(names).toEqual(['t_gone']);
+  expect(warnings).toContainEqual(warning);
+});
+
+test('what an ended load owes elsewhere, or of a load that leaves indexes alone, is told with the remedy', () => {
+  const told = [expect.stringMatching(/ks\.elsewhere .*\(e_b\); run: ringshift indexes restore/)];
+  expect(choose({ owed: [owedOf('elsewhere', 'e_b')] })).toEqual({ names: ['t_a', 't_b', 'u_a'], warnings: told });
+  const { names, warnings } = choose({ owed: [owedOf('t', 't_gone')], setting: 'skip' });
+  expect(names).toEqual([]);
+  expect(warnings).toContainEqual(expect.stringMatching(/ks\.t .*t_gone.*indexes restore/));
 });
 
 test('indexes stay by the setting, while the target serves reads, and when they are not understood', () => {

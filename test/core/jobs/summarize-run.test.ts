@@ -138,6 +138,38 @@ test('a load that still owes indexes has failed and names them, though its table
   expect(causeOf('r1', 'load', failure, unloaded)).toContain('no ALTER permission');
 });
 
+test('what is left to do is told by what is missing: ranges are resumed, indexes restored', async () => {
+  const summary = await summarize(run({ kind: 'load', rangeCount: 2 }), [range(0, 'a'), range(1, 'b')]);
+  const owing = causeOf('r1', 'load', undefined, { ...summary, status: 'failed', owedIndexes: ['a_i on ks.a'] });
+  expect(owing).toContain('ringshift indexes restore');
+  expect(owing).not.toMatch(/load start|load resume/);
+  const failed = { ...summary, failed: [{ index: 0, table: 'a', error: { name: 'x', message: 'y' } }] };
+  expect(causeOf('r1', 'load', undefined, failed)).toMatch(/ringshift load resume r1$/);
+  expect(causeOf('r1', 'validation', undefined, failed)).toContain('ringshift validate start');
+});
+
+test('a load that was stopped stays so when its process ends, and leaves tables alone that another has begun on', async () => {
+  const record = run({ kind: 'load', rangeCount: 2 });
+  await ledger.startRun(record);
+  await ledger.setTable('ks', 'a', 'loading', { now: new Date(START), by: 'load', runId: 'r1' });
+  await ledger.endRun('r1', 'stopped', new Date(START + 1000));
+  await ledger.startRun({ ...record, runId: 'r2' });
+  await ledger.setTable('ks', 'b', 'loading', { now: new Date(START + 2000), by: 'load', runId: 'r2' });
+  await ledger.putRange(range(0, 'a'));
+  await ledger.putRange(range(1, 'b'));
+  const summary = await summarizeRun('r1', { ledger, objects, clock: { nowMillis: () => START + 60_000 } });
+  expect(summary.status).toBe('failed');
+  expect(await ledger.readRun('r1')).toMatchObject({ state: 'stopped', endedAt: iso(1) });
+  expect((await ledger.listTables()).map(({ state, runId }) => `${state} ${runId}`)).toEqual([
+    'loaded r1',
+    'loading r2',
+  ]);
+  // Nor is a run stopped that has ended meanwhile; its keyspace stays the other's.
+  await ledger.endRun('r2', 'done', new Date(START));
+  await ledger.endRun('r2', 'stopped', new Date(START));
+  expect(await ledger.readRun('r2')).toMatchObject({ state: 'done' });
+});
+
 test('a sample that agrees, and a table that became suspect meanwhile, are not called validated', async () => {
   await ledger.setTable('ks', 'a', 'suspect', { now: new Date(START + 1000), by: 'proxy p1', reason: 'overflow' });
   await ledger.setTable('ks', 'b', 'loaded', { now: new Date(START - 1000), by: 'load' });
