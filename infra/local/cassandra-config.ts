@@ -23,6 +23,8 @@ export interface NodeSettings {
   readonly sstableFormat?: 'oa' | 'da';
   /** Whether writes that a replica missed are kept for it. Default: true. */
   readonly keepsHints?: boolean;
+  /** Whether clients have to log in. Default: true. */
+  readonly asksForLogin?: boolean;
   /** Whether the JVM uses all its compilers, for measurements. Default: the quick one only. */
   readonly compilesFully?: boolean;
 }
@@ -57,11 +59,11 @@ function withUnitsInNames(yaml: string): string {
 }
 
 /**
- * cassandra.yaml of a small node with passwords and permissions on. Only what differs from Cassandra's own
+ * cassandra.yaml of a small node, with passwords and permissions unless told otherwise. Only what differs from Cassandra's own
  * defaults, or what has none, is set.
  */
 export function cassandraYaml(settings: NodeSettings): string {
-  const { folder, address, seed = settings } = settings;
+  const { folder, address, seed = settings, asksForLogin = true } = settings;
   const yaml = `cluster_name: ${quoted(settings.cluster ?? settings.name)}
 num_tokens: 16
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
@@ -94,8 +96,8 @@ concurrent_reads: 8
 concurrent_writes: ${settings.survivesKill ? WRITES_WAITING_FOR_SYNC : 8}
 concurrent_counter_writes: 8
 auto_snapshot: false
-authenticator: PasswordAuthenticator
-authorizer: CassandraAuthorizer
+authenticator: ${asksForLogin ? 'PasswordAuthenticator' : 'AllowAllAuthenticator'}
+authorizer: ${asksForLogin ? 'CassandraAuthorizer' : 'AllowAllAuthorizer'}
 role_manager: CassandraRoleManager
 hinted_handoff_enabled: ${settings.keepsHints ?? true}
 ${sstableFormat(settings)}`;

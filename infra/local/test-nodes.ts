@@ -27,7 +27,9 @@ export const oaNode = describeNode('oa', CassandraVersion.target, 22, { sstableF
 /** 5.0 with the trie index: BTI files of version `da`. */
 export const daNode = describeNode('da', CassandraVersion.target, 23, { sstableFormat: 'da' });
 
-const seed = describeNode('ring1', CassandraVersion.origin, 24, { cluster: 'test-ring', keepsHints: false });
+// Roles lie on one node of a ring, which may be the one that stands still.
+const ring = { cluster: 'test-ring', keepsHints: false, asksForLogin: false };
+const seed = describeNode('ring1', CassandraVersion.origin, 24, ring);
 
 /**
  * Three nodes of one cluster, none of which keeps a hint for another. The first is the seed: it must answer before the
@@ -35,8 +37,8 @@ const seed = describeNode('ring1', CassandraVersion.origin, 24, { cluster: 'test
  */
 export const ringNodes: readonly [NodeSettings, NodeSettings, NodeSettings] = [
   seed,
-  { ...describeNode('ring2', seed.version, 25, { cluster: seed.cluster, keepsHints: false }), seed },
-  { ...describeNode('ring3', seed.version, 26, { cluster: seed.cluster, keepsHints: false }), seed },
+  { ...describeNode('ring2', seed.version, 25, ring), seed },
+  { ...describeNode('ring3', seed.version, 26, ring), seed },
 ];
 
 /** Stops what a test that was interrupted left running. */

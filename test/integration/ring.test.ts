@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { auth, Client, policies, types } from 'cassandra-driver';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { NodeSettings } from '../../infra/local/cassandra-config.ts';
 import { startNode, stopNode } from '../../infra/local/cassandra-node.ts';
 import { dataFiles } from '../../infra/local/cassandra-tools.ts';
@@ -27,6 +27,7 @@ const TAG = 'ring';
 const SEED = Number(process.env['RINGSHIFT_TEST_SEED'] ?? 20_261_122);
 /** Longer than a node waits for a write: what reaches it later is thrown away. */
 const WRITE_TIMEOUT_MS = 2000;
+const RING_WAIT = { timeout: 60_000, interval: 250 };
 
 let schema: RandomSchema;
 let origin: Client;
@@ -66,6 +67,15 @@ async function writeWithout(asleep: NodeSettings, client: Client, statements: re
   }
 }
 
+/** Waits until every node sees every node: one that stood still is away for the others at first. */
+async function wholeRing(): Promise<void> {
+  await vi.waitFor(async () => {
+    for (const node of ringNodes) {
+      expect((await tools.nodetoolOf(node, 'status')).match(/^UN /gm)).toHaveLength(ringNodes.length);
+    }
+  }, RING_WAIT);
+}
+
 /** How many partitions are not the same on the two nodes that have them. */
 async function differingPartitions(): Promise<number> {
   const versions = new Map<string, Set<string>>();
@@ -93,6 +103,7 @@ beforeAll(async () => {
   origin = await connectAsAdministrator(seed);
   target = await connectToTestCluster('target');
   tools = await CassandraTools.start(java, seed);
+  await wholeRing();
   const random = new Random(SEED);
   schema = randomSchema(random, KS, false);
   await recreateKeyspace(target, KS);
@@ -110,6 +121,7 @@ beforeAll(async () => {
     const statements = mutations.flatMap((each) => Array.from({ length: 60 }, () => each.next()));
     await writeWithout(asleep, awake, random.shuffle(statements));
     await awake.shutdown();
+    await wholeRing();
     for (const node of ringNodes) await tools.nodetoolOf(node, 'flush', KS);
   }
   for (const node of ringNodes) await tools.nodetoolOf(node, 'snapshot', '-t', TAG, KS);
