@@ -5,11 +5,17 @@ import { estimateBytes, openPartitionCursor, openSSTable, tokenBounds } from '#c
 import { MAX_TOKEN, MIN_TOKEN } from '#core/token/token.ts';
 import { contains, splitRing, WHOLE_RING } from '#core/token/token-range.ts';
 import { countingFiles, MemoryFiles } from '../support/byte-sources.ts';
-import { fixture, listFixtures } from './fixtures.ts';
+import { fixture, listFixtures, listFixtures3 } from './fixtures.ts';
 import { readAll, readTokens } from './read-all.ts';
 
 const MANY = ['4.1-nb-big/big100k/nb-7-big', '5.0-da-bti/big100k/da-6-bti'];
-const SEEKING = [...MANY, '5.0-oa-big/simple/oa-1-big', '5.0-oa-big/bigpart/oa-1-big', '5.0-da-bti/bigpart/da-1-bti'];
+const SEEKING = [
+  ...MANY,
+  '3.x/3.0.6/keys/ma-1-big',
+  '3.x/3.11.3/wide/mc-1-big',
+  '3.x/3.11.19/types/me-1-big',
+  '5.0-oa-big/simple/oa-1-big', '5.0-oa-big/bigpart/oa-1-big', '5.0-da-bti/bigpart/da-1-bti',
+];
 
 test.for(SEEKING)('a token range of %s gives exactly its partitions', async (title) => {
   const sstable = await openSSTable(fixture(title).files);
@@ -26,7 +32,7 @@ test.for(SEEKING)('a token range of %s gives exactly its partitions', async (tit
       const expected = tokens.filter((token) => contains(range, token));
       expect(await readTokens(openPartitionCursor(sstable, { range }))).toEqual(expected);
     }),
-    { numRuns: 60 },
+    { numRuns: MANY.includes(title) ? 20 : 60 },
   );
 });
 
@@ -56,16 +62,24 @@ test.for(MANY)('a thousandth of the ring of %s is read with few small reads', as
   }
 });
 
-test('windows of any size give the same events', async () => {
-  for (const title of ['4.1-nb-big/bigpart/nb-1-big', '4.1-nb-big/udts/nb-1-big']) {
+test('windows of any size, and of another size each, give the same events', async () => {
+  for (const title of ['4.1-nb-big/bigpart/nb-1-big', '4.1-nb-big/udts/nb-1-big', '5.0-da-bti/wide/da-1-bti']) {
     const sstable = await openSSTable(fixture(title).files);
     const whole = await readAll(openPartitionCursor(sstable, { windowBytes: 8 * 1024 * 1024 }));
-    expect(await readAll(openPartitionCursor(sstable, { windowBytes: 64 * 1024 }))).toEqual(whole);
+    const sizes = fc.array(fc.integer({ min: 64 * 1024, max: 256 * 1024 }), { minLength: 1, maxLength: 6 });
+    await fc.assert(
+      fc.asyncProperty(sizes, async (bytes) => {
+        let asked = 0;
+        const windowBytes = () => bytes[asked++ % bytes.length]!;
+        expect(await readAll(openPartitionCursor(sstable, { windowBytes }))).toEqual(whole);
+      }),
+      { numRuns: 6 },
+    );
   }
 });
 
 test('token bounds are those of the first and the last partition', async () => {
-  for (const { files } of listFixtures()) {
+  for (const { files } of [...listFixtures(), ...listFixtures3()]) {
     const sstable = await openSSTable(files);
     const tokens = await readTokens(openPartitionCursor(sstable));
     expect(await tokenBounds(sstable)).toEqual({ first: tokens[0], last: tokens.at(-1) });

@@ -2,12 +2,12 @@ import { expect, test } from 'vitest';
 import { mergePartitions } from '#core/merge/merge-partitions.ts';
 import { closingMarker, openingMarker, type PartitionSlice } from '#core/model/clustering-bound.ts';
 import type { Deletion, PartitionCursor, PartitionEvent } from '#core/model/row.ts';
-import { openPartitionCursor, openSSTable, type PartitionCursorOptions, type SSTable } from '#core/sstable/sstable.ts';
+import { openPartitionCursor, openSSTable, openWithoutSchema, type PartitionCursorOptions, type SSTable } from '#core/sstable/sstable.ts';
 import { MAX_TOKEN } from '#core/token/token.ts';
 import { compareClustering, sideOf } from '#core/merge/compare-clustering.ts';
 import { tableSchemaOf } from '../support/header-schema.ts';
 import { plainEvent } from '../support/plain-event.ts';
-import { fixture, listFixtures } from './fixtures.ts';
+import { fixture, listFixtures, listFixtures3 } from './fixtures.ts';
 
 const RELEASES = ['4.1-nb-big', '5.0-oa-big', '5.0-da-bti'];
 // Small windows, so that blocks are far apart in terms of them.
@@ -43,7 +43,12 @@ function sliceOf(events: readonly PartitionEvent[], slice: PartitionSlice, compa
       expected.push(event);
       continue;
     }
-    if (slice.to && compare(event, openingMarker(slice.to)) >= 0) break;
+    if (slice.to && compare(event, openingMarker(slice.to)) >= 0) {
+      // Nothing stands between the ends, but a deletion may span them.
+      if (!isIn && open !== undefined) expected.push(openingMarker(slice.from!, open));
+      isIn = true;
+      break;
+    }
     const side = isIn ? 1 : compare(event, openingMarker(slice.from!));
     if (side >= 0 && !isIn) {
       isIn = true;
@@ -80,17 +85,21 @@ function placesOf(events: readonly PartitionEvent[]): PartitionSlice[] {
   return slices;
 }
 
-const WIDE = listFixtures().filter(
-  ({ release, table }) => RELEASES.includes(release) && ['blocks', 'blocks_static', 'wide'].includes(table),
-);
+const WIDE = [
+  ...listFixtures().filter(
+    ({ release, table }) => RELEASES.includes(release) && ['blocks', 'blocks_static', 'wide'].includes(table),
+  ),
+  // The same rows in each; some cells of `udts` are frozen without being called so.
+  ...listFixtures3().filter(({ table }) => table === 'wide' || table === 'udts'),
+];
 
 test.for(WIDE.map(({ title }) => title))('%s entered at its rows and markers gives the rest of the whole', { timeout: 120_000 }, async (title) => {
-  const sstable = await openSSTable(fixture(title).files);
+  const sstable = await openWithoutSchema(fixture(title).files);
   const whole = await drain(openPartitionCursor(sstable, { windowBytes }));
   const places = placesOf(whole);
-  expect(places.length).toBeGreaterThan(100);
+  expect(places.length).toBeGreaterThan(70);
   // A step that shares no factor with how rows and markers alternate; every place of the small ones.
-  const step = Math.max(1, Math.floor(places.length / 97));
+  const step = Math.max(1, Math.floor(places.length / 41));
   for (let index = 0; index < places.length; index += step) {
     const slice = places[index]!;
     const range = { start: slice.token - 1n, end: index % 7 === 0 ? MAX_TOKEN : slice.token };
@@ -106,7 +115,7 @@ test.for(RELEASES)('slices between any two places of %s are what stands between 
     const sstable = await openSSTable(files);
     const whole = await drain(openPartitionCursor(sstable));
     const places = placesOf(whole);
-    for (let index = 0; index < places.length; index += 37) {
+    for (let index = 0; index < places.length; index += 83) {
       const { key, token, from } = places[index]!;
       const last = places[Math.min(places.length - 1, index + ((index * 7) % 90))]!;
       const to = last.token === token ? last.from : undefined;
@@ -134,7 +143,7 @@ test.for(RELEASES)('merged slices of several SSTables of %s are the merged whole
     };
     const whole = await merged({});
     const places = placesOf(whole);
-    for (let index = 0; index < places.length; index += 41) {
+    for (let index = 0; index < places.length; index += 97) {
       const slice = places[index]!;
       const range = { start: slice.token - 1n, end: MAX_TOKEN };
       const events = await merged({ range, slice });

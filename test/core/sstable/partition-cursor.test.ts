@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { encodeVint } from '#core/bytes/vint.ts';
 import type { ColumnDefinition } from '#core/model/table-schema.ts';
@@ -8,6 +9,7 @@ import { SSTablePartitionCursor } from '#core/sstable/partition-cursor.ts';
 import { RowDecoder } from '#core/sstable/row-decoder.ts';
 import type { SerializationHeader } from '#core/sstable/serialization-header.ts';
 import { versionOf } from '#core/sstable/sstable-version.ts';
+import { tokenOf } from '#core/token/token.ts';
 import { WHOLE_RING } from '#core/token/token-range.ts';
 
 const COLUMNS: readonly ColumnDefinition[] = [{ name: 'v', type: { kind: 'native', name: 'blob' } }];
@@ -24,10 +26,10 @@ const HEADER: SerializationHeader = {
 };
 const LIVE_PARTITION = [0x7f, 0xff, 0xff, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0];
 
-/** Partition 1 with one row of one value. */
-function partitionOf(value: Uint8Array): Buffer {
+/** A partition with one row of one value. */
+function partitionOf(value: Uint8Array, key = 1): Buffer {
   const body = Buffer.concat([Buffer.of(0, 5, 0x08), encodeVint(value.length), value]);
-  const head = [0, 4, 0, 0, 0, 1, ...LIVE_PARTITION];
+  const head = [0, 4, 0, 0, 0, key, ...LIVE_PARTITION];
   return Buffer.concat([Buffer.from([...head, 0x24]), encodeVint(body.length), body, Buffer.of(1)]);
 }
 
@@ -87,4 +89,30 @@ test('a row far larger than a window is put together in few steps, which copy a 
   expect(kinds).toEqual(['partition', 'row', 'end']);
   expect(windows).toBeLessThan(20);
   expect(copied).toBeLessThan(5 * value.length);
+});
+
+test('windows of any size give the same events', async () => {
+  const keys = [...Array(40).keys()].map((key) => ({ key, token: tokenOf(Uint8Array.of(0, 0, 0, key)) }));
+  keys.sort((a, b) => (a.token < b.token ? -1 : 1));
+  const lengths = fc.array(fc.integer({ min: 0, max: 300 }), { minLength: 1, maxLength: keys.length });
+  await fc.assert(
+    fc.asyncProperty(lengths, fc.integer({ min: 1, max: 1000 }), async (valueBytes, windowBytes) => {
+      const values = valueBytes.map((length, index) => new Uint8Array(length).fill(index));
+      const plain = Buffer.concat(values.map((value, index) => partitionOf(value, keys[index]!.key)));
+      const cursor = cursorOver(plain, windowBytes, () => {});
+      const found: string[] = [];
+      while (await cursor.fill()) {
+        for (let event = cursor.next(); event !== undefined; event = cursor.next()) {
+          if (event.kind === 'partition') found.push(`key ${event.key[3]}`);
+          if (event.kind === 'row') found.push(Buffer.from(event.cells[0]!.value).toString('hex'));
+        }
+      }
+      const expected = values.flatMap((value, index) => [
+        `key ${keys[index]!.key}`,
+        Buffer.from(value).toString('hex'),
+      ]);
+      expect(found).toEqual(expected);
+    }),
+    { numRuns: 200 },
+  );
 });
