@@ -102,8 +102,9 @@ export interface CqlSession {
 export interface LoadSession extends CqlSession {
   /**
    * Sends the body of a BATCH that holds the ids of these statements, as `prepare` gave them. A node that has forgotten
-   * them is told again. The body must stay as it is until the answer is there; of the options only `routingKey`,
-   * `idempotent` and `signal` count, since the others are in the body.
+   * them is told again; else, unless it is `idempotent`, it is sent once whatever comes back: a part may have been applied
+   * even when the answer is UNAVAILABLE. The body must stay as it is until the answer is there; of the options only
+   * `routingKey`, `idempotent` and `signal` count, since the others are in the body.
    */
   sendBatch(body: Uint8Array, statements: readonly PreparedStatement[], options?: RequestOptions): Promise<void>;
   /** Tokens with one and the same number have the same replicas; undefined when nothing is known of the ring. */

@@ -23,6 +23,9 @@ export class Cluster {
   #nodes = new Map<string, KnownNode>();
   /** Ascending tokens and the node that owns the range up to each. */
   #ring: { readonly token: bigint; readonly node: KnownNode }[] = [];
+  /** Ascending tokens of the nodes of all data centres. */
+  #tokens: readonly bigint[] = [];
+  #isAlone = false;
   #turn = 0;
   #refreshAtMillis = performance.now() + REFRESH_MS;
   #isClosed = false;
@@ -91,26 +94,21 @@ export class Cluster {
     for (const { pool } of this.#nodes.values()) pool.close();
   }
 
-  /** See CqlSession. Between two tokens of the ring every partition has the same replicas, whatever the keyspace's strategy. */
+  /**
+   * See LoadSession. Between two tokens of the whole ring, that of all data centres, every partition has the same replicas,
+   * whatever the keyspace's strategy.
+   */
   replicaSet(token: bigint): number | undefined {
-    if (this.#nodes.size === 1) return 0;
-    return this.#ring.length === 0 ? undefined : this.#rangeOf(token) % this.#ring.length;
+    if (this.#isAlone) return 0;
+    const tokens = this.#tokens;
+    return tokens.length === 0
+      ? undefined
+      : firstNotBelow(tokens.length, token, (index) => tokens[index]!) % tokens.length;
   }
 
   #ownerOf(token: bigint): KnownNode | undefined {
-    return (this.#ring[this.#rangeOf(token)] ?? this.#ring[0])?.node;
-  }
-
-  /** Which token of the ring is the first that is not below this one; their number when all are. */
-  #rangeOf(token: bigint): number {
-    let low = 0;
-    let high = this.#ring.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#ring[middle]!.token < token) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    const ring = this.#ring;
+    return (ring[firstNotBelow(ring.length, token, (index) => ring[index]!.token)] ?? ring[0])?.node;
   }
 
   #accept(found: readonly NodeInfo[], first?: Connection): void {
@@ -135,6 +133,8 @@ export class Cluster {
     this.#ring = [...nodes.values()]
       .flatMap((node) => node.info.tokens.map((token) => ({ token, node })))
       .sort((left, right) => (left.token < right.token ? -1 : 1));
+    this.#isAlone = found.length === 1;
+    this.#tokens = found.flatMap(({ tokens }) => tokens).sort((left, right) => (left < right ? -1 : 1));
   }
 
   #newPool({ host, port }: NodeInfo, first: Connection | undefined): NodePool {
@@ -166,6 +166,18 @@ export class Cluster {
       connection.close();
     }
   }
+}
+
+/** Which of `count` ascending tokens is the first that is not below this one; `count` when all are. */
+function firstNotBelow(count: number, token: bigint, tokenAt: (index: number) => bigint): number {
+  let low = 0;
+  let high = count;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (tokenAt(middle) < token) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function connectionOptions(

@@ -140,7 +140,8 @@ class Session implements LoadSession {
         return asBuffer(body);
       },
       texts: statements.map(({ text }) => text),
-      retryability: { isIdempotent: options.idempotent ?? false, isNeverRepeated: false },
+      // UNAVAILABLE of one partition says nothing of those before it, which hold their lists already.
+      retryability: { isIdempotent: options.idempotent ?? false, isNeverRepeated: !options.idempotent },
       options,
     });
   }

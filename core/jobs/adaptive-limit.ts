@@ -1,12 +1,13 @@
 /**
- * How many requests may be in flight: grows by one for each round without trouble, halves when the target is overloaded.
- * Their bytes are bounded too, but for a single request of any size.
+ * How many requests may be in flight: grows by one for each round without trouble, halves when the target is overloaded,
+ * once for all that were under way then. Their bytes are bounded too, but for a single request of any size.
  */
 export class AdaptiveLimit {
   #limit: number;
   #inFlight = 0;
   #bytesInFlight = 0;
   #sinceGrowth = 0;
+  #halvings = 0;
   readonly #most: number;
   readonly #mostBytes: number;
   #waiting: (() => void)[] = [];
@@ -23,6 +24,11 @@ export class AdaptiveLimit {
 
   get inFlight(): number {
     return this.#inFlight;
+  }
+
+  /** What a request that is sent now has to say when the target could not keep up with it. */
+  get round(): number {
+    return this.#halvings;
   }
 
   /** Takes room if there is some now. */
@@ -59,8 +65,13 @@ export class AdaptiveLimit {
     this.#wake();
   }
 
-  /** The target could not keep up. */
-  overloaded(): void {
+  /**
+   * The target could not keep up. One stall fails all that is in flight, which is one reason to halve and not a hundred.
+   * @param round when the request was sent
+   */
+  overloaded(round: number): void {
+    if (round < this.#halvings) return;
+    this.#halvings++;
     this.#limit = Math.max(1, this.#limit >> 1);
     this.#sinceGrowth = 0;
   }

@@ -4,7 +4,8 @@ import { createFilter } from '../filter/filter.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { RangeRecord } from '../ledger/records.ts';
 import { createRowFilter } from '../merge/filter-rows.ts';
-import { createGrouping, tombstonePolicy, unclearListTimes } from '../merge/group-writes.ts';
+import { createGrouping } from '../merge/group-writes.ts';
+import { tombstonePolicy, unclearListTimes } from '../merge/load-policies.ts';
 import { mergePartitions } from '../merge/merge-partitions.ts';
 import { OrdinaryRows } from '../merge/ordinary-row.ts';
 import { createToStatements } from '../merge/statements.ts';
@@ -20,6 +21,7 @@ import { loadCounters } from './load-counters.ts';
 import { decodeSlice, encodePlace, type LoadPlace, placeBehind } from './load-place.ts';
 import { type LoadItem, loadItemSchema, readTableManifest, startOf, type TableManifest } from './load-plan.ts';
 import type { SnapshotPlace } from './load-planning.ts';
+import { writeBudgetBytes } from './memory-budget.ts';
 import { openMergeInputs } from './merge-inputs.ts';
 import { PartitionCopy } from './partition-copy.ts';
 import { RangeJournal } from './range-journal.ts';
@@ -30,7 +32,7 @@ export interface LoadRangePorts {
   /** Where the plan lies. */
   readonly objects: ObjectStore;
   readonly openSnapshot: (uri: string) => SnapshotPlace;
-  /** Its own retries should be off: lists must not be sent twice at one time. */
+  /** Must send a batch once: lists sent again are sent at another time. */
   readonly target: LoadSession;
   readonly ledger: Ledger;
   readonly clock: Clock;
@@ -166,6 +168,7 @@ class RangeLoad {
       consistency: Consistency[manifest.consistency],
       exactTimes,
       bytesPerSecond: manifest.bytesPerSecond,
+      maxBytesInFlight: writeBudgetBytes(manifest.memoryBudgetBytes),
       listAttempt: this.#item.listAttemptBase * RUN_STEP + ((this.#journal.counts['calls'] ?? 1) - 1) * CALL_STEP,
     });
     this.#writer = writer;

@@ -8,6 +8,7 @@ import type { ObjectStore } from '../ports.ts';
 import { openPartitionCursor, openSSTable, type SSTable } from '../sstable/sstable.ts';
 import type { TokenRange } from '../token/token-range.ts';
 import type { TableManifest } from './load-plan.ts';
+import { windowBudgetBytes } from './memory-budget.ts';
 import { snapshotFiles } from './snapshot-layout.ts';
 import { WindowShares } from './window-shares.ts';
 
@@ -36,7 +37,7 @@ export async function openMergeInputs(
   for (const entry of touching) sstables.push(await openSSTable(snapshotFiles(objects, entry), { signal }));
   const schema = sstables.reduce(withOriginOrder, manifest.schema);
   const columns = { static: schema.staticColumns, regular: schema.regularColumns };
-  const windows = new WindowShares(manifest.memoryBudgetBytes);
+  const windows = new WindowShares(windowBudgetBytes(manifest.memoryBudgetBytes));
   const inputs = sstables.map((sstable, index): MergeInput => {
     const first = touching[index]!.bounds?.first;
     const share = windows.join();

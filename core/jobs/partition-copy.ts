@@ -1,3 +1,4 @@
+import { PrerequisiteError } from '../errors.ts';
 import type { RowFilter } from '../merge/filter-rows.ts';
 import type { OrdinaryRows } from '../merge/ordinary-row.ts';
 import type { BoundStatement, ToStatements } from '../merge/statements.ts';
@@ -25,6 +26,8 @@ export interface PartitionCopyOptions {
   readonly exactTimes: boolean;
 }
 
+/** The first with unset values. */
+const MIN_VERSION = 4;
 /** What a statement takes in a mutation beside its values, about. */
 const STATEMENT_BYTES = 64;
 const VALUE_BYTES = 20;
@@ -43,7 +46,14 @@ export class PartitionCopy<Position> {
   #isContinued = false;
   #statement: PreparedStatement | undefined;
 
+  /** @throws PrerequisiteError when the target's protocol has no unset values: missing columns would be deleted ones */
   constructor(ports: PartitionCopyPorts<Position>, options: PartitionCopyOptions) {
+    const version = ports.target.protocolVersion;
+    if (version < MIN_VERSION) {
+      throw new PrerequisiteError(
+        `the target speaks version ${version} of the native protocol; a load needs ${MIN_VERSION}, of Cassandra 2.2 or later`,
+      );
+    }
     this.#ports = ports;
     this.#options = options;
     this.#keyCount = options.schema.partitionKey.length;

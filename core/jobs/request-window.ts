@@ -69,7 +69,8 @@ export class RequestWindow<Position> {
     }
     // All have the position of the first: they leave together.
     const request = this.#writer.take(this.#open[0]?.position ?? position);
-    request.routingKey = routingKey;
+    // A copy: a window of an SSTable would live until the answer, however little of it is in the request.
+    request.routingKey = new Uint8Array(routingKey);
     request.nowInSeconds = nowInSeconds;
     this.#open.push(request);
     return request;

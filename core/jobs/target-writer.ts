@@ -1,5 +1,6 @@
 /** Sends requests to the target: few at a time when it is slow, within a budget, again when it failed. */
 
+import type { BatchBody } from '../cql/batch-body.ts';
 import { BatchKind } from '../cql/protocol.ts';
 import { encodeBatchTail } from '../cql/request-messages.ts';
 import { describeError, MigrationError, RequestTimeoutError, ServerError } from '../errors.ts';
@@ -25,6 +26,8 @@ export interface TargetWriterOptions {
   readonly consistency: Consistency;
   readonly exactTimes: boolean;
   readonly bytesPerSecond: number;
+  /** Of the requests that are in flight, and again of their memory that is kept for others; one of any size may go. */
+  readonly maxBytesInFlight: number;
   /** Lists are written this many microseconds late, and one more for each attempt. */
   readonly listAttempt: number;
 }
@@ -39,15 +42,13 @@ export interface WriterCounts {
 
 const START_IN_FLIGHT = 16;
 const MAX_IN_FLIGHT = 128;
-const MAX_BYTES_IN_FLIGHT = 32 * 1024 * 1024;
 const MAX_ATTEMPTS = 10;
 const MIN_DELAY_MS = 100;
 const MAX_DELAY_MS = 15_000;
 /** A server that refuses a request as invalid may mean its size if it is larger. */
 const LARGE_BYTES = 1024 * 1024;
 const SHOWN_KEY_BYTES = 64;
-/** Requests that are kept to be used again, and how large each may be. */
-const MAX_SPARE = 2 * MAX_IN_FLIGHT;
+/** Of a body that is kept for another request. */
 const MAX_SPARE_BYTES = 256 * 1024;
 
 // Codes of ERROR (native protocol, section 9) that say "slower": overloaded, write timeout, read timeout, unavailable.
@@ -62,16 +63,19 @@ export class TargetWriter<Position> {
   readonly prepared: PreparedTexts;
   readonly #ports: TargetWriterPorts;
   readonly #options: TargetWriterOptions;
-  readonly #limit = new AdaptiveLimit(START_IN_FLIGHT, MAX_IN_FLIGHT, MAX_BYTES_IN_FLIGHT);
+  readonly #limit: AdaptiveLimit;
   /** Requests that are under way, oldest first. */
   readonly #underWay = new Set<WriteRequest<Position>>();
-  readonly #spare: WriteRequest<Position>[] = [];
+  /** Nothing but memory: what else a request held, windows of SSTables above all, must not outlive it. */
+  readonly #spare: BatchBody[] = [];
+  #spareBytes = 0;
   #failure: unknown;
   readonly #budget: ByteBudget;
 
   constructor(ports: TargetWriterPorts, options: TargetWriterOptions) {
     this.#ports = ports;
     this.#options = options;
+    this.#limit = new AdaptiveLimit(START_IN_FLIGHT, MAX_IN_FLIGHT, options.maxBytesInFlight);
     this.prepared = new PreparedTexts(ports.target);
     this.#budget = new ByteBudget(options.bytesPerSecond, ports.clock, ports.sleep);
   }
@@ -83,9 +87,18 @@ export class TargetWriter<Position> {
 
   /** An empty request. */
   take(position: Position): WriteRequest<Position> {
-    const request = this.#spare.pop() ?? new WriteRequest(position);
-    request.reset(position);
-    return request;
+    const body = this.#spare.pop();
+    if (body === undefined) return new WriteRequest(position);
+    this.#spareBytes -= body.capacity;
+    body.clear();
+    return new WriteRequest(position, body);
+  }
+
+  #keep(body: BatchBody): void {
+    const { capacity } = body;
+    if (capacity > MAX_SPARE_BYTES || this.#spareBytes + capacity > this.#options.maxBytesInFlight) return;
+    this.#spareBytes += capacity;
+    this.#spare.push(body);
   }
 
   /** Waits for room, then sends without waiting for the answer; undefined: there was room. */
@@ -105,7 +118,7 @@ export class TargetWriter<Position> {
     this.#send(request).then(
       () => {
         this.#underWay.delete(request);
-        if (this.#spare.length < MAX_SPARE && request.body.capacity <= MAX_SPARE_BYTES) this.#spare.push(request);
+        this.#keep(request.body);
         this.#limit.release(bytes);
       },
       (error: unknown) => {
@@ -134,6 +147,7 @@ export class TargetWriter<Position> {
 
   async #send(request: WriteRequest<Position>): Promise<void> {
     for (let attempt = 0; ; attempt++) {
+      const { round } = this.#limit;
       try {
         await this.#sendOnce(request, attempt);
         this.#limit.succeeded();
@@ -141,7 +155,7 @@ export class TargetWriter<Position> {
       } catch (error) {
         const isRetryable = error instanceof MigrationError && error.retryable;
         if (!isRetryable || attempt + 1 >= MAX_ATTEMPTS || this.#failure !== undefined) throw error;
-        if (isSlower(error)) this.#limit.overloaded();
+        if (isSlower(error)) this.#limit.overloaded(round);
         this.counts.retries++;
         const delayMs = Math.min(MAX_DELAY_MS, MIN_DELAY_MS * 2 ** attempt);
         this.#ports.logger.debug('a write to the target failed; it will be sent again', {

@@ -13,9 +13,9 @@ export interface KeptWrite {
 
 const NO_BYTES = new Uint8Array(0);
 
-/** Statements that share one `now_in_seconds`, of one partition or of neighbours. Used again after its answer. */
+/** Statements that share one `now_in_seconds`, of one partition or of neighbours. */
 export class WriteRequest<Position> {
-  readonly body = new BatchBody();
+  readonly body: BatchBody;
   /** Those of `body`, each once. */
   readonly statements: PreparedStatement[] = [];
   readonly kept: KeptWrite[] = [];
@@ -23,12 +23,15 @@ export class WriteRequest<Position> {
   keptBytes = 0;
   /** Seconds since the epoch; undefined: any will do. */
   nowInSeconds: number | undefined;
-  /** Serialized key of the first partition. */
+  /** Serialized key of the first partition; not a view of a window, which would live as long as the request. */
   routingKey: Uint8Array = NO_BYTES;
   /** Where the load can go on, once all earlier requests are done and this one is not. */
-  position: Position;
-  constructor(position: Position) {
+  readonly position: Position;
+
+  /** @param body an empty one; it may serve another request after this one's answer */
+  constructor(position: Position, body = new BatchBody()) {
     this.position = position;
+    this.body = body;
   }
 
   get byteLength(): number {
@@ -48,15 +51,5 @@ export class WriteRequest<Position> {
       if (value === undefined) requireUnset(version);
       this.body.value(value);
     }
-  }
-
-  /** Empties it for other statements. */
-  reset(position: Position): void {
-    this.body.clear();
-    this.statements.length = 0;
-    this.kept.length = 0;
-    this.keptBytes = 0;
-    this.nowInSeconds = undefined;
-    this.position = position;
   }
 }

@@ -107,7 +107,10 @@ export function createToStatements(schema: TableSchema): ToStatements {
         const where = write.isStatic ? wherePartition : whereRow;
         const place = [...context.partitionKey, ...write.clustering];
         const timestampMicros = write.timestampMicros + BigInt(context.listAttempt);
-        const nowInSeconds = baseOf(write.writtenAtSeconds, context);
+        // The elements of an earlier attempt are deleted now, if nothing else says when. In a request with an older base
+        // that tombstone could be past gc_grace at once: no repair would bring it to a replica that lacks it.
+        const base = baseOf(write.writtenAtSeconds, context);
+        const nowInSeconds = base ?? (context.exactTimes ? context.nowSeconds : undefined);
         // Not `l = ?`: that gives the elements ids of now, behind those that the shadow has appended since the dual
         // writes began. Prepended elements get ids before all appended ones.
         const clear = `DELETE ${name} FROM ${table} USING TIMESTAMP ? WHERE ${where}`;

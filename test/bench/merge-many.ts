@@ -1,27 +1,28 @@
 /**
- * A merge of many SSTables, all open at once, each with every partition, computed where they are read:
+ * A load of many SSTables, all open at once, each with every partition, computed where they are read, with the memory
+ * budget that a load has by default:
  *   node test/bench/merge-many.ts [SSTables, default 300] [MB of each, default 8]
  * Prints one line of JSON with the highest memory of the process.
  */
 
 import { fileURLToPath } from 'node:url';
 import { sstableFilesAt } from '#adapters/byte-source-file.ts';
+import { windowBudgetBytes } from '#core/jobs/memory-budget.ts';
 import { WindowShares } from '#core/jobs/window-shares.ts';
 import { type MergeInput, mergePartitions } from '#core/merge/merge-partitions.ts';
 import { openPartitionCursor, openSSTable } from '#core/sstable/sstable.ts';
 import { tableSchemaOf } from '../support/header-schema.ts';
 import { manyPartitions } from '../support/synthetic-sstable.ts';
+import { DEFAULT_BUDGET_BYTES, loadIntoNothing } from './discarding-load.ts';
 
 const ROW_BYTES = 1000;
 const MIB = 1024 * 1024;
-/** Half of what the load has by default. */
-const BUDGET_BYTES = 128 * MIB;
 const [count = 300, megabytes = 8] = process.argv.slice(2).map(Number);
 const bigpart = fileURLToPath(new URL('../golden/sstables/4.1-nb-big/bigpart/nb-1-big-Data.db', import.meta.url));
 const statistics = await sstableFilesAt(bigpart).open('Statistics.db');
 
 const partitions = Math.ceil((megabytes * MIB) / ROW_BYTES);
-const windows = new WindowShares(BUDGET_BYTES);
+const windows = new WindowShares(windowBudgetBytes(DEFAULT_BUDGET_BYTES));
 const inputs: MergeInput[] = [];
 let schema: ReturnType<typeof tableSchemaOf> | undefined;
 for (let index = 0; index < count; index++) {
@@ -32,16 +33,14 @@ for (let index = 0; index < count; index++) {
   inputs.push({ cursor: openPartitionCursor(sstable, { columns, windowBytes }), onEnd: leave });
 }
 const cursor = mergePartitions(inputs, schema!);
-let rows = 0;
-while (await cursor.fill()) {
-  for (let event = cursor.next(); event !== undefined; event = cursor.next()) if (event.kind === 'row') rows++;
-}
+const { rows, statements } = await loadIntoNothing(cursor, schema!);
 const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
 process.stdout.write(
   `${JSON.stringify({
     sstables: count,
     plainMiB: count * megabytes,
     rows,
+    statements,
     expectedRows: partitions,
     maxRssMiB: Math.round(maxRSS / 1024),
     cpuSeconds: (userCPUTime + systemCPUTime) / 1e6,

@@ -1,16 +1,19 @@
 /**
- * One partition of many megabytes, computed where it is read, through cursor, merge and grouping:
+ * One partition of many megabytes, computed where it is read, from the files to the requests, with the memory
+ * budget that a load has by default:
  *   node test/bench/wide-partition.ts [MB of the partition, default 2048] [SSTables that hold it, default 2]
  * Prints one line of JSON with the highest memory of the process.
  */
 
 import { fileURLToPath } from 'node:url';
 import { sstableFilesAt } from '#adapters/byte-source-file.ts';
-import { createGrouping, tombstonePolicy } from '#core/merge/group-writes.ts';
+import { windowBudgetBytes } from '#core/jobs/memory-budget.ts';
+import { WindowShares } from '#core/jobs/window-shares.ts';
 import { mergePartitions } from '#core/merge/merge-partitions.ts';
 import { openPartitionCursor, openSSTable } from '#core/sstable/sstable.ts';
 import { tableSchemaOf } from '../support/header-schema.ts';
 import { widePartition } from '../support/synthetic-sstable.ts';
+import { DEFAULT_BUDGET_BYTES, loadIntoNothing } from './discarding-load.ts';
 
 const ROW_BYTES = 1000;
 const MIB = 1024 * 1024;
@@ -24,23 +27,15 @@ const sstables = await Promise.all(
 );
 const schema = tableSchemaOf(sstables[0]!.header);
 const columns = { static: schema.staticColumns, regular: schema.regularColumns };
+const windows = new WindowShares(windowBudgetBytes(DEFAULT_BUDGET_BYTES));
 const cursor = mergePartitions(
-  sstables.map((sstable) => ({ cursor: openPartitionCursor(sstable, { columns }) })),
+  sstables.map((sstable) => {
+    const { windowBytes, leave } = windows.join();
+    return { cursor: openPartitionCursor(sstable, { columns, windowBytes }), onEnd: leave };
+  }),
   schema,
 );
-const group = createGrouping(schema, {
-  keepsTombstone: tombstonePolicy('all', undefined),
-  exactTimes: true,
-  nowSeconds: () => 1_800_000_000,
-});
-let seen = 0;
-let writes = 0;
-while (await cursor.fill()) {
-  for (let event = cursor.next(); event !== undefined; event = cursor.next()) {
-    if (event.kind === 'row') seen++;
-    writes += group(event).length;
-  }
-}
+const { rows: seen, statements } = await loadIntoNothing(cursor, schema);
 const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
 process.stdout.write(
   `${JSON.stringify({
@@ -48,7 +43,7 @@ process.stdout.write(
     sstables: copies,
     rows: seen,
     expectedRows: rows,
-    writes,
+    statements,
     maxRssMiB: Math.round(maxRSS / 1024),
     cpuSeconds: (userCPUTime + systemCPUTime) / 1e6,
   })}\n`,

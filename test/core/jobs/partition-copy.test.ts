@@ -50,6 +50,7 @@ async function copy(
       consistency: Consistency.ONE,
       exactTimes,
       bytesPerSecond: 1e12,
+      maxBytesInFlight: 32 << 20,
       listAttempt: 0,
     },
   );

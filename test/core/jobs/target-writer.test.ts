@@ -35,6 +35,7 @@ function setUp(
     consistency: Consistency.LOCAL_QUORUM,
     exactTimes: true,
     bytesPerSecond,
+    maxBytesInFlight: 32 << 20,
     listAttempt: 100,
   };
   const writer = new TargetWriter<bigint | undefined>(ports, options);
