@@ -194,6 +194,13 @@ test('a range that was interrupted is loaded again, and finds what it had added'
   expect(counters).toEqual(expected);
 });
 
+test('a range whose load was stopped adds nothing', async () => {
+  const [item] = await plan('run');
+  await ledger.endRun('run', 'stopped', new Date(nowMillis));
+  await expect(loadRange({ item, ports: ports() })).rejects.toThrow(/run was stopped/);
+  expect(additions).toBe(0);
+});
+
 test('a range that another call is writing is refused; one whose writer died is taken after a minute', async () => {
   const [item] = await plan('run');
   const claim = await ledger.claimRange(item!, ports());

@@ -208,6 +208,26 @@ test('a load that failed is resumed where its range had come to, as a run of its
   expect(await ledger.readTable('ks', 'colls')).toMatchObject({ state: 'loaded' });
 });
 
+test('a range whose load is stopped by another process ends soon, and can be resumed', async () => {
+  const { items } = await plan('r1');
+  let count = 0;
+  onWrite = () => {
+    nowMillis += 100;
+    // Of the other process: the memory ledger is changed before this one looks again.
+    if (++count === 200) void ledger.endRun('r1', 'stopped', new Date(nowMillis));
+  };
+  await expect(loadRange({ item: items[0], ports: loadPorts() })).rejects.toThrow(/r1 was stopped|run was stopped/);
+  expect(distinct(written).length).toBeLessThan(300);
+  expect(await ledger.readRange('r1', 0)).toMatchObject({ state: 'failed', error: { name: 'GateClosedError' } });
+  const before = written.length;
+  await expect(loadRange({ item: items[0], ports: loadPorts() })).rejects.toThrow(/load resume r1/);
+  expect(written.length).toBe(before);
+  onWrite = () => undefined;
+  const resumed = await plan('r2', { resume: 'r1' });
+  expect((await loadRange({ item: resumed.items[0], ports: loadPorts() })).kind).toBe('done');
+  expect(distinct(written).length).toBeGreaterThan(390);
+});
+
 test('every write is sent with the consistency of the configuration, whatever the target’s own level is', async () => {
   const { items } = await plan('r1', {}, { consistency: 'EACH_QUORUM' });
   for (const item of items) await loadRange({ item, ports: loadPorts() });
