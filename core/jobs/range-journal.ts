@@ -3,7 +3,7 @@
 import { describeError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { RangeRecord } from '../ledger/records.ts';
-import type { GroupingLoss } from '../merge/group-writes.ts';
+import type { GroupingLoss } from '../merge/grouping-options.ts';
 import type { Clock, Logger } from '../ports.ts';
 import { encodePlace, type LoadPlace } from './load-place.ts';
 import type { LoadItem } from './load-plan.ts';

@@ -17,33 +17,11 @@ import {
 } from '../model/row.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import { encodeCollection, encodeFields } from './collection-bytes.ts';
+import { addList } from './group-lists.ts';
+import type { GroupingOptions } from './grouping-options.ts';
 import { type RangeEnd, rangeDeletes } from './range-deletes.ts';
 import { isExpiredMarker } from './reconcile.ts';
-import type { Assignment, ListPart, Stamp, Write } from './writes.ts';
-
-export interface GroupingOptions {
-  /** Whether a deletion of this write time must reach the target. Microseconds. */
-  readonly keepsTombstone: (timestampMicros: bigint) => boolean;
-  /** List cells of this write time and later are the shadow's and are left out. Microseconds; undefined: none. */
-  readonly dualWritesSinceMicros?: bigint;
-  /** List cells of this time are perhaps the shadow's and perhaps not: `unclearListCell` is told. Microseconds. */
-  readonly isUnclear?: (timestampMicros: bigint) => boolean;
-  /** The target takes `now_in_seconds`: what has expired can be written as expired. */
-  readonly exactTimes: boolean;
-  readonly nowSeconds: () => number;
-  /** Told of what CQL can't carry over as it is. */
-  readonly onLoss?: (loss: GroupingLoss) => void;
-}
-
-/**
- * `shadowedListCell`: left to the shadow. `unclearListCell`: of the time when only some proxies wrote to both clusters.
- * `mixedList`: its cells had several write times or expiries; now they have one write time. `listExpiry`: and they all
- * live as long as the longest, since they took too many turns.
- */
-export type GroupingLoss = 'shadowedListCell' | 'unclearListCell' | 'mixedList' | 'listExpiry';
-
-/** Beyond it a list becomes one statement; a list whose every element has its own TTL stays a small request. */
-const MAX_LIST_PARTS = 256;
+import { type Assignment, type Write, writtenAt } from './writes.ts';
 
 /** Takes the events of merged partitions one by one and gives the writes of each. */
 export function createGrouping(schema: TableSchema, options: GroupingOptions): (event: PartitionEvent) => Write[] {
@@ -125,10 +103,6 @@ function groupRow(row: Row, schema: TableSchema, options: GroupingOptions): Writ
 }
 
 const EMPTY = new Uint8Array(0);
-
-function writtenAt(stamp: { readonly ttlSeconds: number }, expiresAtSeconds: number): number | undefined {
-  return stamp.ttlSeconds === 0 ? undefined : expiresAtSeconds - stamp.ttlSeconds;
-}
 
 /** What a cell has become by now. */
 type CellState = 'live' | 'tombstone' | 'drop';
@@ -306,116 +280,4 @@ function encodeWhole(type: CqlType, cells: readonly Cell[]): Uint8Array {
         cells.map((cell) => cell.value),
       );
   }
-}
-
-/**
- * A list as a whole, at its latest write time. Cells of the time of the dual writes are the shadow's: they would get a
- * second id here and stand twice.
- */
-function addList(row: Row, data: MultiCell, options: GroupingOptions, writes: Write[]): void {
-  const since = options.dualWritesSinceMicros;
-  const isShadows = (timestampMicros: bigint) => since !== undefined && timestampMicros >= since;
-  const nowSeconds = options.nowSeconds();
-  const live: Cell[] = [];
-  const times = [...data.cells, ...(data.deletion ? [data.deletion] : [])].map((each) => each.timestampMicros);
-  if (options.isUnclear !== undefined && times.some(options.isUnclear)) options.onLoss?.('unclearListCell');
-  for (const cell of data.cells) {
-    if (isShadows(cell.timestampMicros)) options.onLoss?.('shadowedListCell');
-    else if (!cell.isTombstone && (cell.ttlSeconds === 0 || cell.localDeletionTimeSeconds > nowSeconds))
-      live.push(cell);
-  }
-  const place = { isStatic: row.isStatic, clustering: row.clustering.values(), column: data.column };
-  const newest = live.reduce<Cell | undefined>(
-    (best, cell) => (best === undefined || cell.timestampMicros > best.timestampMicros ? cell : best),
-    undefined,
-  );
-  if (newest === undefined) {
-    const { deletion } = data;
-    if (deletion === undefined || isShadows(deletion.timestampMicros)) return;
-    if (options.keepsTombstone(deletion.timestampMicros)) writes.push({ kind: 'deleteColumn', ...place, ...deletion });
-    return;
-  }
-  const parts = listParts(live, newest, nowSeconds, options);
-  const isMixed = parts.length > 1 || live.some((cell) => cell.timestampMicros !== newest.timestampMicros);
-  if (isMixed) options.onLoss?.('mixedList');
-  const [first] = parts;
-  const stamp: Stamp = {
-    timestampMicros: newest.timestampMicros,
-    ttlSeconds: first!.ttlSeconds,
-    expiresAtSeconds: first!.expiresAtSeconds,
-    // Several expiries, one request: all of them are told from one second, which is before each of them.
-    writtenAtSeconds: parts.length > 1 ? nowSeconds : writtenAt(first!, first!.expiresAtSeconds),
-  };
-  writes.push({ kind: 'list', ...place, ...stamp, parts });
-}
-
-/** Runs of neighbours that expire together, so that each element lives as long as on the origin. */
-function listParts(
-  live: readonly Cell[],
-  newest: Cell,
-  nowSeconds: number,
-  options: GroupingOptions,
-): readonly ListPart[] {
-  const runs: Cell[][] = [];
-  for (const cell of live) {
-    const run = runs.at(-1);
-    if (run?.[0]?.localDeletionTimeSeconds === cell.localDeletionTimeSeconds) run.push(cell);
-    else runs.push([cell]);
-  }
-  if (runs.length === 1) return [partOf(live, newest.ttlSeconds, newest.localDeletionTimeSeconds)];
-  if (runs.length > MAX_LIST_PARTS) {
-    options.onLoss?.('listExpiry');
-    const longest = live.reduce((best, cell) =>
-      cell.localDeletionTimeSeconds > best.localDeletionTimeSeconds ? cell : best,
-    );
-    return [partOf(live, longest.ttlSeconds, longest.localDeletionTimeSeconds)];
-  }
-  return runs.map((run) => {
-    const expiresAtSeconds = run[0]!.localDeletionTimeSeconds;
-    return partOf(run, run[0]!.ttlSeconds === 0 ? 0 : expiresAtSeconds - nowSeconds, expiresAtSeconds);
-  });
-}
-
-function partOf(cells: readonly Cell[], ttlSeconds: number, expiresAtSeconds: number): ListPart {
-  const value = encodeCollection(
-    cells.length,
-    cells.map((cell) => cell.value),
-  );
-  return { ttlSeconds, expiresAtSeconds, value };
-}
-
-// Clocks of proxies and drivers differ by less, else the proxy is not ready (proxy.clocks.maxSkewMs).
-const SKEW_MICROS = 1_000_000n;
-// A request that was sent before every proxy wrote to both clusters may carry its driver's time, and take this long.
-const REQUEST_MICROS = 10_000_000n;
-
-/**
- * Which list cells may or may not have been shadowed: neither to load nor to skip them is right, so their table must be
- * compared afterwards.
- * @param settledMicros when every proxy was seen in the dual writes; undefined: never, so there is no end
- */
-export function unclearListTimes(
-  sinceMicros: bigint | undefined,
-  settledMicros: bigint | undefined,
-): (timestampMicros: bigint) => boolean {
-  if (sinceMicros === undefined) return () => false;
-  const start = sinceMicros - SKEW_MICROS;
-  const end = settledMicros === undefined ? undefined : settledMicros + REQUEST_MICROS;
-  return (timestampMicros) => timestampMicros >= start && (end === undefined || timestampMicros <= end);
-}
-
-/**
- * Which deletions go to the target. After a merge of all replicas a tombstone shadows nothing in an empty target;
- * `recent` keeps those that a late shadow write of an older time might meet.
- * @param dualWritesSinceMicros undefined when there are no dual writes: `recent` then keeps all
- */
-export function tombstonePolicy(
-  option: 'none' | 'recent' | 'all',
-  dualWritesSinceMicros: bigint | undefined,
-  marginMicros = 3_600_000_000n,
-): (timestampMicros: bigint) => boolean {
-  if (option === 'none') return () => false;
-  if (option === 'all' || dualWritesSinceMicros === undefined) return () => true;
-  const oldest = dualWritesSinceMicros - marginMicros;
-  return (timestampMicros) => timestampMicros >= oldest;
 }

@@ -13,6 +13,11 @@ export interface Stamp {
   readonly writtenAtSeconds?: number;
 }
 
+/** `writtenAtSeconds` of what lives for `ttlSeconds`; undefined for what does not expire. */
+export function writtenAt(stamp: { readonly ttlSeconds: number }, expiresAtSeconds: number): number | undefined {
+  return stamp.ttlSeconds === 0 ? undefined : expiresAtSeconds - stamp.ttlSeconds;
+}
+
 /** One column of a row write. `column` indexes the regular or static columns. */
 export type Assignment =
   /** `c = ?`: a simple column, or a whole collection or UDT (which deletes what is older). null deletes. */

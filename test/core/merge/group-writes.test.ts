@@ -1,11 +1,7 @@
 import { expect, test } from 'vitest';
-import {
-  createGrouping,
-  type GroupingLoss,
-  type GroupingOptions,
-  tombstonePolicy,
-  unclearListTimes,
-} from '#core/merge/group-writes.ts';
+import { createGrouping } from '#core/merge/group-writes.ts';
+import type { GroupingLoss, GroupingOptions } from '#core/merge/grouping-options.ts';
+import { unclearListTimes } from '#core/merge/load-policies.ts';
 import { createToStatements, type StatementContext } from '#core/merge/statements.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
 import { BoundKind, clusteringOf, createCell, NO_DELETION_TIME, type PartitionEvent } from '#core/model/row.ts';
@@ -236,9 +232,6 @@ test('list cells of the time in which only some proxies wrote to both clusters a
   const second = 1_000_000n;
   const since = 100n * second;
   const isUnclear = unclearListTimes(since, 103n * second);
-  expect([98n, 99n, 100n, 113n, 114n].map((at) => isUnclear(at * second))).toEqual([false, true, true, true, false]);
-  expect(unclearListTimes(since, undefined)(999n * second)).toBe(true);
-  expect(unclearListTimes(undefined, undefined)(999n * second)).toBe(false);
   const told = (at: bigint) => {
     const losses: GroupingLoss[] = [];
     const events = [row(1, { columns: [{ column: 0, cells: [element(at * second, 'a')] }] })];
@@ -296,12 +289,6 @@ test('a range over all rows spares the static row', () => {
     'part > ?',
   ]);
   expect(statementsOf(schemaOf({ staticColumns: [] }), events)[0]?.text).toMatch(/WHERE id = \?$/);
-});
-
-test('recent keeps the deletions that a late shadow write might meet; all and none say themselves', () => {
-  expect([99n, 100n].map(tombstonePolicy('recent', 150n, 50n))).toEqual([false, true]);
-  expect(tombstonePolicy('recent', undefined)(1n)).toBe(true);
-  expect([tombstonePolicy('all', 150n)(1n), tombstonePolicy('none', 150n)(999n)]).toEqual([true, false]);
 });
 
 test('names that are no plain identifiers are quoted', () => {
