@@ -35,13 +35,16 @@ test.for(dumped)('$title decodes to what sstabledump says of it, to the last fie
   expect(parseWholeDump(text)).toEqual(readDump(fixture.dumpPath!));
 });
 
-test.for(dumped)('$title has a line for each partition in the form -l', async (fixture) => {
+// Their many rows are compared once, above.
+const smaller = dumped.filter(({ table }) => table !== 'big100k');
+
+test.for(smaller)('$title has a line for each partition in the form -l', async (fixture) => {
   const lines = (await dump(fixture, { form: 'lines', rawTimestamps: isRaw(fixture) })).split('\n');
   expect(lines.pop()).toBe('');
   expect(parseWholeDump(`[${lines.join(',')}]`)).toEqual(readDump(fixture.dumpPath!));
 });
 
-test.for(dumped)('$title has the keys of its partitions in the form -e', async (fixture) => {
+test.for(smaller)('$title has the keys of its partitions in the form -e', async (fixture) => {
   const expected = readDump(fixture.dumpPath!) as { partition: { key: DumpValue } }[];
   expect(parseWholeDump(await dump(fixture, { form: 'keys' }))).toEqual(expected.map(({ partition }) => partition.key));
 });
