@@ -4,10 +4,13 @@ import type { ResolvedCluster } from '#core/config/schema.ts';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { encodeError } from '#core/cql/error-message.ts';
 import { BatchKind, ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import { readRequestLayout } from '#core/cql/request-layout.ts';
+import { readRequestLayout, readValues } from '#core/cql/request-layout.ts';
 import { decodePrepare } from '#core/cql/request-messages.ts';
 import { encodePrepared, encodeRows, encodeVoid } from '#core/cql/result-message.ts';
-import { encodeInt, encodeList, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
+import { encodeInet, encodeInt, encodeList, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
+import { TargetWriter } from '#core/jobs/target-writer.ts';
+import type { ToStatements } from '#core/merge/statements.ts';
+import { Consistency } from '#core/model/cql-request.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
 import type { LoadSession } from '#core/ports.ts';
 import { type StubNode, startStubNode } from '../../support/stub-node.ts';
@@ -40,7 +43,10 @@ function refused(code: ErrorCode, more: object = {}): Answer {
 const done: Answer = { opcode: Opcode.RESULT, body: encodeVoid() };
 
 /** A session with a node that answers requests other than system queries with `answers` in turn, then with VOID. */
-async function sessionWith(answers: Answer[]): Promise<{
+async function sessionWith(
+  answers: Answer[],
+  peers = encodeRows({ columnCount: 0, columns: [] }, []),
+): Promise<{
   session: LoadSession;
   seen: number[];
   texts: string[];
@@ -53,9 +59,7 @@ async function sessionWith(answers: Answer[]): Promise<{
     if (opcode === Opcode.QUERY) {
       const query = readRequestLayout(opcode, body, 4).statements[0]!.text!;
       if (query.includes('system.local')) return { opcode: Opcode.RESULT, body: local };
-      if (query.includes('system.peers')) {
-        return { opcode: Opcode.RESULT, body: encodeRows({ columnCount: 0, columns: [] }, []) };
-      }
+      if (query.includes('system.peers')) return { opcode: Opcode.RESULT, body: peers };
       texts.push(query);
     }
     if (opcode === Opcode.PREPARE) {
@@ -159,6 +163,78 @@ test('a batch that its caller has encoded is not repeated after a time-out: the 
   const body = encodeBatch(BatchKind.UNLOGGED, [{ id: insert.id, values: [encodeInt(1)] }], {}, 4);
   await expect(session.sendBatch(body, [insert])).rejects.toMatchObject({ code: ErrorCode.WRITE_TIMEOUT });
   expect(seen).toEqual([Opcode.PREPARE, Opcode.BATCH]);
+});
+
+test('lists that a refused batch may have written are sent again a microsecond later, never as they were', async () => {
+  const { session, batches } = await sessionWith([refused(ErrorCode.UNAVAILABLE), refused(ErrorCode.OVERLOADED)]);
+  const toStatements: ToStatements = (_, { listAttempt }) => [
+    { text: 'UPDATE t USING TIMESTAMP ? SET l = ? + l WHERE id = 1', values: [encodeInt(listAttempt)], byteLength: 4 },
+  ];
+  const writer = new TargetWriter<undefined>(
+    {
+      target: session,
+      clock: { nowMillis: () => 0 },
+      logger: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+      sleep: async () => undefined,
+    },
+    {
+      table: 'ks.t',
+      toStatements,
+      consistency: Consistency.ONE,
+      exactTimes: false,
+      bytesPerSecond: 1e12,
+      maxBytesInFlight: 1 << 20,
+      listAttempt: 7,
+    },
+  );
+  const request = writer.take(undefined);
+  const write = { kind: 'deletePartition', timestampMicros: 1n, localDeletionTimeSeconds: 1 } as const;
+  request.kept.push({ write, partitionKey: [] });
+  await writer.write(request);
+  await writer.finish();
+  const times = batches.map((batch) => {
+    const [statement] = readRequestLayout(Opcode.BATCH, batch, 4).statements;
+    return Buffer.from(readValues(batch, statement!)[0]!.value!).readInt32BE();
+  });
+  expect(times).toEqual([7, 8, 9]);
+});
+
+test('a batch that its caller calls idempotent is repeated by the session', async () => {
+  const { session, batches } = await sessionWith([refused(ErrorCode.UNAVAILABLE)]);
+  const insert = await session.prepare('INSERT INTO t (id) VALUES (?)');
+  const body = encodeBatch(BatchKind.UNLOGGED, [{ id: insert.id, values: [encodeInt(1)] }], {}, 4);
+  await session.sendBatch(body, [insert], { idempotent: true });
+  expect(batches).toHaveLength(2);
+});
+
+test('a token of another data centre divides partitions too: their replicas there differ', async () => {
+  const peer = (name: string, type: CqlType) => ({ keyspace: 'system', table: 'peers_v2', name, type });
+  const peers = encodeRows(
+    {
+      columnCount: 5,
+      columns: [
+        peer('native_address', { kind: 'native', name: 'inet' }),
+        peer('native_port', { kind: 'native', name: 'int' }),
+        peer('data_center', text),
+        peer('host_id', { kind: 'native', name: 'uuid' }),
+        peer('tokens', { kind: 'set', element: text, frozen: true }),
+      ],
+    },
+    [
+      [
+        encodeInet('127.0.0.250'),
+        encodeInt(9042),
+        encodeText('dc2'),
+        encodeUuid('223e4567-e89b-12d3-a456-426655440000'),
+        encodeList([encodeText('1000')]),
+      ],
+    ],
+  );
+  const { session } = await sessionWith([], peers);
+  expect(session.replicaSet(43n)).toBe(session.replicaSet(1000n));
+  expect(session.replicaSet(42n)).not.toBe(session.replicaSet(43n));
+  // Behind the last token the ring begins again.
+  expect(session.replicaSet(1001n)).toBe(session.replicaSet(-5n));
 });
 
 test('all partitions of a single node have the same replicas', async () => {

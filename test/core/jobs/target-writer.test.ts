@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { RequestTimeoutError, ServerError } from '#core/errors.ts';
 import { TargetWriter, type TargetWriterOptions } from '#core/jobs/target-writer.ts';
@@ -134,6 +136,44 @@ test('large requests wait for one another, and a single one of any size goes', a
   await expect.poll(() => open.length).toBe(2);
   open[1]!();
   await writer.finish();
+});
+
+test('time-outs of one stall halve the limit once', async () => {
+  const stall = Promise.withResolvers<void>();
+  const { writer, sent, request } = setUp(none, (_, number) => (number <= 10 ? stall.promise : undefined));
+  const before = writer.limit;
+  for (let i = 0; i < 10; i++) await writer.write(request());
+  await expect.poll(() => sent.length).toBe(10);
+  stall.reject(new RequestTimeoutError('no answer'));
+  await writer.finish();
+  expect(sent).toHaveLength(20);
+  expect(writer.limit).toBeGreaterThanOrEqual(before / 2);
+});
+
+test('nothing that a request referred to outlives its answer', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const toStatements: ToStatements = () => [{ text: 'list', values: [], byteLength: 0 }];
+  const { writer, sent } = setUp(toStatements, () => undefined);
+  const windows: WeakRef<ArrayBuffer>[] = [];
+  const view = () => {
+    const window = new ArrayBuffer(1 << 20);
+    windows.push(new WeakRef(window));
+    return new Uint8Array(window, 0, 8);
+  };
+  const writeOne = () => {
+    const request = writer.take(undefined);
+    request.routingKey = view();
+    request.append(preparedOf('a'), [view()], 5);
+    request.kept.push({ write: kept, partitionKey: [view()] });
+    return writer.write(request);
+  };
+  for (let i = 0; i < 16; i++) await writeOne();
+  await writer.finish();
+  expect(sent.splice(0)).toHaveLength(16);
+  await new Promise((resolve) => setImmediate(resolve));
+  collect();
+  expect(windows.filter((window) => window.deref() !== undefined)).toHaveLength(0);
 });
 
 test('the budget of bytes a second is kept by waiting', async () => {
