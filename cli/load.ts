@@ -7,6 +7,7 @@ import { PrerequisiteError, RunFailedError, UsageError } from '#core/errors.ts';
 import { type LoadInput, parseLoadInput } from '#core/jobs/load-plan.ts';
 import type { LoadPlan } from '#core/jobs/load-planning.ts';
 import { loadProgress, type RunProgress } from '#core/jobs/run-progress.ts';
+import { checkInputSize } from '#core/jobs/state-size.ts';
 import type { RunSummary } from '#core/jobs/summarize-run.ts';
 import { newRunId } from '#core/jobs/validation-plan.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
@@ -135,6 +136,7 @@ async function run(input: LoadInput, context: RunContext, options: RunOptions): 
     if (summary === undefined) return printResult(options, plan, []);
     return finish(options, summary, summary.status);
   }
+  checkInputSize(input);
   await startExecution(STATE_MACHINE, runId, input);
   if (!options.wait) {
     return printResult(options, { runId }, [`${runId} is under way; see: ringshift load status ${runId}`]);
@@ -154,7 +156,7 @@ function printWarnings(warnings: readonly string[]): void {
 }
 
 /** Of a plan, or of the part of it that a state machine gives out. */
-function planLines(plan: Partial<LoadPlan>): string[] {
+function planLines(plan: Partial<LoadPlan> & { readonly omitted?: Readonly<Record<string, number>> }): string[] {
   return [
     `${plan.rangeCount} ranges, ${plan.maxConcurrency} at a time`,
     ...(plan.tables ?? []).map(
@@ -166,6 +168,7 @@ function planLines(plan: Partial<LoadPlan>): string[] {
       ({ keyspace, table, name }) => `index ${name} on ${keyspace}.${table} is dropped before and built again after`,
     ),
     ...(plan.warnings ?? []).map((warning) => `warning: ${warning}`),
+    ...Object.entries(plan.omitted ?? {}).map(([name, count]) => `${count} more ${name} are not listed`),
   ];
 }
 

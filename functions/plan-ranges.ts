@@ -3,6 +3,7 @@ import { connectDriver, type DriverClient } from '#adapters/cassandra/driver-cli
 import { readLoadTarget, readSchema } from '#adapters/cassandra/read-schema.ts';
 import { planLoad } from '#core/jobs/plan-load.ts';
 import { planValidation } from '#core/jobs/plan-validation.ts';
+import { boundDetails } from '#core/jobs/state-size.ts';
 import { refuseRenames } from '#core/model/rename.ts';
 import type { Side } from './support/environment.ts';
 import { type Job, jobHandler } from './support/job-handler.ts';
@@ -20,11 +21,11 @@ export const handler = jobHandler('plan-ranges', async (event: unknown, job) => 
   const place = { bucket: job.environment.bucket, resultPrefix: `runs/${runId}` };
   if (kind === 'validation') {
     const { planKey, rangeCount, maxConcurrency, ...details } = await planValidationRun(runId, input, job);
-    return { runId, planKey, rangeCount, maxConcurrency, dryRun: false, details, ...place };
+    return { runId, planKey, rangeCount, maxConcurrency, dryRun: false, details: boundDetails(details), ...place };
   }
   const { planKey, rangeCount, maxConcurrency, dryRun, ...details } = await planLoadRun(runId, input, job);
   const indexCount = details.rebuildIndexes.length;
-  return { runId, planKey, rangeCount, maxConcurrency, dryRun, indexCount, details, ...place };
+  return { runId, planKey, rangeCount, maxConcurrency, dryRun, indexCount, details: boundDetails(details), ...place };
 });
 
 async function planLoadRun(runId: string, input: unknown, job: Job) {

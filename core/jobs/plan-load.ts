@@ -21,6 +21,7 @@ import { publishPlan } from './publish-plan.ts';
 import { resumeLoad } from './resume-load.ts';
 import { checkAge, checkCoverage, readSnapshot } from './snapshot-layout.ts';
 import { manifestOf } from './table-manifest.ts';
+import { warnOfUnknownTables } from './unknown-entries.ts';
 import { runKeys } from './validation-plan.ts';
 
 /**
@@ -61,6 +62,9 @@ export async function planLoad(
     await listOwedIndexes(ports.ledger),
   );
   warnings.push(...indexes.warnings);
+  if ((input.indexes ?? options.indexes) === 'rebuild') {
+    warnings.push(...warnOfUnknownTables(input.indexList ?? options.indexList, target));
+  }
 
   const items: LoadItem[] = [];
   const tables: LoadPlan['tables'][number][] = [];
