@@ -74,7 +74,7 @@ export function parseStatistics(bytes: Uint8Array, version: SSTableVersion, file
     const bloomFilterChance = validation.readFloat64();
     if (!MURMUR3.test(partitioner)) {
       throw new SSTableUnsupportedError(
-        `${file}: the partitioner ${partitioner} is not read, only Murmur3Partitioner, and a cluster keeps its own for ever; move the table over CQL: ringshift validate start, then ringshift reconcile`,
+        `${file}: the partitioner ${partitioner} is not supported, only Murmur3Partitioner, and a cluster keeps its own for ever; copy the table with the application`,
         { context: { file, partitioner } },
       );
     }
