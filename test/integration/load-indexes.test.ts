@@ -215,7 +215,7 @@ test('an interrupted load of one process restores its indexes before it ends', a
     (await listSavedIndexes(store)).some(({ runId, state }) => runId === 'interrupted' && state === 'dropped');
   while (load.exitCode === null && !(await isDropped())) await sleep(50);
   expect(await indexTexts(clients['5.0'])).toEqual([]);
-  // Once the first range is under way, which is when the signal has a handler.
+  // Once the first range is under way.
   while (load.exitCode === null && (await openLedger(config.ledger).readRange('interrupted', 0)) === undefined)
     await sleep(50);
   load.kill('SIGINT');

@@ -11,6 +11,7 @@ import { type LoadRangePorts, type LoadRangeResult, loadRange } from '#core/jobs
 import { planLoad } from '#core/jobs/plan-load.ts';
 import { summarizeRun } from '#core/jobs/summarize-run.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import { changeSavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import { parseCqlType } from '#core/model/parse-cql-type.ts';
 import { NO_RENAMES } from '#core/model/rename.ts';
@@ -226,6 +227,28 @@ test('a range whose load is stopped by another process ends soon, and can be res
   const resumed = await plan('r2', { resume: 'r1' });
   expect((await loadRange({ item: resumed.items[0], ports: loadPorts() })).kind).toBe('done');
   expect(distinct(written).length).toBeGreaterThan(390);
+});
+
+test('a plan knows what an ended load still owes: a start brings it back, a resume of nothing says how to', async () => {
+  const { items } = await plan('r1');
+  await loadRange({ item: items[0], ports: loadPorts() });
+  await changeSavedIndexes(ledger.store, 'ks', 'colls', () => ({
+    ...{ version: 1, keyspace: 'ks', table: 'colls', runId: 'r1', state: 'restoring' },
+    updatedAt: new Date(nowMillis).toISOString(),
+    indexes: [
+      {
+        ...{ name: 'by_s', kind: 'COMPOSITES', options: { target: 's' }, statement: 'CREATE INDEX by_s …' },
+        ...{ state: 'failed', createdAt: null, error: 'away' },
+      },
+    ],
+  }));
+  await ledger.endRun('r1', 'failed', new Date(nowMillis));
+  const resumed = await plan('r2', { resume: 'r1' });
+  expect(resumed.made).toMatchObject({ rangeCount: 0, rebuildIndexes: [] });
+  expect(resumed.made.warnings.join()).toMatch(/load r1 has dropped .*by_s.*ringshift indexes restore/);
+  await ledger.endRun('r2', 'done', new Date(nowMillis));
+  const again = await plan('r3');
+  expect(again.made.rebuildIndexes).toEqual([{ keyspace: 'ks', table: 'colls', name: 'by_s' }]);
 });
 
 test('every write is sent with the consistency of the configuration, whatever the target’s own level is', async () => {

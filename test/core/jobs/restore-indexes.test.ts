@@ -70,6 +70,8 @@ test('what a later load takes over is waited for as well', async () => {
   await dropIndexes('r2', world.ports);
   world.present.set('t_b', { index: definitions[1]!, builtAt: 0 });
   expect(await world.restore({ runId: 'r2' })).toMatchObject({ status: 'done', built: 3 });
+  // However much later: by now it has happened, or would now.
+  await world.onSleep(120_000);
   expect(world.names()).toEqual(ALL);
 });
 
