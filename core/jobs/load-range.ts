@@ -255,14 +255,10 @@ class RangeLoad {
     if (encodePlace(this.#handedOver) !== encodePlace(this.#start)) return true;
     if (this.#isOvertimeSaid) return false;
     this.#isOvertimeSaid = true;
-    const { runId, index, keyspace, table } = this.#item;
+    const { runId, index } = this.#item;
     this.#journal.add('overtimeCalls', 1);
-    this.#request.ports.logger.warn('a range goes on past its deadline: its rows are too large for a checkpoint', {
-      runId,
-      index,
-      keyspace,
-      table,
-    });
+    const { logger } = this.#request.ports;
+    logger.warn('a range goes on past its deadline: its rows are too large for a checkpoint', { runId, index });
     return false;
   }
 
