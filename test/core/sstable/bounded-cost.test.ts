@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { clusteringOf } from '#core/model/row.ts';
 import type { ByteSource } from '#core/ports.ts';
 import { estimateBytes, openPartitionCursor, openSSTable } from '#core/sstable/sstable.ts';
+import { cutPartition } from '#core/sstable/wide-partitions.ts';
 import { MAX_TOKEN } from '#core/token/token.ts';
 import { fixture } from '../../golden/fixtures.ts';
 import { readAll, readTokens } from '../../golden/read-all.ts';
@@ -58,6 +59,25 @@ test('the middle of a partition of 10 GB is entered without reading what stands 
     expect(bytes('Index.db')).toBeLessThan(1024 * KIB);
     expect(bytes('Data.db')).toBeLessThan(512 * KIB);
   }
+});
+
+test('what follows a partition of 10 GB is read from the last block of that one, and cutting it reads little', async () => {
+  const { files, counts } = countingFiles(widePartition(await statistics(), 10_000_000, 1000));
+  const sstable = await openSSTable(files);
+  const bytes = (component: string) => counts.get(component)?.bytes ?? 0;
+  counts.clear();
+  expect(await readTokens(openPartitionCursor(sstable, { range: { start: WIDE_TOKEN, end: MAX_TOKEN } }))).toEqual([]);
+  expect(bytes('Data.db')).toBeLessThan(512 * KIB);
+  expect(bytes('Index.db')).toBeLessThan(1024 * KIB);
+  counts.clear();
+  const partition = { key: WIDE_KEY, token: WIDE_TOKEN, bytes: sstable.dataBytes };
+  const rows = (await cutPartition(sstable, partition, 10)).map(({ clustering }) => {
+    return Buffer.from(clustering.valueAt(0)!).readInt32BE();
+  });
+  expect(rows).toHaveLength(9);
+  for (const [index, row] of rows.entries()) expect(Math.abs(row - (index + 1) * 1_000_000)).toBeLessThan(1000);
+  expect(bytes('Data.db')).toBe(0);
+  expect(bytes('Index.db')).toBeLessThan(4 * 1024 * KIB);
 });
 
 test('rows much larger than a window are read with few growing reads, not put together anew for each window', async () => {
