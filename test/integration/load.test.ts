@@ -6,6 +6,7 @@ import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { listSSTables } from '#adapters/byte-source-file.ts';
 import { readSchema } from '#adapters/cassandra/read-schema.ts';
+import type { LoadItem } from '#core/jobs/load-plan.ts';
 import { mergePartitions } from '#core/merge/merge-partitions.ts';
 import type { Cell, PartitionEvent } from '#core/model/row.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
@@ -26,6 +27,7 @@ const ITEMS = [
     tags set<text>, attrs map<text, int>, l list<text>, addr address, faddr frozen<address>,
     PRIMARY KEY ((a, b), c1, c2)) WITH CLUSTERING ORDER BY (c1 DESC, c2 ASC) AND gc_grace_seconds = 864000`,
   `CREATE TABLE ${KS}.expiring (id int PRIMARY KEY, v text, w text) WITH default_time_to_live = 864000`,
+  `CREATE TABLE ${KS}.wide (pk int, ck int, s text static, v text, PRIMARY KEY (pk, ck))`,
   `CREATE TABLE ${KS}.hits (id int PRIMARY KEY, n counter)`,
 ];
 
@@ -89,6 +91,31 @@ function randomStatement(random: (below: number) => number, baseMicros: number):
   }
 }
 
+/** One partition of 10 MB beside small ones, with range deletions: a plan cuts it into slices. */
+async function fillWidePartition(baseMicros: number): Promise<void> {
+  const insert = `INSERT INTO ${KS}.wide (pk, ck, v) VALUES (?, ?, ?) USING TIMESTAMP ?`;
+  const value = 'x'.repeat(2000);
+  for (let ck = 0; ck < 5000; ck += 100) {
+    const rows = Array.from({ length: 100 }, (_, index) => [
+      1,
+      ck + index,
+      `${ck + index}${value}`,
+      baseMicros + index,
+    ]);
+    await Promise.all(rows.map((row) => origin.execute(insert, row, { prepare: true })));
+  }
+  for (let pk = 2; pk < 20; pk++) await origin.execute(insert, [pk, pk, 'small', baseMicros], { prepare: true });
+  // A memtable would drop the rows that are deleted in it.
+  await nodetool(java, testEnvironment.origin, 'flush', KS);
+  const using = `USING TIMESTAMP ${baseMicros + 50}`;
+  await origin.execute(`UPDATE ${KS}.wide ${using} SET s = 'static' WHERE pk = 1`);
+  await origin.execute(`DELETE FROM ${KS}.wide USING TIMESTAMP ${baseMicros + 5} WHERE pk = 1`);
+  await origin.execute(`DELETE FROM ${KS}.wide ${using} WHERE pk = 1 AND ck >= 800 AND ck < 3300`);
+  await origin.execute(
+    `DELETE FROM ${KS}.wide USING TIMESTAMP ${baseMicros + 80} WHERE pk = 1 AND ck > 3000 AND ck <= 4600`,
+  );
+}
+
 beforeAll(async () => {
   java = (await prepare(() => undefined)).java;
   folder = mkdtempSync(join(tmpdir(), 'ringshift-load-'));
@@ -109,6 +136,7 @@ beforeAll(async () => {
   const seeded = new Random(20_260_101);
   const random = (below: number) => seeded.below(below);
   const baseMicros = (Date.now() - 3_600_000) * 1000;
+  await fillWidePartition(baseMicros);
   for (let flush = 0; flush < 4; flush++) {
     for (let i = 0; i < 400; i++) await origin.execute(randomStatement(random, baseMicros));
     for (let id = 0; id < 20; id++) await origin.execute(`UPDATE ${KS}.hits SET n = n + 1 WHERE id = ${id}`);
@@ -234,6 +262,11 @@ test('a snapshot is shipped, checked and loaded, and the target holds what the o
   expect(await rowsOf(target, 'expiring', 'id, v, w', ['v', 'w'])).toEqual(
     await rowsOf(origin, 'expiring', 'id, v, w', ['v', 'w']),
   );
+  expect(await rowsOf(target, 'wide', 'pk, ck, s, v', ['s', 'v'])).toEqual(
+    await rowsOf(origin, 'wide', 'pk, ck, s, v', ['s', 'v']),
+  );
+  const plan = JSON.parse(await readFile(findFile(folder, /runs.*plan\.json$/), 'utf8')) as LoadItem[];
+  expect(plan.filter(({ table, slice }) => table === 'wide' && slice !== undefined).length).toBeGreaterThan(2);
   // Counters are named as left out, and nothing of them is written.
   expect((await target.execute(`SELECT * FROM ${KS}.hits`)).rowLength).toBe(0);
 });
@@ -241,6 +274,8 @@ test('a snapshot is shipped, checked and loaded, and the target holds what the o
 test('markers, tombstones, write times and expiries are the same in the files of both', async () => {
   const [items] = await readSchema(origin, KS, ['items']);
   const [expiring] = await readSchema(origin, KS, ['expiring']);
+  const [wide] = await readSchema(origin, KS, ['wide']);
+  expect(await mergedFiles('target', wide!)).toEqual(await mergedFiles('origin', wide!));
   expect(await mergedFiles('target', expiring!)).toEqual(await mergedFiles('origin', expiring!));
   expect(await mergedFiles('target', items!)).toEqual(await mergedFiles('origin', items!));
 });
