@@ -1,6 +1,7 @@
 /** Brings counters of the target to given totals: reads, adds the difference, and never repeats an addition blindly. */
 
 import { describeError, GateClosedError, MigrationError, ServerError } from '../errors.ts';
+import type { RangeClaim } from '../ledger/range-claim.ts';
 import { Consistency } from '../model/cql-request.ts';
 import type { CqlSession, Logger } from '../ports.ts';
 import {
@@ -48,31 +49,40 @@ function counterConsistency(wanted: Consistency): Consistency {
 }
 
 export class CounterWriter {
-  readonly counts = { counterReads: 0, counterWrites: 0, unclearWrites: 0, retries: 0 };
+  readonly counts = { counterReads: 0, counterWrites: 0, unclearWrites: 0, retries: 0, rowsNotTaken: 0 };
   readonly #ports: CounterWriterPorts;
   readonly #statements: CounterStatements;
   readonly #consistency: Consistency;
+  readonly #claim: Pick<RangeClaim, 'renew' | 'isSure'>;
   #isStopped = false;
 
-  constructor(ports: CounterWriterPorts, statements: CounterStatements, consistency: Consistency) {
+  /** @param claim without which nothing is added */
+  constructor(
+    ports: CounterWriterPorts,
+    statements: CounterStatements,
+    consistency: Consistency,
+    claim: Pick<RangeClaim, 'renew' | 'isSure'>,
+  ) {
     this.#ports = ports;
     this.#statements = statements;
     this.#consistency = counterConsistency(consistency);
+    this.#claim = claim;
   }
 
   /**
-   * Makes the row's counters what they should be. Nobody else may write the row meanwhile.
-   * @throws ServerError and what the session throws: then the row may have been written or not, and may be tried again
+   * Makes the row's counters what they should be. Nobody else may write the row meanwhile. Resolves to false when the
+   * target did not take an addition.
+   * @throws GateClosedError when the claim is lost or somebody else changes the row; ServerError and what the session
+   * throws: then the row may have been written or not, and may be tried again
    */
-  async settle(row: CounterRow, wanted: CounterTotals, routingKey: Uint8Array): Promise<void> {
+  async settle(row: CounterRow, wanted: CounterTotals, routingKey: Uint8Array): Promise<boolean> {
     let found = await this.#read(row, routingKey);
     for (let attempt = 1; ; attempt++) {
       const deltas = deltasOf(wanted, found);
-      if (deltas.length === 0) return;
-      if (this.#isStopped) throw new GateClosedError('adding to counters', ['the load of the range has ended']);
+      if (deltas.length === 0) return true;
+      await this.#claim.renew();
       try {
         await this.#add(row, deltas, routingKey);
-        return;
       } catch (error) {
         if (isRefusal(error) || attempt >= MAX_ATTEMPTS) throw error;
         this.counts.unclearWrites++;
@@ -81,7 +91,10 @@ export class CounterWriter {
           attempt,
         });
         found = await this.#readSettled(row, routingKey);
+        continue;
       }
+      const unseen = deltas.map(([column]) => column).filter((column) => !found.has(column));
+      return unseen.length === 0 || (await this.#isTaken(row, wanted, unseen, routingKey));
     }
   }
 
@@ -97,9 +110,34 @@ export class CounterWriter {
       deltas.map(([column]) => column),
     );
     const statement = await target.prepare(text);
+    // Nothing may come between this and the sending.
+    if (this.#isStopped) throw new GateClosedError('adding to counters', ['the load of the range has ended']);
+    if (!this.#claim.isSure) {
+      throw new GateClosedError('adding to counters', [
+        'the lease of the range could not be renewed in time, so another call may be at work on it; load it again',
+      ]);
+    }
     const values = [...deltas.map(([, delta]) => int64(delta)), ...row.place];
     await target.execute(statement, values, { consistency: this.#consistency, routingKey, idempotent: false });
     this.counts.counterWrites++;
+  }
+
+  /**
+   * A counter that was deleted takes no addition and says no word about it: its tombstone beats every shard, whatever
+   * their timestamps (Cassandra's CounterCell reconciliation). It looks like one that never was, until it is read back.
+   */
+  async #isTaken(
+    row: CounterRow,
+    wanted: CounterTotals,
+    columns: readonly number[],
+    routingKey: Uint8Array,
+  ): Promise<boolean> {
+    const found = await this.#read(row, routingKey);
+    if (columns.every((column) => found.get(column) === wanted.get(column))) return true;
+    if (columns.some((column) => found.has(column) && found.get(column) !== wanted.get(column)))
+      throw changedByOthers();
+    this.counts.rowsNotTaken++;
+    return false;
   }
 
   /** Reads until two reads in a row, some time apart and late enough, say the same. */
@@ -113,9 +151,7 @@ export class CounterWriter {
       if (deltasOf(found, again).length === 0 && deltasOf(again, found).length === 0) return again;
       found = again;
     }
-    throw new GateClosedError('loading counters', [
-      'somebody else changes them on the target: stop all writes to the table, wait, and load it again',
-    ]);
+    throw changedByOthers();
   }
 
   async #read(row: CounterRow, routingKey: Uint8Array): Promise<CounterTotals> {
@@ -137,8 +173,14 @@ export class CounterWriter {
   }
 }
 
+function changedByOthers(): GateClosedError {
+  return new GateClosedError('loading counters', [
+    'somebody else changes them on the target: stop all writes to the table, wait, and load it again',
+  ]);
+}
+
 /** Whether the cluster has refused it, so that nothing was added and nothing would be. */
 function isRefusal(error: unknown): boolean {
-  if (!(error instanceof MigrationError)) return true;
+  if (!(error instanceof MigrationError) || error instanceof GateClosedError) return true;
   return error instanceof ServerError && error.code >= FIRST_CODE_OF_REFUSALS;
 }

@@ -77,7 +77,7 @@ export async function loadRange(request: LoadRangeRequest): Promise<LoadRangeRes
   const { ledger } = request.ports;
   const known = await ledger.readRange(item.runId, item.index);
   if (known?.state === 'done') return { kind: 'done', index: item.index, counts: known.counts };
-  if (item.counters) return loadCounters(item, known, request);
+  if (item.counters) return loadCounters(item, request);
   const range = new RangeLoad(item, known, request);
   try {
     return await range.run();

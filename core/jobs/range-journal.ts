@@ -35,8 +35,8 @@ export class RangeJournal {
   #before: Counts = {};
   #savedAt = 0;
   /** Losses to tell the ledger of before it is told of any progress, and those it knows. */
-  readonly #toMark = new Map<GroupingLoss, string>();
-  readonly #marked = new Set<GroupingLoss>();
+  readonly #toMark = new Map<string, string>();
+  readonly #marked = new Set<string>();
 
   constructor(item: LoadItem, known: RangeRecord | undefined, ports: RangeJournalPorts) {
     this.#item = item;
@@ -65,7 +65,12 @@ export class RangeJournal {
   lost(loss: GroupingLoss): void {
     this.add(loss, 1);
     const reason = SUSPICIONS[loss];
-    if (reason !== undefined && !this.#marked.has(loss)) this.#toMark.set(loss, reason);
+    if (reason !== undefined) this.suspect(loss, reason);
+  }
+
+  /** The ledger is told once for each `what`, before it is told of progress. */
+  suspect(what: string, reason: string): void {
+    if (!this.#marked.has(what)) this.#toMark.set(what, reason);
   }
 
   get isSaveDue(): boolean {
@@ -116,14 +121,14 @@ export class RangeJournal {
   async #mark(): Promise<void> {
     const { clock, ledger } = this.#ports;
     const { runId, index, keyspace, table, start, end } = this.#item;
-    for (const [loss, reason] of this.#toMark) {
+    for (const [what, reason] of this.#toMark) {
       const now = new Date(clock.nowMillis());
       const by = `load-range ${runId}`;
       const mark = { version: 1 as const, keyspace, table, range: { start, end }, reason, by, at: now.toISOString() };
-      await ledger.addSuspect(`${runId}-${index}-${loss}`, mark);
+      await ledger.addSuspect(`${runId}-${index}-${what}`, mark);
       await ledger.setTable(keyspace, table, 'suspect', { now, by, reason });
-      this.#marked.add(loss);
-      this.#toMark.delete(loss);
+      this.#marked.add(what);
+      this.#toMark.delete(what);
     }
   }
 }

@@ -49,9 +49,10 @@ export interface RunSummary {
 
 const MAX_FAILED_LISTED = 100;
 
-/** Partitions that differ after everything the run did; of a load: none. */
+/** Partitions that differ after everything the run did; of a load: rows of counters that the target did not take. */
 export function remainingDifferences(counts: Readonly<Record<string, number>>): number {
-  return Math.max(0, (counts['differing'] ?? 0) - (counts['repaired'] ?? 0)) + (counts['unlisted'] ?? 0);
+  const differing = Math.max(0, (counts['differing'] ?? 0) - (counts['repaired'] ?? 0));
+  return differing + (counts['unlisted'] ?? 0) + (counts['rowsNotTaken'] ?? 0);
 }
 
 /**
@@ -154,7 +155,8 @@ async function settleTable(
   const record = await ledger.decideTable(run.keyspace, table, (found) => {
     if (isTakenOver(run, found)) return undefined;
     const to = (state: TableState, reason: string) => ({ state, reason, now, by: run.kind, runId: run.runId });
-    if (differing > 0) return to('suspect', `${differing} partitions differ in ${run.runId}`);
+    if (differing > 0)
+      return to('suspect', `${differing} ${run.kind === 'load' ? 'rows' : 'partitions'} differ in ${run.runId}`);
     if (!isWhole) {
       // A validation that could not look everywhere says nothing new about a table, nor a load that never touched it.
       if (run.kind === 'validation' || !wasTouched(run, found)) return undefined;

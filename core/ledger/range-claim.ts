@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { GateClosedError, LedgerConflictError } from '../errors.ts';
-import type { Clock, LedgerStore } from '../ports.ts';
+import type { Clock, LedgerStore, Versioned } from '../ports.ts';
 import { parseRecord } from './records.ts';
 
 const claimSchema = z.object({
@@ -14,18 +14,26 @@ const claimSchema = z.object({
 /** Long enough for a slow ledger, short enough to wait for when its holder died. */
 const LEASE_MS = 60_000;
 const RENEW_AFTER_MS = 15_000;
+/** What must be left of the lease when something is written: it has to arrive before another call may begin. */
+const MARGIN_MS = 20_000;
 const POLL_MS = 2000;
+/** The lease of a claim that was taken away. */
+const REVOKED = new Date(0).toISOString();
 
 export interface RangeClaim {
+  /** Another call's lease had to run out first: what it had sent may still arrive. */
+  readonly isTakenOver: boolean;
+  /** Whether the lease holds long enough for a write to be sent now. */
+  readonly isSure: boolean;
   /**
-   * Extends the lease when it is time to.
+   * Extends the lease when it is time to; may be called from several places at once.
    * @throws GateClosedError when another call has taken the range
    */
   renew(): Promise<void>;
   release(): Promise<void>;
 }
 
-/** Which range: the same cut of the same table has the same key in all runs. */
+/** Which range; two that overlap exclude each other, however their runs were cut. */
 export interface ClaimedRange {
   readonly runId: string;
   readonly keyspace: string;
@@ -35,54 +43,111 @@ export interface ClaimedRange {
   readonly end: string;
 }
 
+interface ClaimPorts {
+  readonly clock: Clock;
+  readonly sleep: (ms: number) => Promise<void>;
+}
+
 /**
- * Takes the range, waiting for the lease of a call that died.
- * @throws GateClosedError when another call renews its claim meanwhile
+ * Takes the range, waiting for the leases of calls that died.
+ * @throws GateClosedError when another call has a part of it
  */
-export async function claimRange(
-  range: ClaimedRange,
-  store: LedgerStore,
-  ports: { readonly clock: Clock; readonly sleep: (ms: number) => Promise<void> },
-): Promise<RangeClaim> {
+export async function claimRange(range: ClaimedRange, store: LedgerStore, ports: ClaimPorts): Promise<RangeClaim> {
   const { runId, keyspace, table, start, end } = range;
-  const { clock, sleep } = ports;
-  const key = `claims/${keyspace}.${table}/${start}_${end}.json`;
+  const { clock } = ports;
+  const own = keyOf(range);
   const taken = () =>
     new GateClosedError(`loading ${keyspace}.${table} from ${start} to ${end}`, [
       'another call is at work on this range; wait for it, or stop it and wait a minute',
     ]);
-  const text = () => {
-    const leaseUntil = new Date(clock.nowMillis() + LEASE_MS).toISOString();
-    return JSON.stringify({ version: 1, runId, leaseUntil } satisfies z.output<typeof claimSchema>);
-  };
-  const put = async (expected: string | null): Promise<string> => {
+  const put = async (key: string, leaseUntil: string, expected: string | null): Promise<string> => {
+    const record: z.output<typeof claimSchema> = { version: 1, runId, leaseUntil };
     try {
-      return await store.put(key, text(), expected);
+      return await store.put(key, JSON.stringify(record), expected);
     } catch (error) {
       throw error instanceof LedgerConflictError ? taken() : error;
     }
   };
+  const extend = (expected: string | null) => put(own, new Date(clock.nowMillis() + LEASE_MS).toISOString(), expected);
 
+  const lapsed = new Map<string, Versioned>();
+  for (const key of new Set([own, ...(await overlapping(range, store))])) {
+    const found = await waitForLapse(key, store, ports, taken);
+    if (found !== undefined) lapsed.set(key, found);
+  }
+  let leasedAt = clock.nowMillis();
+  let version = await extend(lapsed.get(own)?.version ?? null);
+  const release = async () => {
+    const mine = await store.get(own);
+    if (mine?.version === version) await store.remove(own);
+  };
+  const others = [...lapsed].filter(([key, { value }]) => key !== own && leaseOf(key, value) !== REVOKED);
+  try {
+    // Whoever holds one and comes back to life must see at its next renewal that the range is gone.
+    for (const [key, found] of others) await put(key, REVOKED, found.version);
+    // Of two calls that came at the same moment each sees the other now.
+    for (const key of await overlapping(range, store)) {
+      const found = key === own ? undefined : await store.get(key);
+      if (found !== undefined && Date.parse(leaseOf(key, found.value)) > clock.nowMillis()) throw taken();
+    }
+  } catch (error) {
+    await release();
+    throw error;
+  }
+
+  let renewal: Promise<void> | undefined;
+  return {
+    isTakenOver: lapsed.has(own) || others.length > 0,
+    get isSure() {
+      return clock.nowMillis() < leasedAt + LEASE_MS - MARGIN_MS;
+    },
+    async renew() {
+      const now = clock.nowMillis();
+      if (now - leasedAt < RENEW_AFTER_MS) return;
+      renewal ??= extend(version)
+        .then((next) => {
+          version = next;
+          leasedAt = now;
+        })
+        .finally(() => {
+          renewal = undefined;
+        });
+      await renewal;
+    },
+    release,
+  };
+}
+
+const prefixOf = ({ keyspace, table }: ClaimedRange) => `claims/${keyspace}.${table}/`;
+const keyOf = (range: ClaimedRange) => `${prefixOf(range)}${range.start}_${range.end}.json`;
+const leaseOf = (key: string, text: string) => parseRecord(claimSchema, key, text).leaseUntil;
+
+/** Keys of claims that have tokens in common with the range. */
+async function overlapping(range: ClaimedRange, store: LedgerStore): Promise<readonly string[]> {
+  const [start, end] = [BigInt(range.start), BigInt(range.end)];
+  const keys: string[] = [];
+  for await (const key of store.list(prefixOf(range))) {
+    const [, from, to] = /\/(-?\d+)_(-?\d+)\.json$/.exec(key) ?? [];
+    if (from !== undefined && to !== undefined && BigInt(from) < end && start < BigInt(to)) keys.push(key);
+  }
+  return keys;
+}
+
+/** Resolves to the record whose lease has run out, or to undefined when it was released. */
+async function waitForLapse(
+  key: string,
+  store: LedgerStore,
+  { clock, sleep }: ClaimPorts,
+  taken: () => GateClosedError,
+): Promise<Versioned | undefined> {
   let found = await store.get(key);
   const firstVersion = found?.version;
   while (found !== undefined) {
     if (found.version !== firstVersion) throw taken();
-    const remainingMs = Date.parse(parseRecord(claimSchema, key, found.value).leaseUntil) - clock.nowMillis();
+    const remainingMs = Date.parse(leaseOf(key, found.value)) - clock.nowMillis();
     if (remainingMs <= 0) break;
     await sleep(Math.min(POLL_MS, remainingMs));
     found = await store.get(key);
   }
-  let version = await put(found?.version ?? null);
-  let renewedAt = clock.nowMillis();
-  return {
-    async renew() {
-      if (clock.nowMillis() - renewedAt < RENEW_AFTER_MS) return;
-      version = await put(version);
-      renewedAt = clock.nowMillis();
-    },
-    async release() {
-      const mine = await store.get(key);
-      if (mine?.version === version) await store.remove(key);
-    },
-  };
+  return found;
 }

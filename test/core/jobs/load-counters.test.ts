@@ -7,6 +7,7 @@ import { GateClosedError, RequestTimeoutError, ServerError } from '#core/errors.
 import type { LoadItem } from '#core/jobs/load-plan.ts';
 import { type LoadRangePorts, type LoadRangeResult, loadRange } from '#core/jobs/load-range.ts';
 import { planLoad } from '#core/jobs/plan-load.ts';
+import { summarizeRun } from '#core/jobs/summarize-run.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import { parseCqlType } from '#core/model/parse-cql-type.ts';
@@ -54,6 +55,9 @@ let additions: number;
 /** Additions that arrive when the clock has come to their time. */
 let late: { at: number; apply: () => void }[];
 let onAddition: (apply: () => void) => void;
+let onRead: () => Promise<void>;
+/** Counters that were deleted on the target. */
+let deleted: Set<string>;
 
 beforeEach(() => {
   const files = new Map<string, Uint8Array>();
@@ -67,6 +71,8 @@ beforeEach(() => {
   additions = 0;
   late = [];
   onAddition = (apply) => apply();
+  onRead = async () => undefined;
+  deleted = new Set();
 });
 
 const int64 = (value: bigint) => {
@@ -84,6 +90,7 @@ const target: LoadSession = {
     late = late.filter(({ at, apply }) => at > nowMillis || apply());
     const row = `${Buffer.from(values.at(-2)!)} ${Buffer.from(values.at(-1)!).readInt32BE()}`;
     if (text.startsWith('SELECT')) {
+      await onRead();
       const found = ['hits', 'misses'].map((name) => counters.get(`${row} ${name}`));
       if (found.every((value) => value === undefined)) return { columns: [], rows: [] };
       return { columns: [], rows: [found.map((value) => (value === undefined ? null : int64(value)))] };
@@ -94,8 +101,11 @@ const target: LoadSession = {
     const deltas = names.map((name, index) => [name, Buffer.from(values[index]!).readBigInt64BE()] as const);
     onAddition(() => {
       additions++;
-      for (const [name, delta] of deltas)
+      for (const [name, delta] of deltas) {
+        // As Cassandra does it: without a word.
+        if (deleted.has(`${row} ${name}`)) continue;
         counters.set(`${row} ${name}`, (counters.get(`${row} ${name}`) ?? 0n) + delta);
+      }
     });
     return { columns: [], rows: [] };
   },
@@ -112,8 +122,11 @@ const ports = (): LoadRangePorts => ({
   clock: { nowMillis: () => nowMillis },
   logger,
   target,
+  // Those who sleep at the same time wake at the same time.
   sleep: async (ms) => {
-    nowMillis += ms;
+    const until = nowMillis + ms;
+    await Promise.resolve();
+    if (until > nowMillis) nowMillis = until;
   },
 });
 
@@ -213,6 +226,8 @@ test('a range that another call is writing is refused; one whose writer died is 
   };
   await expect(loadRange({ item, ports: renewing })).rejects.toBeInstanceOf(GateClosedError);
   expect(additions).toBe(0);
+  // The record is that of the call which has the range.
+  expect(await ledger.readRange('run', 0)).toBeUndefined();
   const before = nowMillis;
   expect((await loadRange({ item, ports: ports() })).kind).toBe('done');
   expect(nowMillis - before).toBeGreaterThanOrEqual(30_000);
@@ -221,4 +236,123 @@ test('a range that another call is writing is refused; one whose writer died is 
 
 test('without the mode a counter table is left out by name, and the mode leaves out all others', async () => {
   expect(await plan('ordinary', { counters: false })).toEqual([]);
+});
+
+test('a call that has lost its range while it read adds nothing, and leaves the record to the call that has it', async () => {
+  const [item] = await plan('run');
+  const key = `claims/ks.counters/${item!.start}_${item!.end}.json`;
+  let other: Promise<unknown> | undefined;
+  onRead = async () => {
+    if (other !== undefined) return;
+    nowMillis += 61_000;
+    const leaseUntil = new Date(nowMillis + 60_000).toISOString();
+    other = ledger.store.put(key, JSON.stringify({ version: 1, runId: 'other', leaseUntil }));
+  };
+  await expect(loadRange({ item, ports: ports() })).rejects.toBeInstanceOf(GateClosedError);
+  await other;
+  expect(additions).toBe(0);
+  expect((await ledger.readRange('run', 0))?.state).toBe('running');
+});
+
+test('nothing is added when too little of the lease is left to be sure of it', async () => {
+  const [item] = await plan('run');
+  const { store } = ledger;
+  const slow = createLedger({
+    ...store,
+    async put(key, value, expected) {
+      const version = await store.put(key, value, expected);
+      if (key.startsWith('claims/') && typeof expected === 'string') nowMillis += 50_000;
+      return version;
+    },
+  });
+  onRead = async () => {
+    nowMillis += 16_000;
+  };
+  await expect(loadRange({ item, ports: { ...ports(), ledger: slow } })).rejects.toThrow('lease');
+  expect(additions).toBe(0);
+});
+
+test('the claim is kept while the snapshot is slow', async () => {
+  const [item] = await plan('run');
+  const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+  const timed: LoadRangePorts = {
+    ...ports(),
+    sleep: async (ms) => {
+      const until = nowMillis + ms;
+      while (nowMillis < until) await turn();
+    },
+  };
+  let stalls = 0;
+  const slow: ObjectStore = {
+    ...objects,
+    async open(key) {
+      const source = await objects.open(key);
+      if (!key.endsWith('Data.db')) return source;
+      return {
+        ...source,
+        async read(start, end, signal) {
+          stalls++;
+          for (let seconds = 0; seconds < 80; seconds++) {
+            nowMillis += 1000;
+            for (let i = 0; i < 20; i++) await turn();
+          }
+          if (stalls === 1) await expect(ledger.claimRange(item!, ports())).rejects.toBeInstanceOf(GateClosedError);
+          return source.read(start, end, signal);
+        },
+      };
+    },
+  };
+  const running = loadRange({
+    item,
+    ports: { ...timed, openSnapshot: () => ({ objects: slow, prefix: 'snap' }), sleep: timed.sleep },
+  });
+  const clock = setInterval(() => {
+    nowMillis += 1000;
+  }, 1);
+  try {
+    expect((await running).kind).toBe('done');
+  } finally {
+    clearInterval(clock);
+  }
+  expect(stalls).toBeGreaterThan(0);
+  expect(counters).toEqual(expected);
+});
+
+test('a partition that outlasts its calls goes on behind a row', async () => {
+  let [item] = await plan('run');
+  const checkpoints: string[] = [];
+  for (;;) {
+    const result = await loadRange({ item, ports: ports(), deadlineMillis: nowMillis });
+    if (result.kind === 'done') break;
+    checkpoints.push(result.checkpoint);
+    expect(checkpoints.length).toBeLessThan(2 * expected.size);
+    item = JSON.parse(JSON.stringify(result.item)) as LoadItem;
+  }
+  expect(new Set(checkpoints).size).toBe(checkpoints.length);
+  // Each of the partitions has ten rows.
+  const partitions = new Set([...expected.keys()].map((name) => name.split(' ')[0]));
+  expect(checkpoints.length).toBeGreaterThan(3 * partitions.size);
+  expect(counters).toEqual(expected);
+});
+
+test('a counter that was deleted on the target takes no addition: its row is counted, its table suspect, the run not done', async () => {
+  deleted.add('c6 6 hits').add('c1 9 misses').add('c1 41 hits');
+  const results: LoadRangeResult[] = [];
+  for (const item of await plan('run')) results.push(await loadRange({ item, ports: ports() }));
+  expect(results.reduce((sum, { counts }) => sum + (counts['rowsNotTaken'] ?? 0), 0)).toBe(3);
+  const taken = new Map([...expected].filter(([name]) => !deleted.has(name)));
+  expect(counters).toEqual(taken);
+  const table = await ledger.readTable('ks', 'counters');
+  expect(table?.state).toBe('suspect');
+  expect(table?.reasons.at(-1)?.reason).toMatch(/deleted on the target.*[Tt]runcate/);
+  expect(await ledger.listSuspects()).toHaveLength(1);
+  const summary = await summarizeRun('run', ports());
+  expect(summary).toMatchObject({ status: 'differences', tables: [{ state: 'suspect' }] });
+
+  // Truncated.
+  deleted.clear();
+  counters.clear();
+  for (const item of await plan('again')) await loadRange({ item, ports: ports() });
+  expect(await summarizeRun('again', ports())).toMatchObject({ status: 'done', tables: [{ state: 'loaded' }] });
+  expect(counters).toEqual(expected);
 });
