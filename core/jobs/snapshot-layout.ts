@@ -97,9 +97,14 @@ function refusalOf(faults: readonly SnapshotFault[], place: string): MigrationEr
   const isExtra = kind === 'extra';
   const same = faults.filter((fault) => (fault.kind === 'extra') === isExtra);
   const more = same.length > MAX_TOLD ? `; and ${same.length - MAX_TOLD} more` : '';
-  const told = same.slice(0, MAX_TOLD).map(({ message }) => message);
-  const text = `the snapshot ${place}: ${[...new Set(told)].join('; ')}${more}`;
+  const told = same.slice(0, MAX_TOLD).map((fault) => withPlace(fault, place));
+  const text = `${[...new Set(told)].join('; ')}${more}`;
   return isExtra ? new UsageError(text) : new SnapshotIncompleteError(text, { context: { file: `${place}${where}` } });
+}
+
+/** Whole keys, which can be given to other tools as they stand. */
+function withPlace({ where, message }: SnapshotFault, place: string): string {
+  return where.includes('/') ? message.replace(where, `${place}${where}`) : `${place}: ${message}`;
 }
 
 /** The components of one SSTable, as the reader wants them. */

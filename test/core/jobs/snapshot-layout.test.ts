@@ -78,7 +78,7 @@ test.each(['Data.db', 'Statistics.db', 'CompressionInfo.db', 'Index.db'])(
   async (name) => {
     const objects = storeOf(manifestOf('n1'));
     objects.delete(`snap/n1/${FOLDER}/nb-1-big-${name}`);
-    await expect(read(objects)).rejects.toThrow(`nb-1-big-${name} is missing`);
+    await expect(read(objects)).rejects.toThrow(`memory://bucket/snap/n1/${FOLDER}/nb-1-big-${name} is missing`);
     objects.delete(`snap/n1/${MANIFEST_NAME}`);
     await expect(read(objects)).rejects.toThrow(`nb-1-big-${name} is missing`);
   },

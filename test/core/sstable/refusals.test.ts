@@ -76,6 +76,6 @@ test.for(['RandomPartitioner', 'ByteOrderedPartitioner', 'OrderPreservingPartiti
     const end = at + MURMUR3.length + 8;
     statistics.writeUInt32BE(crc32(statistics.subarray(at - 2, end)), end);
     files.components.set('Statistics.db', statistics);
-    expect((await refusalOf(files)).message).toMatch(new RegExp(`${name} is not read.*over CQL`));
+    expect((await refusalOf(files)).message).toMatch(new RegExp(`${name} is not supported.*with the application`));
   },
 );
