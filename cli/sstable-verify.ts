@@ -27,7 +27,7 @@ export function registerVerify(sstable: Command): void {
       'Data.db files, directories of a table, or whole snapshots (s3://bucket/prefix, a directory)',
     )
     .option('--keyspace <name>', 'of a whole snapshot only this one (repeatable)', collect, [])
-    .option('--rf <n>', "the keyspaces' replication factor: says what missing nodes of a snapshot cost")
+    .option('--rf <n>', "the keyspaces' replicas in all data centres together: says what missing nodes cost")
     .option('--json', 'as JSON, one line for each SSTable or snapshot')
     .action(verify);
 }
@@ -41,7 +41,7 @@ export function registerSnapshotVerify(snapshot: Command): void {
       .description('read all of a snapshot and report everything that is missing or damaged; exits 1 when something is')
       .argument('<place>', 's3://bucket/prefix, or a directory of the same layout')
       .option('--keyspace <name>', 'only this one (repeatable)', collect, [])
-      .option('--rf <n>', "the keyspaces' replication factor: says what missing nodes cost"),
+      .option('--rf <n>', "the keyspaces' replicas in all data centres together: says what missing nodes cost"),
   ).action((place: string, flags: VerifyFlags) => verifyWhole(place, flags, replicationFactorOf(flags)));
 }
 
