@@ -22,7 +22,7 @@ import { type RunSummary, summarizeRun } from '#core/jobs/summarize-run.ts';
 import { readIndexList, restoreHere, withIndexPorts } from './index-ports.ts';
 import type { RunContext } from './runs.ts';
 
-/** A process decodes on one core; more ranges at once would only hold more memory. */
+/** A process decodes on one core; more ranges at once would only hold more memory. They share its budget. */
 const RANGES_AT_ONCE = 4;
 
 /** Ports for planning from this machine. */
@@ -57,7 +57,14 @@ export async function loadHere(
   const ports = planPorts(context, target);
   const filterRules = await readFilterRules(config.proxy.filterRules);
   const indexList = await readIndexList(config.bulkLoad.indexList);
-  const options = { ...config.bulkLoad, filterRules, indexList, renames: config.renames, by: 'ringshift load' };
+  const options = {
+    ...config.bulkLoad,
+    memoryBudgetMB: config.bulkLoad.memoryBudgetMB / Math.min(config.bulkLoad.maxConcurrency, RANGES_AT_ONCE),
+    filterRules,
+    indexList,
+    renames: config.renames,
+    by: 'ringshift load',
+  };
   const plan = await planLoad(runId, input, ports, options);
   onPlan(plan);
   if (plan.dryRun) return { plan };
@@ -98,8 +105,7 @@ async function loadRanges(
 ): Promise<void> {
   const body = await ports.objects.get(plan.planKey);
   const items = JSON.parse(new TextDecoder().decode(body)) as LoadItem[];
-  // Each attempt of a write is the writer's own: a list sent again at the same time would stand twice.
-  const session = await createCqlSession({ ...target, retry: { ...target.retry, maxAttempts: 1 } });
+  const session = await createCqlSession(target);
   const limit = pLimit(Math.min(plan.maxConcurrency, RANGES_AT_ONCE));
   try {
     const loadPorts = { ...ports, target: session, sleep: (ms: number) => delay(ms, undefined, { signal }) };

@@ -127,7 +127,12 @@ const bulkLoad = z
     indexBuilds: z.int().min(1).max(64).default(2).describe('Indexes built at a time'),
     indexBuildTimeoutMinutes: z.int().min(1).max(43_200).default(1440),
     consistency: consistency.default('LOCAL_QUORUM'),
-    memoryBudgetMB: z.int().min(64).max(10_240).default(512),
+    memoryBudgetMB: z
+      .int()
+      .min(64)
+      .max(10_240)
+      .default(512)
+      .describe('Of a process that loads, the runtime included: a quarter is for read windows'),
     rangeMB: z.int().min(1).max(65_536).default(1024).describe('SSTable bytes of one range'),
     maxConcurrency: z.int().min(1).max(1000).default(8),
   })

@@ -9,7 +9,7 @@ import { RangeStateMachine } from '../constructs/range-state-machine.ts';
 import type { Deployment } from '../deployment.ts';
 import type { PlanningStack } from './planning-stack.ts';
 
-/** Memory beside the read-ahead budget: the runtime, the driver, statements on their way. */
+/** Memory beside the budget, which a load of many SSTables uses up: the SDK, and what the platform itself takes. */
 const RUNTIME_MB = 512;
 
 /** Snapshots from S3 into the target. */

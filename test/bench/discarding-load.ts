@@ -20,7 +20,11 @@ export const DEFAULT_BUDGET_BYTES = migrationConfigSchema.shape.bulkLoad.parse({
 const ANSWER_MS = 5;
 
 /** Loads all that the cursor has; resolves to the rows and statements that there were. */
-export async function loadIntoNothing(cursor: PartitionCursor, schema: TableSchema) {
+export async function loadIntoNothing(
+  cursor: PartitionCursor,
+  schema: TableSchema,
+  budgetBytes = DEFAULT_BUDGET_BYTES,
+) {
   const refuse = async (): Promise<never> => {
     throw new Error('a load sends batches only');
   };
@@ -51,7 +55,7 @@ export async function loadIntoNothing(cursor: PartitionCursor, schema: TableSche
       consistency: Consistency.ONE,
       exactTimes,
       bytesPerSecond: 1e12,
-      maxBytesInFlight: writeBudgetBytes(DEFAULT_BUDGET_BYTES),
+      maxBytesInFlight: writeBudgetBytes(budgetBytes),
       listAttempt: 0,
     },
   );

@@ -129,8 +129,14 @@ async function ourLoad(table: BenchTable, client: Client, session: LoadSession, 
       clock: { nowMillis: Date.now },
       logger: createLogger('bench', 'error', 2),
     };
+    const config = migrationConfigSchema.shape.bulkLoad.parse({
+      targetWriteMBps: 10_000,
+      rangeMB: RANGE_MB,
+      indexes: 'skip',
+    });
     const options = {
-      ...migrationConfigSchema.shape.bulkLoad.parse({ targetWriteMBps: 10_000, rangeMB: RANGE_MB, indexes: 'skip' }),
+      ...config,
+      memoryBudgetMB: config.memoryBudgetMB / RANGES_AT_ONCE,
       indexList: undefined,
       filterRules: null,
       renames: NO_RENAMES,
@@ -271,7 +277,7 @@ try {
     localDatacenter: 'dc1',
   });
   const cluster: ResolvedCluster = { ...parsed, name: 'target', credentials: administrator };
-  const session = await createCqlSession({ ...cluster, retry: { ...cluster.retry, maxAttempts: 1 } });
+  const session = await createCqlSession(cluster);
   process.stdout.write(
     'table          loader        MB/s   rows/s   Node µs   server µs  RSS MB  requests rows/req   B/row\n',
   );
