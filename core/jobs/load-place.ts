@@ -1,7 +1,8 @@
 /** How far a load has come in its range, as a small text for plans, ledger records and state machines. */
 
+import { type Positioned, sideOf } from '../merge/compare-clustering.ts';
 import type { ClusteringBound, PartitionSlice } from '../model/clustering-bound.ts';
-import { Clustering, clusteringOf, type Row } from '../model/row.ts';
+import { Clustering, clusteringOf } from '../model/row.ts';
 import { tokenOf } from '../token/token.ts';
 
 export interface LoadPlace {
@@ -34,11 +35,12 @@ export function isSmallPlace(key: Uint8Array, clustering: Clustering): boolean {
   return bytes <= MAX_INSIDE_BYTES;
 }
 
-/** Just behind a row; undefined when that takes too many bytes. */
-export function placeBehind(row: Row, key: Uint8Array, token: bigint): LoadPlace | undefined {
-  if (!isSmallPlace(key, row.clustering)) return undefined;
+/** Just behind a row, or where a marker stands; undefined when that takes too many bytes. */
+export function placeBehind(event: Positioned, key: Uint8Array, token: bigint): LoadPlace | undefined {
+  if (!isSmallPlace(key, event.clustering)) return undefined;
+  const side = event.kind === 'marker' && sideOf(event) < 0 ? -1 : 1;
   // Copies: a place outlives the window that its row lies in.
-  return { token, inside: { key: key.slice(), bound: { clustering: clusteringOf(row.clustering.values()), side: 1 } } };
+  return { token, inside: { key: key.slice(), bound: { clustering: clusteringOf(event.clustering.values()), side } } };
 }
 
 export function encodePlace({ token, inside }: LoadPlace): string {

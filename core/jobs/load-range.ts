@@ -60,8 +60,8 @@ export type LoadRangeResult =
       readonly counts: Readonly<Record<string, number>>;
     };
 
-/** So that a row costs neither a look at the clock nor a copy of its clustering. */
-const ROWS_BETWEEN_PLACES = 32;
+/** Rows and markers; so that one costs neither a look at the clock nor a copy of its clustering. */
+const STEPS_BETWEEN_PLACES = 32;
 const NO_KEY = new Uint8Array(0);
 /** Microseconds between the write times of lists of two calls, of two runs; the attempts of one call are fewer. */
 const CALL_STEP = 16;
@@ -192,14 +192,16 @@ class RangeLoad {
     /** Everything up to and including it is handed over. */
     let tokenBefore = this.#start.token;
     let open: Deletion | undefined;
-    let rows = 0;
+    let steps = 0;
     for (;;) {
       const event = cursor.next();
       if (event === undefined) {
         if (this.#journal.isSaveDue) await this.#journal.save('running', this.#completed);
-        if (await cursor.fill(signal)) continue;
+        const isEnd = !(await cursor.fill(signal));
+        // Rows that a deletion covers never come out of the merge, however many they are.
+        if (!isEnd && !(this.#isLate() && this.#hasProgress())) continue;
         await partition.flush();
-        return true;
+        return isEnd;
       }
       if (event.kind === 'partition') {
         signal?.throwIfAborted();
@@ -219,7 +221,8 @@ class RangeLoad {
       // Nearly always there is nothing to wait for, and a promise per row would cost more than the row.
       const wait = partition.accept(event);
       if (wait !== undefined) await wait;
-      if (event.kind !== 'row' || event.isStatic || ++rows % ROWS_BETWEEN_PLACES !== 0) continue;
+      if (event.kind === 'partition' || event.kind === 'end' || (event.kind === 'row' && event.isStatic)) continue;
+      if (++steps % STEPS_BETWEEN_PLACES !== 0) continue;
       const isLate = this.#isLate();
       // A range deletion that is open here is written when it ends: going on from here would lose its first part.
       if (open !== undefined && !isLate) continue;
