@@ -46,6 +46,8 @@ interface Source {
 }
 
 const NO_KEY = new Uint8Array(0);
+/** NO_KEY stays itself. */
+const copyOf = (key: Uint8Array) => (key === NO_KEY ? key : new Uint8Array(key));
 const LOWEST_TOKEN = -(1n << 63n);
 const PARTITION_END: PartitionEvent = { kind: 'end' };
 
@@ -108,6 +110,11 @@ class PartitionMerge implements PartitionCursor {
 
   async fill(signal?: AbortSignal): Promise<boolean> {
     if (this.#unread.length === 0) return !this.#partitions.isEmpty || this.#members.length > 0;
+    // A key that outlives its window must not hold it: in a wide partition each input would have one more.
+    for (const source of this.#unread) source.key = copyOf(source.key);
+    if (this.#lastPartition !== undefined) {
+      this.#lastPartition = { ...this.#lastPartition, key: copyOf(this.#lastPartition.key) };
+    }
     await Promise.all(
       this.#unread.map(async (source) => {
         if (!(await source.cursor.fill(signal))) this.#end(source);

@@ -255,6 +255,7 @@ export class SSTablePartitionCursor implements PositionedCursor {
     // What did not fit into a window (a row larger than it) is read with doubled windows; of a partition that is entered
     // in the middle only the head.
     const wanted = Math.max(this.#block === undefined ? windowBytes : WINDOW_BYTES.min, leftover.length);
+    this.#order?.keepKey();
     const stored = await this.#take(start, wanted, signal);
     const headroom = leftover.length;
     const bytes = Buffer.allocUnsafeSlow(headroom + stored.plainBytes);

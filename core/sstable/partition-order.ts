@@ -20,6 +20,11 @@ export class PartitionOrder {
     this.#range = range;
   }
 
+  /** Makes the last key's bytes its own, so that the window they lie in can go. */
+  keepKey(): void {
+    this.#lastKey = new Uint8Array(this.#lastKey);
+  }
+
   /**
    * @param position of the partition's head: a plain position in Data.db
    * @param offset the same, for messages

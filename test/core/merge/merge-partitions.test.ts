@@ -365,3 +365,24 @@ test('partitions out of order are refused', async () => {
     SSTableCorruptError,
   );
 });
+
+test('what is kept of a partition does not lie in the window that it began in', async () => {
+  const window = bytes('a');
+  const before: PartitionEvent[] = [{ kind: 'partition', key: window, token: 7n }, row(1)];
+  const behind: PartitionEvent[] = [{ kind: 'end' }, ...partition(7n, 'b', row(1))];
+  let events: PartitionEvent[] = [];
+  const windows = [before, behind];
+  const cursor: PartitionCursor = {
+    next: () => events.shift(),
+    async fill() {
+      const next = windows.shift();
+      // As if its memory were somebody else's by now.
+      if (windows.length === 0) window.fill(0xff);
+      events = next ?? [];
+      return next !== undefined;
+    },
+    close() {},
+  };
+  const merged = await drain(mergePartitions([{ cursor }], schemaOf()));
+  expect(merged.filter(({ kind }) => kind === 'partition')).toHaveLength(2);
+});
