@@ -40,7 +40,10 @@ export function placeBehind(event: Positioned, key: Uint8Array, token: bigint): 
   if (!isSmallPlace(key, event.clustering)) return undefined;
   const side = event.kind === 'marker' && sideOf(event) < 0 ? -1 : 1;
   // Copies: a place outlives the window that its row lies in.
-  return { token, inside: { key: new Uint8Array(key), bound: { clustering: clusteringOf(event.clustering.values()), side } } };
+  return {
+    token,
+    inside: { key: new Uint8Array(key), bound: { clustering: clusteringOf(event.clustering.values()), side } },
+  };
 }
 
 export function encodePlace({ token, inside }: LoadPlace): string {
