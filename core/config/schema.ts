@@ -132,7 +132,7 @@ const bulkLoad = z
       .min(64)
       .max(10_240)
       .default(512)
-      .describe('Of a process that loads, the runtime included: a quarter is for read windows'),
+      .describe('Of a process that loads, the runtime included: a sixth is for read windows'),
     rangeMB: z.int().min(1).max(65_536).default(1024).describe('SSTable bytes of one range'),
     maxConcurrency: z.int().min(1).max(1000).default(8),
   })

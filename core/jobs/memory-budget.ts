@@ -5,7 +5,7 @@
 
 /** For read windows of one range. */
 export function windowBudgetBytes(memoryBudgetBytes: number): number {
-  return memoryBudgetBytes / 4;
+  return memoryBudgetBytes / 6;
 }
 
 /** For the requests of one range that are in flight. */
