@@ -113,7 +113,7 @@ test('a run that was stopped in the middle is resumed and counts nothing twice',
   expect(readdirSync(folder)).toContain('second');
   const started = await command.startLoad(KS, place, '--counters', '--run-id', 'cut');
   expect(started.json['status'], started.stderr).toBe('done');
-  // As if it had died before it could say so, with half of its rows on the target.
+  // As if it had died before it could say so: all is on the target, and one row has 100 that are to be taken back.
   const range = join(command.ledgerFolder, 'ranges', 'cut');
   const names = readdirSync(range);
   for (const name of names) {
@@ -126,5 +126,22 @@ test('a run that was stopped in the middle is resumed and counts nothing twice',
   await target.execute(`UPDATE ${KS}.hits SET m = m + 100 WHERE a = 'a5' AND b = 1 AND c = 1`);
   const resumed = await command.run('load', 'resume', 'cut', '--local', '--run-id', 'again');
   expect(resumed.json['status'], resumed.stderr).toBe('done');
+  expect(await rowsOf(target)).toEqual(await rowsOf(origin));
+});
+
+test('a counter that was deleted on the target is told of, and is there after truncating', async () => {
+  const [one] = (await origin.execute(`SELECT a, b, c, m FROM ${KS}.hits`)).rows.filter((each) => each['m'] !== null);
+  const place = [one!['a'], one!['b'], one!['c']];
+  await target.execute(`DELETE m FROM ${KS}.hits WHERE a = ? AND b = ? AND c = ?`, place, { prepare: true });
+  const loaded = await command.startLoad(KS, join(folder, 'second'), '--counters');
+  expect(loaded.json['status'], loaded.stderr).toBe('differences');
+  expect(loaded.code).toBe(1);
+  const record = JSON.parse(await readFile(join(command.ledgerFolder, 'tables', `${KS}.hits.json`), 'utf8'));
+  expect(record).toMatchObject({ state: 'suspect' });
+  expect(JSON.stringify(record)).toContain('runcate the table on the target');
+
+  await target.execute(`TRUNCATE ${KS}.hits`);
+  const again = await command.startLoad(KS, join(folder, 'second'), '--counters');
+  expect(again.json['status'], again.stderr).toBe('done');
   expect(await rowsOf(target)).toEqual(await rowsOf(origin));
 });
