@@ -8,6 +8,7 @@ import { DualWrite } from './dual-write.ts';
 import type { FailedWrites } from './failed-writes.ts';
 import type { SuspectMarks } from './journal/suspect-marks.ts';
 import type { ProxyServices } from './proxy-services.ts';
+import { Reads } from './reads/reads.ts';
 import type { SchemaFacts } from './schema-facts.ts';
 import { consistencyMap } from './settings.ts';
 import { ShadowWriter } from './shadow-writer.ts';
@@ -39,6 +40,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
   const { proxy } = config;
   const shadows = new ShadowWriter({ timeoutMs: proxy.shadowTimeoutMs, gate, failedWrites, counters, logger });
   const requestTimeoutMs = { origin: config.origin.requestTimeoutMs, target: config.target.requestTimeoutMs };
+  const longestTimeoutMs = Math.max(requestTimeoutMs.origin, requestTimeoutMs.target);
   return {
     clusters: parts.clusters,
     gate,
@@ -48,6 +50,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
       timestamps: parts.timestamps,
       targetConsistency: consistencyMap(proxy.targetConsistency),
     },
+    reads: new Reads({ counters, requestTimeoutMs: longestTimeoutMs }),
     dualWrite: new DualWrite({ dualSync: proxy.dualSync, gate, shadows, failedWrites, counters, requestTimeoutMs }),
     definitions: new Definitions({
       policy: proxy.ddl,
@@ -61,7 +64,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     counters,
     logger,
     flusher: parts.flusher,
-    requestTimeoutMs: Math.max(requestTimeoutMs.origin, requestTimeoutMs.target),
+    requestTimeoutMs: longestTimeoutMs,
     support: () => supportOf(CLUSTER_NAMES.map((name) => controls.of[name].facts)),
     filter: parts.filter,
     primary: primaryOf,

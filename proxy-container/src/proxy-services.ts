@@ -8,6 +8,7 @@ import type { DualWrite } from './dual-write.ts';
 import type { Flusher } from './frame-writer.ts';
 import type { PhaseGate } from './phase-gate.ts';
 import type { PreparedStatements } from './prepared-statements.ts';
+import type { Reads } from './reads/reads.ts';
 import type { Clusters } from './session/session-upstreams.ts';
 import type { ClusterName } from './upstream/cluster.ts';
 
@@ -24,6 +25,7 @@ export interface ProxyServices {
   readonly gate: PhaseGate;
   readonly prepared: PreparedStatements;
   readonly requestContext: RequestContext;
+  readonly reads: Reads;
   readonly dualWrite: DualWrite;
   readonly definitions: Definitions;
   readonly counters: Counters;

@@ -145,34 +145,17 @@ export class RequestHandler {
     this.#write(request, route, exclusion, streamId, epoch);
   }
 
-  #read(request: ClientRequest, route: Route, streamId: number, epoch: number, isRetry = false): void {
-    const { counters, requestTimeoutMs } = this.#services;
-    const cluster = request.pageCluster ?? route.primary;
-    const startedMs = performance.now();
-    if (!isRetry) counters.reads++;
-    counters.inFlightReads++;
-    const options = { timeoutMs: requestTimeoutMs, failFast: false };
-    const call = new UpstreamCall(this.#upstreams, cluster, request, options, (outcome) => {
-      counters.inFlightReads--;
-      (cluster === 'origin' ? counters.readsOrigin : counters.readsTarget).observe(performance.now() - startedMs);
-      // Reading twice changes nothing, so a connection that broke costs the client nothing.
-      if (outcome.kind === 'lost' && outcome.reason === 'closed' && !isRetry) {
-        return this.#read(request, route, streamId, epoch, true);
-      }
+  #read(request: ClientRequest, route: Route, streamId: number, epoch: number): void {
+    this.#services.reads.apply(this.#upstreams, request, route, (cluster, outcome) => {
       try {
         if (outcome.kind === 'reply') {
           this.#session.send(dressRead(request, cluster, outcome.frame, this.#session.face), streamId);
-        } else {
-          if (cluster === 'origin') counters.failedReadsOrigin++;
-          else counters.failedReadsTarget++;
-          this.#sendFailure(request, cluster, outcome, streamId);
-        }
+        } else this.#sendFailure(request, cluster, outcome, streamId);
       } catch (error) {
         this.#fault(error, streamId);
       }
       this.#finish(epoch);
     });
-    call.start();
   }
 
   #write(request: ClientRequest, route: Route, exclusion: Exclusion, streamId: number, epoch: number): void {
