@@ -1,6 +1,6 @@
+import type { TableFacts } from '#core/model/table-facts.ts';
 import type { Statement } from '#core/statement/statement.ts';
 import { isCounterSuspect, listOperationsOf } from '#core/statement/statement.ts';
-import type { TableFacts } from './schema-facts.ts';
 
 /**
  * Why a write may not be sent a second time, or undefined when it may. Without facts of the table everything that could

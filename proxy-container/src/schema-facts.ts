@@ -1,12 +1,6 @@
-import { decodeText } from '#core/cql/value-codec.ts';
+import { decodeInt, decodeText } from '#core/cql/value-codec.ts';
+import { type TableFacts, toTableFacts } from '#core/model/table-facts.ts';
 import type { ControlConnection } from './upstream/control-connection.ts';
-
-/** What decides whether a write may be sent twice. */
-export interface TableFacts {
-  readonly isCounter: boolean;
-  /** Non-frozen lists: the server makes the keys of their elements. */
-  readonly lists: ReadonlySet<string>;
-}
 
 const MAX_TABLES = 10_000;
 
@@ -41,10 +35,12 @@ export class SchemaFacts {
 }
 
 function toFacts(rows: readonly (readonly (Buffer | null)[])[]): TableFacts | undefined {
-  if (rows.length === 0) return undefined;
-  const columns = rows.map(([name, type]) => ({ name: decodeText(name!), type: decodeText(type!) }));
-  return {
-    isCounter: columns.some(({ type }) => type === 'counter'),
-    lists: new Set(columns.flatMap(({ name, type }) => (type.startsWith('list<') ? [name] : []))),
-  };
+  return toTableFacts(
+    rows.map(([name, type, kind, position]) => ({
+      name: decodeText(name!),
+      type: decodeText(type!),
+      kind: decodeText(kind!),
+      position: decodeInt(position!),
+    })),
+  );
 }

@@ -8,6 +8,7 @@ import { decodeInet, decodeUuid, encodeInet, encodeList, encodeText, encodeUuid 
 import { createFilter } from '#core/filter/filter.ts';
 import { parseFilterRules } from '#core/filter/filter-rules.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
+import type { TableFacts } from '#core/model/table-facts.ts';
 import { classify } from '#core/statement/classify.ts';
 import { LatencyHistogram } from '../../proxy-container/src/latency.ts';
 import { hasMorePages, markPage, readPagingMark } from '../../proxy-container/src/paging.ts';
@@ -170,11 +171,21 @@ test('prepared ids are those of the text and keyspace, and the memory of them is
   expect(prepared.find(first.id)).toBeUndefined();
 });
 
-const plain = { isCounter: false, lists: new Set<string>() };
-const lists = { isCounter: false, lists: new Set(['l']) };
+const facts = (more: Partial<TableFacts>): TableFacts => ({
+  isCounter: false,
+  lists: new Set(),
+  multiCell: new Set(),
+  partitionKey: ['a'],
+  clustering: [],
+  statics: new Set(),
+  regulars: new Set(),
+  ...more,
+});
+const plain = facts({});
+const lists = facts({ lists: new Set(['l']) });
 test.each([
   ['INSERT INTO t (a) VALUES (?)', plain, true],
-  ['UPDATE t SET c = c + 1 WHERE a = 1', { isCounter: true, lists: new Set<string>() }, false],
+  ['UPDATE t SET c = c + 1 WHERE a = 1', facts({ isCounter: true }), false],
   ['UPDATE t SET s = s + ? WHERE a = 1', plain, true],
   ['UPDATE t SET s = s + ? WHERE a = 1', undefined, false],
   ['UPDATE t SET l = l + ? WHERE a = 1', lists, false],

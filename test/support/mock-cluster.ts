@@ -7,8 +7,9 @@ import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { readRequestLayout } from '#core/cql/request-layout.ts';
 import { encodePrepared, encodeRows, encodeVoid } from '#core/cql/result-message.ts';
 import { encodeSegments, SegmentSplitter } from '#core/cql/segment.ts';
-import { encodeBigint, encodeInet, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
+import { encodeBigint, encodeInet, encodeInt, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
+import type { ColumnFact } from '#core/model/table-facts.ts';
 
 /** What a mock node answers: opcode and body, or nothing at all (it hangs). */
 export interface MockReply {
@@ -47,6 +48,11 @@ export class MockCluster {
   readonly #texts = new Map<string, string>();
   readonly #maxVersion: number;
   keepsRequests = true;
+  /** Of every table, whatever its name. */
+  columns: readonly ColumnFact[] = [
+    { name: 'id', type: 'int', kind: 'partition_key', position: 0 },
+    { name: 'v', type: 'text', kind: 'regular', position: -1 },
+  ];
   /** Which keyspaces there are not. */
   refusesKeyspace: (name: string) => boolean = () => false;
 
@@ -76,8 +82,8 @@ export class MockCluster {
     });
   }
 
-  async listen(port = 0): Promise<number> {
-    await new Promise<void>((resolve) => this.#server.listen(port, '127.0.0.1', resolve));
+  async listen(port = 0, host = '127.0.0.1'): Promise<number> {
+    await new Promise<void>((resolve) => this.#server.listen(port, host, resolve));
     return (this.#server.address() as AddressInfo).port;
   }
 
@@ -151,7 +157,7 @@ export class MockCluster {
     if (text === undefined) return errorReply(ErrorCode.UNPREPARED, 'unknown here', first?.id);
     const used = /^USE "?(\w+)/i.exec(text)?.[1];
     if (used !== undefined && this.refusesKeyspace(used)) return errorReply(ErrorCode.INVALID, 'no such keyspace');
-    const system = systemAnswer(text);
+    const system = systemAnswer(text, this.columns);
     if (system) return system;
     const request: SeenRequest = { opcode, text, body: Buffer.from(body), timestampMicros: layout.timestampMicros };
     this.#keep(request);
@@ -165,7 +171,7 @@ export class MockCluster {
 }
 
 /** Just enough of the system tables for a driver, and for the proxy's own control connection. */
-function systemAnswer(text: string): MockReply | undefined {
+function systemAnswer(text: string, columns: readonly ColumnFact[]): MockReply | undefined {
   if (/^USE /i.test(text)) return voidReply;
   const rows = (columns: [string, CqlType, Buffer | null][], hasRow = true): MockReply => {
     const metadata = {
@@ -199,10 +205,22 @@ function systemAnswer(text: string): MockReply | undefined {
     return rows([['peer', native('inet'), encodeInet('10.1.2.4')]], !/schema_version/i.test(text));
   }
   if (/FROM system_schema\.columns/i.test(text)) {
-    return rows([
-      ['column_name', native('text'), encodeText('v')],
-      ['type', native('text'), encodeText('text')],
+    const metadata = {
+      columnCount: 4,
+      columns: [
+        column('columns', 'column_name', native('text')),
+        column('columns', 'type', native('text')),
+        column('columns', 'kind', native('text')),
+        column('columns', 'position', native('int')),
+      ],
+    };
+    const values = columns.map((one) => [
+      encodeText(one.name),
+      encodeText(one.type),
+      encodeText(one.kind),
+      encodeInt(one.position),
     ]);
+    return { opcode: Opcode.RESULT, body: encodeRows(metadata, values) };
   }
   return undefined;
 }

@@ -94,11 +94,11 @@ export class ControlConnection {
     return (Number(decodeBigint(value)) - (before + after) / 2) * 1000;
   }
 
-  /** Name and type of each column of a table; no rows when there is no such table. */
+  /** Name, type, kind and position of each column of a table; no rows when there is no such table. */
   columnTypes(keyspace: string, table: string): Promise<readonly (readonly (Buffer | null)[])[]> {
     const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
     return this.#query(
-      `SELECT column_name, type FROM system_schema.columns WHERE keyspace_name = ${literal(keyspace)} AND table_name = ${literal(table)}`,
+      `SELECT column_name, type, kind, position FROM system_schema.columns WHERE keyspace_name = ${literal(keyspace)} AND table_name = ${literal(table)}`,
     );
   }
 
