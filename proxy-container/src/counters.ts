@@ -1,4 +1,5 @@
 import { LatencyHistogram } from './latency.ts';
+import { ReadCounters } from './reads/read-counters.ts';
 
 /** What the data path counts; plain fields, because they are touched for every request. */
 export class Counters {
@@ -36,6 +37,7 @@ export class Counters {
   journalFull = 0;
   pinnedTimestamps = 0;
   definitionsNotCopied = 0;
+  readonly reading = new ReadCounters();
   readonly readsOrigin = new LatencyHistogram();
   readonly readsTarget = new LatencyHistogram();
   readonly writeLatency = new LatencyHistogram();

@@ -50,6 +50,8 @@ export interface TestProxyOptions {
   /** Beside the mock's address. */
   readonly originConfig?: object;
   readonly renames?: object;
+  /** The origin has this second node, at 127.0.0.2 and the port of the first. */
+  readonly secondOriginNode?: MockCluster;
 }
 
 export async function startTestProxy(proxyConfig: object = {}, options: TestProxyOptions = {}): Promise<TestProxy> {
@@ -61,8 +63,15 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
     port: clusterPort,
     requestTimeoutMs: 2000,
   });
+  const originPort = await origin.listen();
+  const { secondOriginNode } = options;
+  await secondOriginNode?.listen(originPort, '127.0.0.2');
   const config: MigrationConfig = migrationConfigSchema.parse({
-    origin: { ...cluster(await origin.listen()), ...options.originConfig },
+    origin: {
+      ...cluster(originPort),
+      ...(secondOriginNode ? { contactPoints: ['127.0.0.1', '127.0.0.2'] } : {}),
+      ...options.originConfig,
+    },
     target: cluster(await target.listen()),
     proxy: {
       listen: { host: '127.0.0.1', port: 0 },
@@ -113,7 +122,7 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
     async stop() {
       for (const client of clients) client.close();
       await proxy.stop();
-      await Promise.all([origin.close(), target.close()]);
+      await Promise.all([origin.close(), target.close(), secondOriginNode?.close()]);
       rmSync(folder, { recursive: true, force: true });
     },
   };

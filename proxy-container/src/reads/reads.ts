@@ -3,7 +3,8 @@ import type { Counters } from '../counters.ts';
 import type { Route } from '../route.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
-import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
+import type { Outcome, OutgoingRequest } from '../upstream/upstream-call.ts';
+import { IdempotentCall, type IdempotentCallOptions, RetryBudget } from './idempotent-call.ts';
 
 export interface ReadsOptions {
   readonly counters: Counters;
@@ -13,37 +14,25 @@ export interface ReadsOptions {
 /** Receives what the client is to be told, and by which cluster. Does not throw. */
 export type ReadAnswer = (cluster: ClusterName, outcome: Outcome) => void;
 
-/** Answers reads by the rules of the phase. */
+/** Answers what changes nothing, by the rules of the phase. */
 export class Reads {
-  readonly #options: ReadsOptions;
+  readonly #counters: Counters;
+  readonly #callOptions: IdempotentCallOptions;
 
-  constructor(options: ReadsOptions) {
-    this.#options = options;
+  constructor({ counters, requestTimeoutMs }: ReadsOptions) {
+    this.#counters = counters;
+    this.#callOptions = { counters, timeoutMs: requestTimeoutMs, budget: new RetryBudget() };
   }
 
   apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: ReadAnswer): void {
-    this.#options.counters.reads++;
-    this.#attempt(upstreams, request, request.pageCluster ?? route.primary, answer, false);
-  }
-
-  #attempt(
-    upstreams: SessionUpstreams,
-    request: ClientRequest,
-    cluster: ClusterName,
-    answer: ReadAnswer,
-    isRetry: boolean,
-  ): void {
-    const { counters, requestTimeoutMs } = this.#options;
+    const counters = this.#counters;
+    const cluster = request.pageCluster ?? route.primary;
     const startedMs = performance.now();
+    counters.reads++;
     counters.inFlightReads++;
-    const options = { timeoutMs: requestTimeoutMs, failFast: false };
-    const call = new UpstreamCall(upstreams, cluster, request, options, (outcome) => {
+    const call = new IdempotentCall(upstreams, cluster, request, this.#callOptions, startedMs, (outcome) => {
       counters.inFlightReads--;
       (cluster === 'origin' ? counters.readsOrigin : counters.readsTarget).observe(performance.now() - startedMs);
-      // Reading twice changes nothing, so a connection that broke costs the client nothing.
-      if (outcome.kind === 'lost' && outcome.reason === 'closed' && !isRetry) {
-        return this.#attempt(upstreams, request, cluster, answer, true);
-      }
       if (outcome.kind !== 'reply') {
         if (cluster === 'origin') counters.failedReadsOrigin++;
         else counters.failedReadsTarget++;
@@ -51,5 +40,15 @@ export class Reads {
       answer(cluster, outcome);
     });
     call.start();
+  }
+
+  /** Prepares a statement for a client, which changes nothing that a client could see. */
+  prepare(
+    upstreams: SessionUpstreams,
+    cluster: ClusterName,
+    request: OutgoingRequest,
+    answer: (outcome: Outcome) => void,
+  ): void {
+    new IdempotentCall(upstreams, cluster, request, this.#callOptions, performance.now(), answer).start();
   }
 }

@@ -11,7 +11,7 @@ import { readClientRequest } from '../read-request.ts';
 import { type Route, routeOf } from '../route.ts';
 import { type Exclusion, exclusionOfRequest } from '../tenant.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
-import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
+import type { Outcome } from '../upstream/upstream-call.ts';
 import type { ClientSession } from './client-session.ts';
 import { HeldRequests } from './held-requests.ts';
 import { outgoingPrepare } from './outgoing-prepare.ts';
@@ -200,7 +200,7 @@ export class RequestHandler {
   }
 
   #prepare(frame: Buffer, streamId: number, epoch: number): void {
-    const { gate, requestTimeoutMs, prepared } = this.#services;
+    const { gate, prepared, reads } = this.#services;
     const offset = requestOffset(flagsOf(frame), bodyOf(frame));
     const { text, keyspace } = decodePrepare(bodyOf(frame), this.#version, offset);
     const entry = prepared.entryOf(text, keyspace ?? this.#upstreams.keyspace);
@@ -217,8 +217,7 @@ export class RequestHandler {
     }
     const cluster = route.primary;
     const outgoing = outgoingPrepare(frame, entry, this.#version, keyspace);
-    const options = { timeoutMs: requestTimeoutMs, failFast: false };
-    const call = new UpstreamCall(this.#upstreams, cluster, outgoing, options, (outcome) => {
+    reads.prepare(this.#upstreams, cluster, outgoing, (outcome) => {
       try {
         if (outcome.kind === 'reply') {
           this.#session.send(dressPrepared(entry, cluster, outcome.frame, this.#version), streamId);
@@ -228,7 +227,6 @@ export class RequestHandler {
       }
       this.#finish(epoch);
     });
-    call.start();
   }
 
   /** Requests of this session go over connections of that keyspace from now on; whether it may be used, the cluster says. */

@@ -70,10 +70,10 @@ export class Cluster {
   }
 
   /**
-   * Connects to a node: in turn, those that failed lately last.
+   * Connects to a node: in turn, those that failed lately last, and never to the one that is excepted.
    * @throws ClusterUnreachableError naming every node that was tried
    */
-  async connect(version: number): Promise<UpstreamConnection> {
+  async connect(version: number, exceptHost?: string): Promise<UpstreamConnection> {
     const nowMs = performance.now();
     const start = this.#nextNode++;
     const inTurn = this.#nodes.map((_, index) => this.#nodes[(start + index) % this.#nodes.length]!);
@@ -83,6 +83,7 @@ export class Cluster {
     ];
     const faults: string[] = [];
     for (const node of order) {
+      if (node.host === exceptHost) continue;
       try {
         const connection = await this.connectTo(node.host, version);
         node.failures = 0;
@@ -119,7 +120,7 @@ export class Cluster {
         identity,
         maxConnections: this.config.connectionsPerHost * this.#nodes.length,
         handshakeTimeoutMs: this.config.connectTimeoutMs,
-        connect: () => this.connect(identity.version),
+        connect: (exceptHost) => this.connect(identity.version, exceptHost),
       });
       this.#pools.set(key, pool);
     }

@@ -30,6 +30,8 @@ export interface CallOptions {
   readonly timeoutMs: number;
   /** Answer at once when the cluster is known to be away, instead of waiting for it. */
   readonly failFast: boolean;
+  /** Another node than this one. */
+  readonly exceptHost?: string | undefined;
 }
 
 const MAX_REPREPARES = 3;
@@ -49,6 +51,8 @@ export class UpstreamCall implements ReplyHandler {
   /** Does not throw. */
   readonly #done: (outcome: Outcome) => void;
   #connection: UpstreamConnection | undefined;
+  /** What is left of the request's time. */
+  #timeoutMs: number;
   #reprepares = 0;
 
   constructor(
@@ -62,7 +66,13 @@ export class UpstreamCall implements ReplyHandler {
     this.#upstreams = upstreams;
     this.#request = request;
     this.#options = options;
+    this.#timeoutMs = options.timeoutMs;
     this.#done = done;
+  }
+
+  /** The node that the request was sent to last. */
+  get host(): string | undefined {
+    return this.#connection?.host;
   }
 
   start(): void {
@@ -88,6 +98,11 @@ export class UpstreamCall implements ReplyHandler {
 
   #send(): void {
     const pool = this.#upstreams.pool(this.cluster);
+    const { exceptHost } = this.#options;
+    if (exceptHost !== undefined) {
+      this.#sendWhen(pool.acquireElsewhere(exceptHost, this.#timeoutMs));
+      return;
+    }
     const connection = pool.pick();
     if (connection) {
       this.#sendOn(connection);
@@ -97,8 +112,16 @@ export class UpstreamCall implements ReplyHandler {
       this.#unsent(pool.lastError);
       return;
     }
-    pool.acquire(this.#options.timeoutMs).then(
-      (acquired) => this.#sendOn(acquired),
+    this.#sendWhen(pool.acquire(this.#timeoutMs));
+  }
+
+  #sendWhen(acquiring: Promise<UpstreamConnection>): void {
+    const startedMs = performance.now();
+    acquiring.then(
+      (acquired) => {
+        this.#timeoutMs -= performance.now() - startedMs;
+        this.#sendOn(acquired);
+      },
       (error) => this.#unsent(error),
     );
   }
@@ -113,11 +136,16 @@ export class UpstreamCall implements ReplyHandler {
       this.#unsent(error);
       return;
     }
+    if (this.#timeoutMs <= 0) {
+      this.#unsent('there was no connection in time');
+      return;
+    }
     const hasRoom = connection.bufferedBytes <= MAX_BUFFERED_BYTES;
-    if (!hasRoom || !connection.send(frame, this, this.#options.timeoutMs)) this.#unsent('its connections are full');
+    if (!hasRoom || !connection.send(frame, this, this.#timeoutMs)) this.#unsent('its connections are full');
   }
 
   async #prepareThenSend(near: UpstreamConnection | undefined): Promise<void> {
+    const startedMs = performance.now();
     try {
       for (const entry of this.#request.entries) {
         if (near !== undefined || entry.upstreamIds[this.cluster] === undefined) {
@@ -127,6 +155,7 @@ export class UpstreamCall implements ReplyHandler {
     } catch (error) {
       return this.#unsent(error);
     }
+    this.#timeoutMs -= performance.now() - startedMs;
     this.#request.forgetFrames();
     if (near !== undefined && !near.isClosed) this.#sendOn(near);
     else this.#send();

@@ -1,4 +1,4 @@
-import { describeError } from '#core/errors.ts';
+import { ClusterUnreachableError, describeError } from '#core/errors.ts';
 import { openSession, type SessionIdentity } from './handshake.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
@@ -12,7 +12,7 @@ export interface PoolOptions {
   readonly maxConnections: number;
   readonly handshakeTimeoutMs: number;
   /** Connects to the next node that is worth trying. */
-  readonly connect: () => Promise<UpstreamConnection>;
+  readonly connect: (exceptHost?: string) => Promise<UpstreamConnection>;
 }
 
 interface Waiter {
@@ -30,6 +30,8 @@ export class UpstreamPool {
   readonly #options: PoolOptions;
   readonly #connections: UpstreamConnection[] = [];
   readonly #waiters = new Set<Waiter>();
+  /** Connections being opened to another node than the one named. */
+  readonly #elsewhere = new Map<string, Promise<UpstreamConnection>>();
   #openingCount = 0;
   #failures = 0;
   #retryTimer: NodeJS.Timeout | undefined;
@@ -100,6 +102,25 @@ export class UpstreamPool {
     });
   }
 
+  /**
+   * A connection to another node than this one, opened when there is none yet.
+   * @throws ClusterUnreachableError, also after `timeoutMs`, and what the handshake throws
+   */
+  acquireElsewhere(host: string, timeoutMs: number): Promise<UpstreamConnection> {
+    let best: UpstreamConnection | undefined;
+    for (const connection of this.#connections) {
+      if (connection.host === host) continue;
+      if (best === undefined || connection.inFlightCount < best.inFlightCount) best = connection;
+    }
+    if (best) return Promise.resolve(best);
+    let opening = this.#elsewhere.get(host);
+    if (!opening) {
+      opening = this.#openElsewhere(host).finally(() => this.#elsewhere.delete(host));
+      this.#elsewhere.set(host, opening);
+    }
+    return within(opening, timeoutMs);
+  }
+
   /** Takes in a connection whose handshake was done elsewhere (a verified login). False: there is no room. */
   adopt(connection: UpstreamConnection): boolean {
     if (this.#isClosed || this.#connections.length >= this.#options.maxConnections) return false;
@@ -133,6 +154,20 @@ export class UpstreamPool {
     } finally {
       this.#openingCount--;
     }
+  }
+
+  async #openElsewhere(host: string): Promise<UpstreamConnection> {
+    const connection = await this.#options.connect(host);
+    try {
+      await openSession(connection, this.identity, this.#options.handshakeTimeoutMs);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    // Beyond the usual number, because all of those may be to the one node that can't answer.
+    if (this.#isClosed) connection.close();
+    else this.#add(connection);
+    return connection;
   }
 
   #add(connection: UpstreamConnection): void {
@@ -169,5 +204,19 @@ export class UpstreamPool {
       const isWanted = this.#users > 0 || this.#waiters.size > 0;
       if (!this.#isClosed && isWanted && this.#connections.length === 0) void this.#open();
     }, delayMs).unref();
+  }
+}
+
+/** Who waits gives up; what is being opened serves the next one. */
+async function within<T>(pending: Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const fail = (): void => reject(new ClusterUnreachableError(`no connection within ${Math.round(timeoutMs)} ms`));
+    timer = setTimeout(fail, timeoutMs);
+  });
+  try {
+    return await Promise.race([pending, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
