@@ -8,6 +8,7 @@ import { encodeFailedWrite, type FailedStatement, type FailedWrite, type TableNa
 import type { Logger } from '#core/ports.ts';
 import type { Statement } from '#core/statement/statement.ts';
 import type { ClientRequest } from './client-request.ts';
+import { tablesWritten } from './count-tables.ts';
 import type { Counters } from './counters.ts';
 import type { Journal } from './journal/journal.ts';
 import type { SuspectMarks } from './journal/suspect-marks.ts';
@@ -71,14 +72,14 @@ export class FailedWrites {
     const { counters, journal } = this.#options;
     const obstacle = await this.#obstacle(request);
     if (obstacle !== undefined) {
-      counters.shadowUnqueueable++;
+      this.#countUnqueueable(request);
       this.mark(request, `a shadow write failed and can't be replayed: ${obstacle}`);
       return;
     }
     const write = this.#toMessage(request, destination, epoch, reason);
     const body = encodeFailedWrite(write);
     if (Buffer.byteLength(body) > this.#options.maxMessageBytes) {
-      counters.shadowUnqueueable++;
+      this.#countUnqueueable(request);
       this.mark(request, 'a shadow write failed and is too large for the queue');
       return;
     }
@@ -88,6 +89,12 @@ export class FailedWrites {
     }
     counters.journalFull++;
     this.mark(request, 'a shadow write failed and the journal is full');
+  }
+
+  #countUnqueueable(request: ClientRequest): void {
+    const { counters } = this.#options;
+    counters.shadowUnqueueable++;
+    for (const table of tablesWritten(counters, request)) table.unqueueable++;
   }
 
   async #obstacle(request: ClientRequest): Promise<string | undefined> {

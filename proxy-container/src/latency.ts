@@ -18,16 +18,18 @@ export class LatencyHistogram {
     return this.#count;
   }
 
-  /** Lines of the Prometheus text format; buckets are cumulative and in seconds. */
-  lines(name: string, labels: string): string[] {
-    const lines: string[] = [];
+  /** Series of the Prometheus text format; buckets are cumulative and in seconds. `labels`: without braces. */
+  samples(labels: string): [series: string, value: number][] {
+    const samples: [string, number][] = [];
+    const separator = labels === '' ? '' : ',';
     let cumulative = 0;
     for (const [index, bound] of BOUNDS_MS.entries()) {
       cumulative += this.#counts[index]!;
-      lines.push(`${name}_bucket{${labels},le="${bound / 1000}"} ${cumulative}`);
+      samples.push([`_bucket{${labels}${separator}le="${bound / 1000}"}`, cumulative]);
     }
-    lines.push(`${name}_bucket{${labels},le="+Inf"} ${this.#count}`);
-    lines.push(`${name}_sum{${labels}} ${this.#sumMs / 1000}`, `${name}_count{${labels}} ${this.#count}`);
-    return lines;
+    const braced = labels === '' ? '' : `{${labels}}`;
+    samples.push([`_bucket{${labels}${separator}le="+Inf"}`, this.#count]);
+    samples.push([`_sum${braced}`, this.#sumMs / 1000], [`_count${braced}`, this.#count]);
+    return samples;
   }
 }

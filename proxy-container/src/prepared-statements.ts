@@ -8,7 +8,8 @@ import { type InsertedMarker, insertMarkers } from '#core/statement/functions.ts
 import type { Statement } from '#core/statement/statement.ts';
 import type { RequestParts, RequestStatement } from './client-request.ts';
 import { classOf, type RequestClass } from './route.ts';
-import { type TopologyTable, topologyTable } from './topology.ts';
+import { type TopologyTable, topologyTable } from './system-tables/columns.ts';
+import type { TableCounters } from './table-counters.ts';
 import type { ClusterName } from './upstream/cluster.ts';
 
 /** A statement that some client has prepared, and what each cluster calls it. */
@@ -28,6 +29,8 @@ export interface PreparedEntry {
   readonly upstreamIds: Record<ClusterName, Buffer | undefined>;
   /** Of all markers, the inserted ones included; known after the first PREPARED. */
   markers: readonly ResultColumn[] | undefined;
+  /** Of its table; kept here at first use, so that a write looks nothing up. */
+  tableCounters: TableCounters | undefined;
   /** Of a topology table's answer without metadata. */
   resultColumns: readonly ResultColumn[] | undefined;
 }
@@ -38,16 +41,30 @@ const ENTRY_OVERHEAD_BYTES = 1024;
 /** All prepared statements of this instance, the least recently used forgotten first: clients prepare them again. */
 export class PreparedStatements {
   readonly #entries: LRUCache<string, PreparedEntry>;
+  #evictionCount = 0;
 
   constructor(maxBytes: number = MAX_BYTES) {
     this.#entries = new LRUCache({
       maxSize: maxBytes,
       sizeCalculation: (entry) => ENTRY_OVERHEAD_BYTES + entry.text.length * 4,
+      dispose: (_entry, _key, reason) => {
+        if (reason === 'evict') this.#evictionCount++;
+      },
     });
   }
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** Their memory, estimated. */
+  get byteCount(): number {
+    return this.#entries.calculatedSize;
+  }
+
+  /** How many were forgotten for room. */
+  get evictionCount(): number {
+    return this.#evictionCount;
   }
 
   find(id: Buffer): PreparedEntry | undefined {
@@ -86,6 +103,7 @@ function newEntry(id: Buffer, text: string, keyspace: string | undefined): Prepa
     topology: statement.isRead ? topologyTable(statement.keyspace ?? keyspace, statement.table) : undefined,
     upstreamIds: { origin: undefined, target: undefined },
     markers: undefined,
+    tableCounters: undefined,
     resultColumns: undefined,
   };
   entries.push(entry);

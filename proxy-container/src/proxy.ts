@@ -13,9 +13,12 @@ import { parsePhase } from '#core/ledger/phase-names.ts';
 import { refuseRenames } from '#core/model/rename.ts';
 import type { FailedWriteQueue, Logger } from '#core/ports.ts';
 import { createAdminServer, type PhaseRequest } from './admin/admin-server.ts';
-import { createMetrics } from './admin/metrics.ts';
+import { type MetricFamily, renderMetrics } from './admin/metric-family.ts';
+import { collectHostMetrics, collectMetrics } from './admin/metrics.ts';
 import { statusOf } from './admin/proxy-status.ts';
-import type { ProxyStatus } from './admin/status.ts';
+import { QueueDepth } from './admin/queue-depth.ts';
+import { RuntimeWatch } from './admin/runtime-watch.ts';
+import { type ProxyStatus, readinessOf } from './admin/status.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { composeServices } from './compose-services.ts';
 import { Counters } from './counters.ts';
@@ -77,6 +80,8 @@ export class CqlProxy {
   readonly #clocks: ClockWatch;
   readonly #registration: Registration;
   readonly #watch: PhaseWatch;
+  readonly #queueDepth: QueueDepth;
+  readonly #runtime = new RuntimeWatch();
   #rules: FilterRules = NO_FILTER_RULES;
   #filter: Filter = createFilter(NO_FILTER_RULES);
   readonly #processId = randomUUID();
@@ -100,6 +105,7 @@ export class CqlProxy {
       origin: new Cluster('origin', ports.origin, this.#flusher, this.#counters),
       target: new Cluster('target', ports.target, this.#flusher, this.#counters),
     };
+    this.#queueDepth = new QueueDepth(ports.queue);
     this.#controls = new ControlConnections(this.#clusters, logger);
     const directory = config.failedWrites.journalDir;
     this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, logger });
@@ -200,6 +206,7 @@ export class CqlProxy {
     await this.#watch.stop();
     await this.#lock?.release();
     await this.#controls.stop();
+    this.#runtime.stop();
     this.#admin?.closeAllConnections();
     this.#admin?.close();
   }
@@ -241,13 +248,12 @@ export class CqlProxy {
 
   async #listenAdmin(): Promise<void> {
     const { host, port, token } = this.#config.proxy.admin;
-    const metrics = createMetrics(this.#counters, () => this.status());
     this.#admin = createAdminServer({
       token,
       maxSkewMs: this.#config.proxy.clocks.maxSkewMs,
       logger: this.#ports.logger,
       status: () => this.status(),
-      metrics: () => metrics.render(),
+      metrics: async () => renderMetrics(this.#metrics()),
       readPhase: async () => this.#watch.record ?? null,
       changePhase: (request) => this.#changePhase(request),
       filters: () => this.#rules,
@@ -258,6 +264,14 @@ export class CqlProxy {
       this.noteFault();
       this.#ports.logger.error('the admin API could not accept a connection', { error: error.message });
     });
+  }
+
+  #metrics(): MetricFamily[] {
+    const { counters, runtime } = { counters: this.#counters, runtime: this.#runtime };
+    const zdmPrefix = this.#config.proxy.admin.zdmMetricsPrefix;
+    const own = collectMetrics({ counters, runtime, zdmPrefix, status: () => this.status() });
+    const ready = readinessOf(this.status(), this.#config.proxy.clocks.maxSkewMs).length === 0 ? 1 : 0;
+    return collectHostMetrics([own], { configured: 1, ready, restarts: 0 });
   }
 
   #changePhase(request: PhaseRequest): Promise<unknown> {
@@ -311,6 +325,8 @@ export class CqlProxy {
       marks: this.#marks,
       watch: this.#watch,
       clocks: this.#clocks,
+      isDraining: this.#isStopping,
+      queue: this.#queueDepth.last,
       gate: this.#gate,
       server: this.#server,
       journal: this.#journal,

@@ -2,6 +2,7 @@ import { opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import type { Logger } from '#core/ports.ts';
 import type { ClientRequest } from './client-request.ts';
+import { firstTable, tablesWritten } from './count-tables.ts';
 import type { Counters } from './counters.ts';
 import type { FailedWrites } from './failed-writes.ts';
 import { describeOutcome, errorCodeIn } from './outcome.ts';
@@ -48,11 +49,13 @@ export class ShadowWriter {
     counters.shadowSent++;
     counters.shadowInFlight++;
     counters.shadowBytes += request.byteCount;
+    const link = counters.shadows.enter(firstTable(counters, request), startedMs);
     gate.enter(epoch);
     const finish = (outcome: Outcome): void => {
       counters.shadowInFlight--;
       counters.shadowBytes -= request.byteCount;
-      counters.shadowLatency.observe(performance.now() - startedMs);
+      counters.shadows.leave(link);
+      counters.shadowLatency[cluster].observe(performance.now() - startedMs);
       try {
         this.settle(request, cluster, epoch, outcome);
       } finally {
@@ -73,7 +76,7 @@ export class ShadowWriter {
     if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
     if (outcome.kind === 'reply' && errorCodeIn(outcome.frame) === ErrorCode.UNAUTHORIZED) {
       // Replaying it with the tool's own rights would give the client more than it has.
-      counters.shadowFailed++;
+      this.#countFailure(request);
       failedWrites.mark(request, `the ${cluster} does not permit a write that the other cluster permits`);
       return;
     }
@@ -81,9 +84,15 @@ export class ShadowWriter {
   }
 
   #fail(request: ClientRequest, cluster: ClusterName, epoch: number, reason: string): void {
-    this.#options.counters.shadowFailed++;
+    this.#countFailure(request);
     this.#warn(cluster, reason);
     this.#options.failedWrites.add(request, cluster, epoch, reason);
+  }
+
+  #countFailure(request: ClientRequest): void {
+    const { counters } = this.#options;
+    counters.shadowFailed++;
+    for (const table of tablesWritten(counters, request)) table.shadowFailed++;
   }
 
   /** One line a second at most, with how many it stands for. */

@@ -278,7 +278,7 @@ test('a gate keeps no more requests than it has room for, and forgets those that
 test('buckets of a histogram are cumulative', () => {
   const histogram = new LatencyHistogram();
   for (const ms of [0.1, 3, 3, 20_000]) histogram.observe(ms);
-  const lines = histogram.lines('x', 'a="b"');
+  const lines = histogram.samples('a="b"').map(([series, value]) => `x${series} ${value}`);
   expect(lines).toContain('x_bucket{a="b",le="0.00025"} 1');
   expect(lines).toContain('x_bucket{a="b",le="0.004"} 3');
   expect(lines).toContain('x_bucket{a="b",le="+Inf"} 4');

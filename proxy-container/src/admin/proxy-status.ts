@@ -25,6 +25,8 @@ export interface StatusSources {
   readonly marks: SuspectMarks;
   readonly watch: PhaseWatch;
   readonly clocks: ClockWatch;
+  readonly isDraining: boolean;
+  readonly queue: ProxyStatus['queue'];
   readonly gate: PhaseGate | undefined;
   readonly server: CqlServer | undefined;
   readonly journal: Journal | undefined;
@@ -42,16 +44,21 @@ export function statusOf(sources: StatusSources): ProxyStatus {
     epoch: gate?.epoch ?? 0,
     isHolding: gate?.isHolding ?? false,
     held: gate?.heldCount ?? 0,
+    heldBytes: gate?.heldBytes ?? 0,
     isListening: server?.isListening ?? false,
+    isDraining: sources.isDraining,
     inFlight: gate?.inFlight ?? 0,
     clients: counters.clientConnections,
     preparedStatements: sources.prepared.size,
+    preparedBytes: sources.prepared.byteCount,
+    preparedEvictions: sources.prepared.evictionCount,
     protocolVersion: supportOf(CLUSTER_NAMES.map((name) => controls.of[name].facts)).maxVersion,
     clusters: CLUSTER_NAMES.map((name) => ({
       name,
       role: primaryOf(phase) === name ? 'primary' : shadowOf(phase) === name ? 'shadow' : 'unused',
       state: controls.of[name].state,
       connections: clusters[name].connectionCount,
+      inFlight: clusters[name].inFlightCount,
       hosts: clusters[name].hosts,
       error: controls.of[name].lastError ?? null,
     })),
@@ -65,6 +72,7 @@ export function statusOf(sources: StatusSources): ProxyStatus {
       suspectMarks: marks.count,
       suspectMarksWaiting: marks.pendingCount,
     },
+    queue: sources.queue,
     ledger: { awayMs: watch.ledgerAwayMs, error: watch.lastError ?? null },
     clockSkewMs: sources.clocks.skewMs,
     counters: Object.fromEntries(

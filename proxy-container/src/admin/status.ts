@@ -10,16 +10,24 @@ export interface ProxyStatus {
   readonly isHolding: boolean;
   /** Requests that wait for it. */
   readonly held: number;
+  readonly heldBytes: number;
   readonly isListening: boolean;
+  /** It was told to stop. */
+  readonly isDraining: boolean;
   readonly inFlight: number;
   readonly clients: number;
   readonly preparedStatements: number;
+  /** Their memory, estimated. */
+  readonly preparedBytes: number;
+  /** Those that were forgotten for room. */
+  readonly preparedEvictions: number;
   readonly protocolVersion: number;
   readonly clusters: readonly {
     readonly name: 'origin' | 'target';
     readonly role: 'primary' | 'shadow' | 'unused';
     readonly state: string;
     readonly connections: number;
+    readonly inFlight: number;
     readonly hosts: readonly string[];
     readonly error: string | null;
   }[];
@@ -35,6 +43,8 @@ export interface ProxyStatus {
     readonly suspectMarks: number;
     readonly suspectMarksWaiting: number;
   };
+  /** Of the queue of failed writes, about; null while unknown. */
+  readonly queue: Readonly<Record<'waiting' | 'in_flight' | 'dead', number>> | null;
   readonly ledger: { readonly awayMs: number; readonly error: string | null };
   readonly clockSkewMs: Readonly<Record<string, number>>;
   readonly counters: Readonly<Record<string, number>>;
@@ -43,6 +53,7 @@ export interface ProxyStatus {
 /** Whether the proxy should get traffic, and why not. */
 export function readinessOf(status: ProxyStatus, maxSkewMs: number): readonly string[] {
   const reasons: string[] = [];
+  if (status.isDraining) reasons.push('the proxy is shutting down');
   if (!status.isListening) reasons.push('the proxy does not listen');
   for (const cluster of status.clusters) {
     if (cluster.role === 'primary' && cluster.state !== 'up') reasons.push(`the ${cluster.name} is ${cluster.state}`);

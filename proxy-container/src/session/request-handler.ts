@@ -5,6 +5,7 @@ import { decodePrepare } from '#core/cql/request-messages.ts';
 import { encodeSetKeyspace } from '#core/cql/result-message.ts';
 import { describeError, ProtocolError, ServerError, StatementTooLargeError } from '#core/errors.ts';
 import type { ClientRequest } from '../client-request.ts';
+import { countWrites } from '../count-tables.ts';
 import { tablesOf } from '../failed-writes.ts';
 import type { ProxyServices } from '../proxy-services.ts';
 import { readClientRequest } from '../read-request.ts';
@@ -170,6 +171,7 @@ export class RequestHandler {
         logger.debug(`Skipping target write for blacklisted request: ${keyspace}.${table}`);
       }
     }
+    const isWrite = request.requestClass === 'write' || request.requestClass === 'lwt';
     const startedMs = performance.now();
     let isAnswered = false;
     counters.writes++;
@@ -179,17 +181,20 @@ export class RequestHandler {
       if (isAnswered) return;
       isAnswered = true;
       counters.inFlightWrites--;
-      counters.writeLatency.observe(performance.now() - startedMs);
+      const kind = isWrite ? 'write' : 'definition';
+      counters.latencies[kind][route.primary].observe(performance.now() - startedMs);
       try {
-        if (outcome.kind === 'reply') this.#session.send(outcome.frame, streamId);
-        else this.#sendFailure(request, route.primary, outcome, streamId);
+        if (outcome.kind === 'reply') {
+          if (isWrite && opcodeOf(outcome.frame) !== Opcode.ERROR) countWrites(counters, request);
+          this.#session.send(outcome.frame, streamId);
+        } else this.#sendFailure(request, route.primary, outcome, streamId);
       } catch (error) {
         this.#fault(error, streamId);
       }
       // In dual-async the copy leaves after this, and must be counted before the request is over.
       queueMicrotask(() => this.#finish(epoch));
     };
-    if (request.requestClass === 'write' || request.requestClass === 'lwt') {
+    if (isWrite) {
       dualWrite.apply(this.#upstreams, request, route, answer);
       return;
     }
@@ -200,7 +205,7 @@ export class RequestHandler {
   }
 
   #prepare(frame: Buffer, streamId: number, epoch: number): void {
-    const { gate, prepared, reads } = this.#services;
+    const { counters, gate, prepared, reads } = this.#services;
     const offset = requestOffset(flagsOf(frame), bodyOf(frame));
     const { text, keyspace } = decodePrepare(bodyOf(frame), this.#version, offset);
     const entry = prepared.entryOf(text, keyspace ?? this.#upstreams.keyspace);
@@ -217,7 +222,9 @@ export class RequestHandler {
     }
     const cluster = route.primary;
     const outgoing = outgoingPrepare(frame, entry, this.#version, keyspace);
+    const startedMs = performance.now();
     reads.prepare(this.#upstreams, cluster, outgoing, (outcome) => {
+      counters.latencies.prepare[cluster].observe(performance.now() - startedMs);
       try {
         if (outcome.kind === 'reply') {
           this.#session.send(dressPrepared(entry, cluster, outcome.frame, this.#version), streamId);

@@ -83,9 +83,13 @@ export class UpstreamCall implements ReplyHandler {
   }
 
   onReply(frame: Buffer): void {
-    if (opcodeOf(frame) === Opcode.ERROR && this.#request.entries.length > 0) {
-      if (errorCodeIn(frame) === ErrorCode.UNPREPARED && this.#reprepares++ < MAX_REPREPARES) {
-        this.#upstreams.clusters[this.cluster].counters.reprepared++;
+    if (opcodeOf(frame) === Opcode.ERROR) {
+      const { counters } = this.#upstreams.clusters[this.cluster];
+      const code = errorCodeIn(frame);
+      counters.errors[this.cluster].note(code);
+      const canPrepare = code === ErrorCode.UNPREPARED && this.#request.entries.length > 0;
+      if (canPrepare && this.#reprepares++ < MAX_REPREPARES) {
+        counters.reprepared++;
         return void this.#prepareThenSend(this.#connection);
       }
     }
@@ -93,6 +97,7 @@ export class UpstreamCall implements ReplyHandler {
   }
 
   onLost(reason: LostReason): void {
+    if (reason === 'timeout') this.#upstreams.clusters[this.cluster].counters.errors[this.cluster].noteTimeout();
     this.#done({ kind: 'lost', reason });
   }
 
