@@ -108,13 +108,14 @@ function classifyMutation(cursor: TokenCursor, markers: MarkerIndexes): Statemen
   const kind = cursor.isWord('insert') ? 'insert' : cursor.isWord('update') ? 'update' : 'delete';
   const parse = { insert: parseInsert, update: parseUpdate, delete: parseDelete }[kind];
   cursor.at++;
-  if (!parse(cursor, markers, parts)) {
+  const isUnderstood = parse(cursor, markers, parts);
+  if (!isUnderstood) {
     // The first word is reserved, so it is this mutation or nothing at all. An IF anywhere outside brackets counts.
     cursor.at = start;
     cursor.skipTo(() => cursor.isWord('if'));
     parts.isLwt ||= cursor.isWord('if');
   }
-  return of(kind, parts, findFunctions(cursor.tokens, start, cursor.end));
+  return of(kind, parts, { isUnderstood, ...findFunctions(cursor.tokens, start, cursor.end) });
 }
 
 /** BEGIN [UNLOGGED | COUNTER] BATCH [USING TIMESTAMP …] (mutation [;])… APPLY BATCH */
@@ -142,6 +143,7 @@ function classifyBatch(cursor: TokenCursor, markers: MarkerIndexes): Statement {
     ...of('batch', parts),
     batchKind,
     children,
+    isUnderstood: children.every((child) => child.isUnderstood),
     isLwt: children.some((child) => child.isLwt),
     nonDeterministic: children.flatMap((child) => child.nonDeterministic),
     unknownFunctions: children.flatMap((child) => child.unknownFunctions),
@@ -162,6 +164,7 @@ function of(kind: StatementKind, parts: Parts = newParts(), more: Partial<Statem
   return {
     kind,
     isRead: false,
+    isUnderstood: true,
     nonDeterministic: [],
     unknownFunctions: [],
     markerCount: 0,

@@ -15,13 +15,14 @@ export interface Parts {
   readonly columns: string[];
   readonly operations: ColumnOperation[];
   readonly boundColumns: Map<string, BoundTerm>;
+  readonly assigned: Map<string, BoundTerm>;
 }
 
 /** Index of the marker that a token is, by token index. */
 export type MarkerIndexes = ReadonlyMap<number, number>;
 
 export function newParts(): Parts {
-  return { isLwt: false, isJson: false, columns: [], operations: [], boundColumns: new Map() };
+  return { isLwt: false, isJson: false, columns: [], operations: [], boundColumns: new Map(), assigned: new Map() };
 }
 
 /**
@@ -164,7 +165,7 @@ function parseAssignment(cursor: TokenCursor, markers: MarkerIndexes, parts: Par
   if (!cursor.takeSymbol('=')) return false;
   const operation = takeOwnOperation(cursor, markers, column, isStop);
   if (operation) parts.operations.push(operation);
-  else takeTerm(cursor, markers, isStop);
+  else parts.assigned.set(column, takeTerm(cursor, markers, isStop));
   return true;
 }
 
@@ -267,9 +268,10 @@ function takeTermList(cursor: TokenCursor, markers: MarkerIndexes): BoundTerm[] 
 
 /** Reads a term up to a stop outside brackets. */
 export function takeTerm(cursor: TokenCursor, markers: MarkerIndexes, isStop: () => boolean): BoundTerm {
+  const { tokens } = cursor;
+  skipCast(cursor);
   const start = cursor.at;
   cursor.skipTo(isStop);
-  const { tokens } = cursor;
   if (cursor.at === start) return { kind: 'expression', text: '' };
   const text = tokens.text.slice(tokens.starts[start], tokens.ends[cursor.at - 1]);
   const kind = tokens.kinds[start];
@@ -282,6 +284,26 @@ export function takeTerm(cursor: TokenCursor, markers: MarkerIndexes, isStop: ()
   }
   const isSigned = cursor.at - start === 2 && text.startsWith('-') && tokens.kinds[start + 1] === TokenKind.Number;
   return isSigned ? { kind: 'literal', text: text.replace(/^-\s+/, '-') } : { kind: 'expression', text };
+}
+
+/** Moves over the type of `(type)term`, where the term is a single word, sign or marker: it says nothing new. */
+function skipCast(cursor: TokenCursor): void {
+  if (!cursor.isSymbol('(')) return;
+  const start = cursor.at;
+  do cursor.at++;
+  while (isTypePart(cursor));
+  const isCast = cursor.at > start + 1 && cursor.takeSymbol(')');
+  const { kind } = cursor;
+  const isTerm = kind === TokenKind.Symbol ? cursor.isSymbol('-') : kind !== 0 && !cursor.isAtEnd;
+  // Behind `(a)` in brackets nothing follows but a sign that joins terms, or a word of the statement.
+  if (!isCast || !isTerm || kind === TokenKind.Word || kind === TokenKind.QuotedName) cursor.at = start;
+}
+
+/** Names, <, >, the comma between and the number of a vector's dimensions. */
+function isTypePart(cursor: TokenCursor): boolean {
+  const { kind } = cursor;
+  if (kind === TokenKind.Word || kind === TokenKind.QuotedName || kind === TokenKind.Number) return true;
+  return ['<', '>', ',', '.'].some((symbol) => cursor.isSymbol(symbol));
 }
 
 /** The name of a `:name` marker as the server has it. */

@@ -3,6 +3,8 @@ export interface Statement {
   readonly kind: StatementKind;
   /** It changes nothing anywhere: SELECT, LIST, DESCRIBE. An unknown text is not a read. */
   readonly isRead: boolean;
+  /** Of a mutation: all of it was read, so `columns`, `operations` and `boundColumns` are whole. */
+  readonly isUnderstood: boolean;
   /** As named in the text, unquoted; undefined: the keyspace in force. For USE the keyspace itself. */
   readonly keyspace?: string;
   readonly table?: string;
@@ -24,6 +26,8 @@ export interface Statement {
   readonly operations: readonly ColumnOperation[];
   /** Terms that columns are set to (INSERT) or compared with by = and IN (WHERE). */
   readonly boundColumns: ReadonlyMap<string, BoundTerm>;
+  /** Terms that the columns of an UPDATE are set to as a whole. */
+  readonly assigned: ReadonlyMap<string, BoundTerm>;
   readonly markerCount: number;
   /** The names of the markers in order, undefined for ?. */
   readonly markerNames: readonly (string | undefined)[];
@@ -81,7 +85,7 @@ export function listOperationsOf(statement: Statement): readonly ColumnOperation
   return [...own, ...statement.children.flatMap(listOperationsOf)];
 }
 
-/** Whether the statement, or one of a batch, has an IF. */
+/** INSERT, UPDATE, DELETE or a batch of them. */
 export function isMutation(statement: Statement): boolean {
   return ['insert', 'update', 'delete', 'batch'].includes(statement.kind);
 }
