@@ -85,6 +85,12 @@ const proxy = z
         host: z.string().default('127.0.0.1'),
         port: listenPort.default(8080),
         token: z.string().min(16).nullable().default(null).describe('Needed for writes; null closes them'),
+        zdmMetricsPrefix: z
+          .string()
+          .regex(/^[A-Za-z_]\w{0,30}$/, 'must be the beginning of the name of a metric, such as zdm')
+          .nullable()
+          .default(null)
+          .describe("Shows the metrics by zdm-proxy's names as well, with this prefix (its own is zdm)"),
       })
       .prefault({}),
     instance: z.string().min(1).nullable().default(null).describe('Name in the ledger; default: the host name'),
