@@ -136,12 +136,6 @@ const bulkLoad = z
     memoryBudgetMB: z
       .int()
       .min(64)
-        zdmMetricsPrefix: z
-          .string()
-          .regex(/^[A-Za-z_]\w{0,30}$/, 'must be the beginning of the name of a metric, such as zdm')
-          .nullable()
-          .default(null)
-          .describe("Shows the metrics by zdm-proxy's names as well, with this prefix (its own is zdm)"),
       .max(10_240)
       .default(512)
       .describe('Of a process that loads, the runtime included: a sixth is for read windows'),
