@@ -2,10 +2,15 @@ import type { Socket } from 'node:net';
 import { HEADER_BYTES, setStreamId } from '#core/cql/frame.ts';
 import { encodeSegments, type SegmentCompression } from '#core/cql/segment.ts';
 import { rethrowLater } from './rethrow.ts';
+import { SharedReader } from './shared-reader.ts';
 
-const SLAB_BYTES = 64 * 1024;
+const SLAB_BYTES = 16 * 1024;
+/** Slabs that wait for the next turn, of all sockets together. */
+const MAX_SPARE_SLABS = 256;
 /** Frames up to this are copied when they are written; the body of a larger one goes out as the view that it came in as. */
 export const COPIED_FRAME_BYTES = 8 * 1024;
+/** Up to here a loop is faster than the call that copies. */
+const TINY_BYTES = 24;
 
 /**
  * Collects frames and writes them with as few system calls as possible: everything that one turn of the event loop
@@ -15,10 +20,12 @@ export const COPIED_FRAME_BYTES = 8 * 1024;
 export class FrameWriter {
   readonly #socket: Socket;
   readonly #flusher: Flusher;
-  #slab = Buffer.alloc(0);
+  /** Borrowed from the flusher until what is in them has left; the last one is written to. */
+  readonly #slabs: Buffer[] = [];
+  #slab: Buffer | undefined;
   #start = 0;
   #end = 0;
-  #parts: Buffer[] = [];
+  readonly #parts: Buffer[] = [];
   #isQueued = false;
   #segments: SegmentCompression | undefined;
 
@@ -40,14 +47,16 @@ export class FrameWriter {
 
   /** Queues a frame under another stream id; the frame's own bytes are not touched. */
   write(frame: Buffer, streamId: number): void {
-    if (frame.length > COPIED_FRAME_BYTES) this.#writeLarge(frame, streamId);
+    const { length } = frame;
+    if (length > COPIED_FRAME_BYTES) this.#writeLarge(frame, streamId);
     else {
-      if (this.#end + frame.length > this.#slab.length) this.#newSlab();
+      const slab = this.#slab !== undefined && this.#end + length <= SLAB_BYTES ? this.#slab : this.#nextSlab();
       const at = this.#end;
-      frame.copy(this.#slab, at);
-      this.#slab[at + 2] = (streamId >> 8) & 0xff;
-      this.#slab[at + 3] = streamId & 0xff;
-      this.#end = at + frame.length;
+      if (length <= TINY_BYTES) for (let index = 0; index < length; index++) slab[at + index] = frame[index]!;
+      else frame.copy(slab, at);
+      slab[at + 2] = (streamId >> 8) & 0xff;
+      slab[at + 3] = streamId & 0xff;
+      this.#end = at + length;
       if (this.#segments !== undefined) this.#closeRun();
     }
     if (!this.#isQueued) {
@@ -60,17 +69,27 @@ export class FrameWriter {
   flush(): void {
     this.#isQueued = false;
     this.#closeRun();
-    const parts = this.#parts;
-    if (parts.length === 0) return;
-    this.#parts = [];
-    if (this.#socket.destroyed || !this.#socket.writable) return;
-    const out = this.#segments === undefined ? parts : encodeSegments(parts, this.#segments);
-    if (out.length === 1) {
-      this.#socket.write(out[0]!);
+    this.#slab = undefined;
+    if (this.#parts.length === 0) return;
+    try {
+      if (!this.#socket.destroyed && this.#socket.writable) {
+        this.#send(this.#segments === undefined ? this.#parts : encodeSegments(this.#parts, this.#segments));
+      }
+    } finally {
+      this.#parts.length = 0;
+      // What the kernel took at once is nobody's any more; segments are copies.
+      if (this.#segments !== undefined || this.#socket.writableLength === 0) this.#flusher.giveBack(this.#slabs);
+      this.#slabs.length = 0;
+    }
+  }
+
+  #send(parts: readonly Buffer[]): void {
+    if (parts.length === 1) {
+      this.#socket.write(parts[0]!);
       return;
     }
     this.#socket.cork();
-    for (const part of out) this.#socket.write(part);
+    for (const part of parts) this.#socket.write(part);
     this.#socket.uncork();
   }
 
@@ -88,34 +107,49 @@ export class FrameWriter {
   }
 
   #closeRun(): void {
-    if (this.#end > this.#start) this.#parts.push(this.#slab.subarray(this.#start, this.#end));
+    if (this.#end > this.#start) this.#parts.push(this.#slab!.subarray(this.#start, this.#end));
     this.#start = this.#end;
   }
 
-  #newSlab(): void {
+  #nextSlab(): Buffer {
     this.#closeRun();
-    this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    const slab = this.#flusher.borrow();
+    this.#slabs.push(slab);
+    this.#slab = slab;
     this.#start = 0;
     this.#end = 0;
+    return slab;
   }
 }
 
-/** Flushes every writer that was written to, once for each turn of the event loop. */
+/** What the sockets of a process share: they are flushed once in each turn of the event loop, and lend each other memory. */
 export class Flusher {
+  readonly reader = new SharedReader();
   #dirty: FrameWriter[] = [];
+  #flushing: FrameWriter[] = [];
   #isScheduled = false;
+  readonly #spare: Buffer[] = [];
+  readonly #flush = (): void => this.#run();
 
   add(writer: FrameWriter): void {
     this.#dirty.push(writer);
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => this.#run());
+    setImmediate(this.#flush);
+  }
+
+  borrow(): Buffer {
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
+  }
+
+  giveBack(slabs: readonly Buffer[]): void {
+    for (const slab of slabs) if (this.#spare.length < MAX_SPARE_SLABS) this.#spare.push(slab);
   }
 
   #run(): void {
     this.#isScheduled = false;
     const dirty = this.#dirty;
-    this.#dirty = [];
+    this.#dirty = this.#flushing;
     for (const writer of dirty) {
       try {
         writer.flush();
@@ -124,5 +158,7 @@ export class Flusher {
         rethrowLater(error);
       }
     }
+    dirty.length = 0;
+    this.#flushing = dirty;
   }
 }

@@ -16,7 +16,7 @@ export class CqlServer {
     const { counters, logger } = services;
     this.#services = services;
     this.#maxClients = maxClients;
-    this.#server = createServer({ noDelay: true }, (socket) => {
+    this.#server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => {
       // Also of sockets that no session takes.
       socket.on('error', () => undefined);
       if (this.#sessions.size >= this.#maxClients) {

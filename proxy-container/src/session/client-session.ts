@@ -54,16 +54,15 @@ export class ClientSession {
   onClosed: (() => void) | undefined;
 
   constructor(socket: Socket, services: ProxyServices) {
-    this.#socket = socket;
+    this.#socket = services.flusher.reader.adopt(socket, (chunk) => this.#read(chunk));
     this.#services = services;
-    this.#writer = new FrameWriter(socket, services.flusher);
-    this.face = faceOf(socket.localAddress, socket.localPort);
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, 60_000);
-    socket.on('data', (chunk: Buffer) => this.#read(chunk));
-    socket.on('drain', () => socket.resume());
-    socket.on('error', () => this.close());
-    socket.on('close', () => this.close());
+    this.#writer = new FrameWriter(this.#socket, services.flusher);
+    this.face = faceOf(this.#socket.localAddress, this.#socket.localPort);
+    this.#socket.setNoDelay(true);
+    this.#socket.setKeepAlive(true, 60_000);
+    this.#socket.on('drain', () => this.#socket.resume());
+    this.#socket.on('error', () => this.close());
+    this.#socket.on('close', () => this.close());
     this.#handshakeTimer = setTimeout(() => this.close(), HANDSHAKE_MS).unref();
   }
 

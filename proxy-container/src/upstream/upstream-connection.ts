@@ -75,7 +75,6 @@ export class UpstreamConnection {
     this.#writer = new FrameWriter(socket, flusher);
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);
-    socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('error', () => this.close());
     socket.on('close', () => this.close());
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
@@ -88,6 +87,10 @@ export class UpstreamConnection {
    */
   static open(address: UpstreamAddress, version: number, flusher: Flusher): Promise<UpstreamConnection> {
     const { host, port, tls } = address;
+    let connection: UpstreamConnection | undefined;
+    const take = (chunk: Buffer): void => {
+      if (connection) connection.#read(chunk);
+    };
     return new Promise((resolve, reject) => {
       const socket = tls
         ? connectTls({
@@ -97,7 +100,7 @@ export class UpstreamConnection {
             ...(isIP(host) ? {} : { servername: host }),
             checkServerIdentity: tls.verifyHostname ? checkServerIdentity : () => undefined,
           })
-        : connectTcp({ host, port });
+        : connectTcp({ host, port, onread: flusher.reader.onRead(take) });
       const fail = (what: string): void => {
         socket.destroy();
         reject(new ClusterUnreachableError(`${host}:${port}: ${what}`, { context: { host, port } }));
@@ -114,7 +117,9 @@ export class UpstreamConnection {
       socket.once(tls ? 'secureConnect' : 'connect', () => {
         clearTimeout(timer);
         socket.off('error', onError);
-        resolve(new UpstreamConnection(socket, address, version, flusher));
+        connection = new UpstreamConnection(socket, address, version, flusher);
+        if (tls) socket.on('data', take);
+        resolve(connection);
       });
     });
   }
