@@ -27,6 +27,11 @@ export interface FailedWrite {
   readonly statements: readonly FailedStatement[];
   /** False: applying it twice may differ from once (counters, non-frozen lists); it is never replayed. */
   readonly idempotent: boolean;
+  /**
+   * It writes lists: instead of the statements, what the other cluster has in the rows and columns that they touch is
+   * copied.
+   */
+  readonly readBack?: true;
   /** Serialized partition key where one is known: routes the replay, names the partition in reports. */
   readonly partitionKey?: Uint8Array;
   /** Why the shadow failed: an error name, for the report. Never a value of the application. */
@@ -80,6 +85,7 @@ const failedWriteBody = z
       .min(1)
       .max(65_535),
     idempotent: z.boolean(),
+    readBack: z.literal(true).optional(),
     partitionKey: base64.optional(),
     reason: z.string().max(500).optional(),
     attempts: z.int().min(0),

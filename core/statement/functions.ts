@@ -85,6 +85,12 @@ export function findFunctions(
   return { nonDeterministic, unknownFunctions };
 }
 
+/** What is known of a function by its name, in lower case. */
+export function natureOf(name: string): 'generator' | 'deterministic' | 'unknown' {
+  if (GENERATORS.has(name)) return 'generator';
+  return CONVERSIONS.has(name) || DETERMINISTIC.test(name) ? 'deterministic' : 'unknown';
+}
+
 function functionNameAt(cursor: TokenCursor): string | undefined {
   if (!cursor.isSymbol('(', 1)) return undefined;
   if (cursor.kind === TokenKind.Word) return cursor.textAt(cursor.at).toLowerCase();

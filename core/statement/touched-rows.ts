@@ -72,10 +72,11 @@ export function touchedRows(sent: SentMutation, facts: TableFacts): readonly Tou
 }
 
 /** Left as it was by the client's own word. */
-function isUnset(column: string, { statement, valueOf }: SentMutation): boolean {
+function isUnset(column: string, sent: SentMutation): boolean {
+  const { statement } = sent;
   const terms = statement.kind === 'insert' ? statement.boundColumns : statement.assigned;
   const term = terms.get(column);
-  return term?.kind === 'marker' && valueOf(term.index, term.name) === undefined;
+  return term?.kind === 'marker' && sent.valueOf(term.index, term.name) === undefined;
 }
 
 function split(columns: readonly string[], facts: TableFacts): Pick<TouchedRow, 'cells' | 'collections'> {

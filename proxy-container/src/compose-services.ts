@@ -2,19 +2,24 @@ import type { MigrationConfig } from '#core/config/schema.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { primaryOf } from '#core/ledger/phase-change.ts';
 import type { Logger } from '#core/ports.ts';
+import type { ClusterFace } from './cluster-face.ts';
 import type { Counters } from './counters.ts';
 import { Definitions } from './definitions.ts';
 import { DualWrite } from './dual-write.ts';
 import type { FailedWrites } from './failed-writes.ts';
 import type { SuspectMarks } from './journal/suspect-marks.ts';
 import type { ProxyServices } from './proxy-services.ts';
+import { ReadBacks } from './read-backs.ts';
+import { DualReads } from './reads/dual-reads.ts';
 import { Reads } from './reads/reads.ts';
+import type { SchemaAgreement } from './schema/schema-agreement.ts';
 import type { SchemaFacts } from './schema-facts.ts';
 import { consistencyMap } from './settings.ts';
 import { ShadowWriter } from './shadow-writer.ts';
-import { supportOf } from './support.ts';
+import type { Sisters } from './sisters.ts';
+import { SystemTables } from './system-tables/system-tables.ts';
 import type { TimestampGenerator } from './timestamps.ts';
-import { CLUSTER_NAMES, type ControlConnections } from './upstream/control-connections.ts';
+import type { ControlConnections } from './upstream/control-connections.ts';
 
 type Shared = Pick<
   ProxyServices,
@@ -32,14 +37,28 @@ export interface ServiceParts extends Shared {
   readonly marks: SuspectMarks;
   readonly facts: SchemaFacts;
   readonly failedWrites: FailedWrites;
+  readonly face: ClusterFace;
+  readonly agreement: SchemaAgreement;
+  readonly sisters: Sisters;
 }
 
 /** Puts together what all client sessions share. */
 export function composeServices(parts: ServiceParts): ProxyServices {
-  const { config, gate, counters, logger, failedWrites, prepared, controls } = parts;
+  const { config, gate, counters, logger, failedWrites, prepared, controls, face, agreement, sisters } = parts;
   const { proxy } = config;
   const shadows = new ShadowWriter({ timeoutMs: proxy.shadowTimeoutMs, gate, failedWrites, counters, logger });
   const requestTimeoutMs = { origin: config.origin.requestTimeoutMs, target: config.target.requestTimeoutMs };
+  const readBacks = new ReadBacks({
+    gate,
+    failedWrites,
+    facts: parts.facts,
+    timestamps: parts.timestamps,
+    counters,
+    logger,
+    readTimeoutMs: requestTimeoutMs,
+    shadowTimeoutMs: proxy.shadowTimeoutMs,
+  });
+  const writes = { gate, shadows, failedWrites, readBacks, counters, requestTimeoutMs };
   const longestTimeoutMs = Math.max(requestTimeoutMs.origin, requestTimeoutMs.target);
   return {
     clusters: parts.clusters,
@@ -50,11 +69,26 @@ export function composeServices(parts: ServiceParts): ProxyServices {
       timestamps: parts.timestamps,
       targetConsistency: consistencyMap(proxy.targetConsistency),
     },
-    reads: new Reads({ counters, requestTimeoutMs: longestTimeoutMs }),
-    dualWrite: new DualWrite({ dualSync: proxy.dualSync, gate, shadows, failedWrites, counters, requestTimeoutMs }),
+    reads: new Reads({
+      counters,
+      requestTimeoutMs: longestTimeoutMs,
+      dual: new DualReads({
+        reads: proxy.reads,
+        timeoutMs: proxy.shadowTimeoutMs,
+        settleMs: 2 * proxy.shadowTimeoutMs,
+        gate,
+        marks: parts.marks,
+        counters,
+        logger,
+        filter: parts.filter,
+        sameTokenOrder: () => sameTokenOrder(controls),
+      }),
+    }),
+    dualWrite: new DualWrite({ dualSync: proxy.dualSync, ...writes }),
     definitions: new Definitions({
       policy: proxy.ddl,
       controls: controls.of,
+      agreement,
       ledger: parts.ledger,
       marks: parts.marks,
       facts: parts.facts,
@@ -65,9 +99,22 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     logger,
     flusher: parts.flusher,
     requestTimeoutMs: longestTimeoutMs,
-    support: () => supportOf(CLUSTER_NAMES.map((name) => controls.of[name].facts)),
+    support: () => face.support,
+    systemTables: new SystemTables({
+      cluster: () => face.shown,
+      maxVersion: () => face.support.maxVersion,
+      hosts: () => sisters.hosts,
+      self: (reached) => sisters.self(reached),
+      schema: agreement,
+    }),
     filter: parts.filter,
     primary: primaryOf,
     isFenced: parts.isFenced,
   };
+}
+
+/** Unknown while one of them has not said it. */
+function sameTokenOrder({ of }: ControlConnections): boolean {
+  const origin = of.origin.facts?.shown.partitioner;
+  return origin !== undefined && origin === of.target.facts?.shown.partitioner;
 }

@@ -6,6 +6,7 @@ import type { Counters } from './counters.ts';
 import type { FailedWrites } from './failed-writes.ts';
 import { effectOf } from './outcome.ts';
 import type { PhaseGate } from './phase-gate.ts';
+import type { ReadBacks } from './read-backs.ts';
 import type { Route } from './route.ts';
 import type { SessionUpstreams } from './session/session-upstreams.ts';
 import type { ShadowWriter } from './shadow-writer.ts';
@@ -17,6 +18,7 @@ export interface DualWriteOptions {
   readonly gate: PhaseGate;
   readonly shadows: ShadowWriter;
   readonly failedWrites: FailedWrites;
+  readonly readBacks: ReadBacks;
   readonly counters: Counters;
   readonly requestTimeoutMs: Readonly<Record<ClusterName, number>>;
 }
@@ -134,17 +136,24 @@ export class DualWrite {
     answer(first);
   }
 
-  /** Decided by the primary; its effect can't be repeated elsewhere, so the table is to be copied again. */
+  /**
+   * Decided by the primary; what it left is read back and copied. In `dual-sync` the answer waits until the shadow has it,
+   * but it is the primary's in any case: an application that is told of a failure would ask again, and be refused.
+   */
   #conditional(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): void {
-    this.#call(upstreams, route.primary, request, (outcome) => {
-      this.#countFailure(route.primary, outcome);
-      answer(outcome);
-      if (route.shadow === undefined) return;
+    const { gate, failedWrites, readBacks } = this.#options;
+    const { epoch } = gate;
+    const { primary, shadow } = route;
+    this.#call(upstreams, primary, request, (outcome) => {
+      this.#countFailure(primary, outcome);
       const effect = effectOf(outcome);
       const isApplied = effect === 'applied' && outcome.kind === 'reply' && wasApplied(outcome.frame, request.version);
-      if (isApplied) this.#options.failedWrites.mark(request, 'a conditional write (LWT) was applied');
-      if (effect === 'unknown')
-        this.#options.failedWrites.mark(request, 'a conditional write (LWT) had no clear outcome');
+      if (shadow === undefined || !isApplied || !route.isSync) answer(outcome);
+      if (shadow === undefined) return;
+      if (effect === 'unknown') failedWrites.mark(request, 'a conditional write (LWT) had no clear outcome');
+      if (!isApplied) return;
+      const copied = readBacks.copy(upstreams, request, { primary, shadow }, epoch);
+      if (route.isSync) void copied.then(() => answer(outcome));
     });
   }
 

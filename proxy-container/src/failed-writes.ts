@@ -1,19 +1,22 @@
 import { randomUUID } from 'node:crypto';
-import { HEADER_BYTES } from '#core/cql/frame.ts';
 import { BatchKind } from '#core/cql/protocol.ts';
-import { readRequestLayout, readValues, requestOffset, type StatementLayout } from '#core/cql/request-layout.ts';
 import { describeError } from '#core/errors.ts';
-import type { BoundValue } from '#core/model/cql-request.ts';
+import { valueLookup } from '#core/model/bound-values.ts';
+import type { Consistency } from '#core/model/cql-request.ts';
 import { encodeFailedWrite, type FailedStatement, type FailedWrite, type TableName } from '#core/model/failed-write.ts';
 import type { Logger } from '#core/ports.ts';
+import { classify } from '#core/statement/classify.ts';
+import { qualifyTables } from '#core/statement/qualify-tables.ts';
 import type { Statement } from '#core/statement/statement.ts';
+import { touchedRows } from '#core/statement/touched-rows.ts';
 import type { ClientRequest } from './client-request.ts';
 import { tablesWritten } from './count-tables.ts';
 import type { Counters } from './counters.ts';
 import type { Journal } from './journal/journal.ts';
 import type { SuspectMarks } from './journal/suspect-marks.ts';
-import { whyNotReplayable } from './replayable.ts';
+import { type Treatment, treatmentOf } from './replayable.ts';
 import type { SchemaFacts } from './schema-facts.ts';
+import { type SentStatements, sentStatements } from './sent-statements.ts';
 import type { ClusterName } from './upstream/cluster.ts';
 
 export interface FailedWritesOptions {
@@ -25,6 +28,16 @@ export interface FailedWritesOptions {
   readonly logger: Logger;
   /** Larger messages have nowhere to go. Bytes. */
   readonly maxMessageBytes: number;
+}
+
+/** Mutations that stand for a request on the other cluster, each with its own write time. */
+export interface WriteCopy {
+  readonly consistency: Consistency;
+  readonly statements: readonly FailedStatement[];
+  /** When their TTLs were read. */
+  readonly writtenAtSeconds: number;
+  /** For the message; the statements have their own. */
+  readonly timestampMicros: bigint;
 }
 
 const BATCH_KINDS = {
@@ -45,8 +58,23 @@ export class FailedWrites {
 
   /** Keeps the write for replay where that is safe, and marks its tables where it is not. Never throws, never waits. */
   add(request: ClientRequest, destination: ClusterName, epoch: number, reason: string): void {
+    this.#work(request, reason, () => this.#keep(request, destination, epoch, reason));
+  }
+
+  /** Keeps the mutations that stand for a write. Never throws, never waits. */
+  addCopy(request: ClientRequest, destination: ClusterName, epoch: number, reason: string, copy: WriteCopy): void {
+    this.#work(request, reason, async () => {
+      const body =
+        copy.statements.length === 1
+          ? ({ kind: 'query', keyspace: null } as const)
+          : ({ kind: 'batch', batchKind: 'unlogged', keyspace: null } as const);
+      this.#journal(request, { ...this.#envelope(request, destination, epoch, reason), ...body, ...copy });
+    });
+  }
+
+  #work(request: ClientRequest, reason: string, work: () => Promise<void>): void {
     this.#workCount++;
-    this.#keep(request, destination, epoch, reason)
+    work()
       .catch((error: unknown) => {
         this.#options.logger.error('a failed write could not be kept', { error: describeError(error) });
         this.mark(request, `a shadow write was lost: ${reason}`);
@@ -69,14 +97,20 @@ export class FailedWrites {
   }
 
   async #keep(request: ClientRequest, destination: ClusterName, epoch: number, reason: string): Promise<void> {
-    const { counters, journal } = this.#options;
-    const obstacle = await this.#obstacle(request);
-    if (obstacle !== undefined) {
+    const sent = sentStatements(request, destination);
+    const treatment = await this.#treatment(request, sent);
+    if (typeof treatment === 'object') {
       this.#countUnqueueable(request);
-      this.mark(request, `a shadow write failed and can't be replayed: ${obstacle}`);
+      this.mark(request, `a shadow write failed and can't be replayed: ${treatment.obstacle}`);
       return;
     }
-    const write = this.#toMessage(request, destination, epoch, reason);
+    const readBack = treatment === 'readBack' ? ({ idempotent: false, readBack: true } as const) : {};
+    const write = { ...this.#envelope(request, destination, epoch, reason), ...toMessage(request, sent), ...readBack };
+    this.#journal(request, write);
+  }
+
+  #journal(request: ClientRequest, write: FailedWrite): void {
+    const { counters, journal } = this.#options;
     const body = encodeFailedWrite(write);
     if (Buffer.byteLength(body) > this.#options.maxMessageBytes) {
       this.#countUnqueueable(request);
@@ -97,58 +131,65 @@ export class FailedWrites {
     for (const table of tablesWritten(counters, request)) table.unqueueable++;
   }
 
-  async #obstacle(request: ClientRequest): Promise<string | undefined> {
-    if (request.isCounterBatch) return 'a counter was incremented';
-    if (request.timestampMicros === undefined) return 'it has no write time';
-    const keyspaces = new Set(request.statements.map(({ entry }) => entry?.keyspace ?? request.keyspace));
-    if (keyspaces.size > 1 && request.statements.length > 1) return 'its statements were prepared in several keyspaces';
-    for (const { statement, entry } of request.statements) {
-      if (statement.batchKind === 'counter') return 'a counter was incremented';
-      for (const one of statement.kind === 'batch' ? statement.children : [statement]) {
-        const table = tableOf(one, entry?.keyspace ?? request.keyspace);
+  async #treatment(request: ClientRequest, sent: SentStatements): Promise<Treatment> {
+    if (request.isCounterBatch) return { obstacle: 'a counter was incremented' };
+    if (request.timestampMicros === undefined) return { obstacle: 'it has no write time' };
+    let isReadBack = false;
+    let areRowsKnown = true;
+    for (const [index, one] of sent.statements.entries()) {
+      const { statement: own, entry } = request.statements[index]!;
+      const statement = own.nonDeterministic.length > 0 ? classify(one.text) : own;
+      if (statement.batchKind === 'counter') return { obstacle: 'a counter was incremented' };
+      for (const child of statement.kind === 'batch' ? statement.children : [statement]) {
+        const table = tableOf(child, entry?.keyspace ?? request.keyspace);
         const facts = table && (await this.#options.facts.of(table.keyspace, table.table));
-        const obstacle = whyNotReplayable(one, facts);
-        if (obstacle !== undefined) return obstacle;
+        const treatment = treatmentOf(child, facts);
+        if (typeof treatment === 'object') return treatment;
+        isReadBack ||= treatment === 'readBack';
+        const place = { statement: child, keyspace: table?.keyspace ?? '', valueOf: valueLookup(one) };
+        const rows = facts && touchedRows(place, facts);
+        areRowsKnown &&= rows?.every(({ hasTtl, collections }) => !hasTtl || collections.length === 0) ?? false;
       }
     }
-    return undefined;
+    if (!isReadBack) return 'replay';
+    return areRowsKnown ? 'readBack' : { obstacle: 'a list was written in a way that can not be read back' };
   }
 
-  #toMessage(request: ClientRequest, destination: ClusterName, epoch: number, reason: string): FailedWrite {
-    const frame = request.frameFor(destination);
-    const offset = HEADER_BYTES + requestOffset(frame[1]!, frame.subarray(HEADER_BYTES));
-    const layout = readRequestLayout(request.opcode, frame, request.version, offset);
-    const batchKind = request.batchKind;
+  /** What every message says. */
+  #envelope(request: ClientRequest, destination: ClusterName, epoch: number, reason: string) {
     return {
       version: 1,
       id: randomUUID(),
-      keyspace: request.statements[0]?.entry?.keyspace ?? request.keyspace ?? null,
       tables: tablesOf(request),
-      consistency: layout.consistency,
-      timestampMicros: request.timestampMicros!,
-      writtenAtSeconds: layout.nowInSeconds ?? request.takenAtSeconds,
       epoch,
       destination,
-      kind: batchKind === undefined ? 'query' : 'batch',
-      ...(batchKind === undefined ? {} : { batchKind: BATCH_KINDS[batchKind as BatchKind] ?? 'logged' }),
-      statements: layout.statements.map((one, index) =>
-        toStatement(frame, one, request.statements[index]?.entry?.text),
-      ),
       idempotent: true,
       reason: reason.slice(0, 500),
       attempts: 1,
       enqueuedAt: new Date().toISOString(),
       instance: this.#options.instance,
-    };
+    } as const;
   }
 }
 
-function toStatement(frame: Buffer, layout: StatementLayout, preparedText: string | undefined): FailedStatement {
-  const values = readValues(frame, layout);
-  const text = layout.text ?? preparedText ?? '';
-  const names = values.map(({ name }) => name);
-  if (names[0] === undefined) return { text, values: values.map(({ value }) => value) };
-  return { text, values: new Map<string, BoundValue>(values.map(({ name, value }) => [name!, value])) };
+function toMessage(request: ClientRequest, { layout, statements }: SentStatements) {
+  const { batchKind } = request;
+  const keyspaces = request.statements.map(({ entry }) => entry?.keyspace ?? request.keyspace);
+  const isOfOne = new Set(keyspaces).size <= 1;
+  return {
+    keyspace: (isOfOne ? keyspaces[0] : undefined) ?? null,
+    consistency: layout.consistency,
+    timestampMicros: request.timestampMicros!,
+    writtenAtSeconds: layout.nowInSeconds ?? request.takenAtSeconds,
+    kind: batchKind === undefined ? 'query' : 'batch',
+    ...(batchKind === undefined ? {} : { batchKind: BATCH_KINDS[batchKind as BatchKind] ?? 'logged' }),
+    statements: isOfOne ? statements : statements.map((one, index) => qualified(one, keyspaces[index])),
+  } as const;
+}
+
+/** For a batch whose statements were prepared in several keyspaces. */
+function qualified(statement: FailedStatement, keyspace: string | undefined): FailedStatement {
+  return keyspace === undefined ? statement : { ...statement, text: qualifyTables(statement.text, keyspace) };
 }
 
 /** Every table that a request writes, once. */

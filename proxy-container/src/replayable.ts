@@ -3,21 +3,32 @@ import type { Statement } from '#core/statement/statement.ts';
 import { isCounterSuspect, listOperationsOf } from '#core/statement/statement.ts';
 
 /**
- * Why a write may not be sent a second time, or undefined when it may. Without facts of the table everything that could
- * be a counter or a list counts as one: a table that is marked for nothing is copied once more, a doubled element stays.
+ * What becomes of a failed write. `replay`: it is sent again with its own write time. `readBack`: the lists in it would be
+ * doubled by that, so what the other cluster has is copied instead. Else why neither is safe.
  */
-export function whyNotReplayable(statement: Statement, facts: TableFacts | undefined): string | undefined {
-  if (statement.unknownFunctions.length > 0) return 'a function of the statement gives another result each time';
-  if (statement.batchKind === 'counter') return 'a counter was incremented';
-  if (facts ? facts.isCounter : isCounterSuspect(statement)) return 'a counter was incremented';
-  const touched = facts ? listColumns(statement, facts) : listOperationsOf(statement).length > 0;
-  return touched ? 'a list was written, whose elements would be doubled' : undefined;
+export type Treatment = 'replay' | 'readBack' | { readonly obstacle: string };
+
+const COUNTER = { obstacle: 'a counter was incremented' };
+
+/**
+ * The treatment of one statement. Without facts of the table everything that could be a counter or a list counts as one:
+ * a table that is marked for nothing is copied once more, a doubled element stays.
+ */
+export function treatmentOf(statement: Statement, facts: TableFacts | undefined): Treatment {
+  if (statement.unknownFunctions.length > 0) {
+    return { obstacle: 'a function of the statement gives another result each time' };
+  }
+  if (statement.batchKind === 'counter') return COUNTER;
+  if (facts ? facts.isCounter : isCounterSuspect(statement)) return COUNTER;
+  if (facts) return writesList(statement, facts) ? 'readBack' : 'replay';
+  if (listOperationsOf(statement).length === 0) return 'replay';
+  return { obstacle: 'a list was written, whose elements would be doubled' };
 }
 
-function listColumns(statement: Statement, facts: TableFacts): boolean {
+function writesList(statement: Statement, facts: TableFacts): boolean {
   if (facts.lists.size === 0) return false;
-  // The document may name any column.
-  if (statement.isJson && statement.kind === 'insert') return true;
+  // The document, or the part that is not understood, may name any column.
+  if (!statement.isUnderstood || (statement.isJson && statement.kind === 'insert')) return true;
   const columns = [...statement.columns, ...statement.operations.map(({ column }) => column)];
   return columns.some((column) => facts.lists.has(column)) && !isPlainDeletion(statement, facts);
 }

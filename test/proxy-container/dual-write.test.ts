@@ -108,13 +108,6 @@ test('a counter is copied at most once: its failure marks the table and queues n
   expect(parts.queue.messages).toEqual([]);
 });
 
-test('a conditional write goes to the primary alone', async () => {
-  await begin('dual-sync');
-  await query(`${INSERT} IF NOT EXISTS`);
-  expect(parts.origin.seen).toHaveLength(1);
-  expect(parts.target.seen).toEqual([]);
-});
-
 test('in strict dual-sync a failure of the target is the application error, and the write is queued', async () => {
   await begin('dual-sync');
   parts.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.WRITE_FAILURE, 'the target says no'));
