@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { Consistency, type ConsistencyName } from '../model/cql-request.ts';
+import { parseHostPort } from '../model/host-port.ts';
 import { faultsOf } from '../model/rename.ts';
 
 const consistencyNames = Object.keys(Consistency) as [ConsistencyName, ...ConsistencyName[]];
@@ -72,6 +73,50 @@ const cluster = z.strictObject(clusterShape);
 
 const ledger = z
   .discriminatedUnion('kind', [
+/** How drivers see the proxies: as the nodes of one cluster. */
+const topology = z
+  .strictObject({
+    sisters: z
+      .array(z.string().min(1))
+      .max(256)
+      .default([])
+      .describe(
+        'IP addresses of all instances, each as ADDRESS, IPV4:PORT or [IPV6]:PORT; none: each shows itself alone',
+      ),
+    service: z
+      .string()
+      .min(1)
+      .max(253)
+      .nullable()
+      .default(null)
+      .describe('Name whose DNS addresses are the instances, such as that of a headless service; instead of sisters'),
+    refreshSecs: z.int().min(1).max(3600).default(10).describe('How often the name of the service is resolved'),
+    port: port.nullable().default(null).describe('Of instances given without one; null: where this one listens'),
+    address: z
+      .string()
+      .nullable()
+      .default(null)
+      .describe('Which of the instances this one is, where none of their addresses is of this machine (NAT)'),
+    clusterName: z.string().min(1).nullable().default(null).describe("Shown to drivers; null: the origin's"),
+    datacenter: z.string().min(1).nullable().default(null).describe("Shown to drivers; null: the origin's"),
+    rack: z.string().min(1).nullable().default(null).describe("Shown to drivers; null: the origin's"),
+    releaseVersion: z.string().min(1).nullable().default(null).describe("Shown to drivers; null: the origin's"),
+  })
+  .superRefine((value, context) => {
+    if (value.service !== null && value.sisters.length > 0) {
+      context.addIssue({ code: 'custom', path: ['service'], message: 'give either sisters or a service, not both' });
+    }
+    for (const [index, text] of value.sisters.entries()) {
+      if (parseHostPort(text) !== undefined) continue;
+      const message = `'${text}' is no IP address; write ADDRESS, IPV4:PORT or [IPV6]:PORT, and names as service`;
+      context.addIssue({ code: 'custom', path: ['sisters', index], message });
+    }
+    if (value.address !== null && parseHostPort(value.address) === undefined) {
+      context.addIssue({ code: 'custom', path: ['address'], message: `'${value.address}' is no IP address` });
+    }
+  })
+  .prefault({});
+
     z.strictObject({ kind: z.literal('s3'), bucket: z.string().min(3), prefix: z.string().default('ledger/') }),
     z.strictObject({ kind: z.literal('file'), path: z.string().min(1) }),
   ])
@@ -100,6 +145,13 @@ const proxy = z
     ddl: z.enum(['both', 'primary', 'refuse']).default('both'),
     onLedgerLoss: z.enum(['keep', 'stop']).default('keep'),
     targetConsistency: z.partialRecord(consistency, consistency).default({}),
+    targetReplication: z
+      .string()
+      .regex(/^\s*\{[^{}]*\}\s*$/, "must be a CQL map such as {'class': 'NetworkTopologyStrategy', 'dc1': 3}")
+      .nullable()
+      .default(null)
+      .describe('Of keyspaces that clients create or alter, on the target; null: as the statement says'),
+    topology,
     clocks: z.strictObject({ warnSkewMs: milliseconds.default(50), maxSkewMs: milliseconds.default(500) }).prefault({}),
     filterRules: z.string().nullable().default(null).describe('Path of filter-rules.yaml, relative to this file'),
     maxClients: z.int().min(1).max(100_000).default(5000),

@@ -1,6 +1,7 @@
 import { ProtocolError } from '#core/errors.ts';
 import { BodyReader } from './body-reader.ts';
 import { BodyWriter } from './body-writer.ts';
+import { encodeInet } from './value-codec.ts';
 
 /** What a DDL statement changed; the same in a RESULT (section 4.2.5.5) and in an EVENT (section 4.2.6). */
 export interface SchemaChange {
@@ -49,10 +50,22 @@ export function decodeEvent(body: Buffer, offset = 0): EventMessage {
   return { type, change, ...reader.inet() };
 }
 
-export function encodeSchemaChangeEvent(change: SchemaChange): Buffer {
+/** v3 knows neither functions nor aggregates: there, as Cassandra does, the keyspace is what changed. */
+export function encodeSchemaChangeEvent(change: SchemaChange, version: number): Buffer {
   const writer = new BodyWriter().string('SCHEMA_CHANGE');
-  writeSchemaChange(writer, change);
+  const isFunction = change.target === 'FUNCTION' || change.target === 'AGGREGATE';
+  const { keyspace } = change;
+  writeSchemaChange(writer, isFunction && version < 4 ? { change: 'UPDATED', target: 'KEYSPACE', keyspace } : change);
   return writer.toBuffer();
+}
+
+/** TOPOLOGY_CHANGE and STATUS_CHANGE: <change [string]><node [inet]> */
+export function encodeHostEvent(
+  type: 'TOPOLOGY_CHANGE' | 'STATUS_CHANGE',
+  change: string,
+  { address, port }: { readonly address: string; readonly port: number },
+): Buffer {
+  return new BodyWriter().string(type).string(change).inet(encodeInet(address), port).toBuffer();
 }
 
 function oneOf<T extends string>(text: string, allowed: readonly T[]): T {

@@ -4,6 +4,8 @@ import type { Clock, LedgerStore } from '../ports.ts';
 import { firstPhaseRecord } from './phase-change.ts';
 import { type ClaimedRange, claimRange, type RangeClaim } from './range-claim.ts';
 import {
+  type FaceRecord,
+  faceRecordSchema,
   type PhaseRecord,
   type ProxyRecord,
   parseRecord,
@@ -23,6 +25,7 @@ import {
 import { giveLock, rangePrefix, runKey, startRun } from './run-start.ts';
 
 const PHASE_KEY = 'phase.json';
+const FACE_KEY = 'face.json';
 const MAX_REASONS = 50;
 const MAX_CONFLICTS = 20;
 
@@ -35,6 +38,11 @@ export interface Ledger {
   initPhase(phase: Phase, by: string, now: Date): Promise<PhaseRecord>;
   /** Reads, changes, writes; again after a conflict. `change` throws to refuse. */
   changePhase(change: (record: PhaseRecord) => PhaseRecord): Promise<PhaseRecord>;
+
+  /** undefined before the first start. */
+  readFace(): Promise<FaceRecord | undefined>;
+  /** Reads, changes, writes; again after a conflict. `change` gives undefined to leave it as it is. */
+  changeFace(change: (record: FaceRecord | undefined) => FaceRecord | undefined): Promise<FaceRecord | undefined>;
 
   putProxy(record: ProxyRecord): Promise<void>;
   /**
@@ -163,6 +171,18 @@ export function createLedger(store: LedgerStore): Ledger {
         return JSON.stringify(change(parseRecord(phaseRecordSchema, PHASE_KEY, found)));
       });
       return parseRecord(phaseRecordSchema, PHASE_KEY, text ?? '');
+    },
+
+    async readFace() {
+      const found = await store.get(FACE_KEY);
+      return found && parseRecord(faceRecordSchema, FACE_KEY, found.value);
+    },
+    async changeFace(change) {
+      const text = await changeRecord(FACE_KEY, (found) => {
+        const next = change(found === undefined ? undefined : parseRecord(faceRecordSchema, FACE_KEY, found));
+        return next && JSON.stringify(next);
+      });
+      return text === undefined ? undefined : parseRecord(faceRecordSchema, FACE_KEY, text);
     },
 
     async putProxy(record) {

@@ -130,6 +130,39 @@ export const suspectRecordSchema = z.object({
 });
 export type SuspectRecord = z.output<typeof suspectRecordSchema>;
 
+const shownCluster = z.object({
+  clusterName: z.string(),
+  datacenter: z.string(),
+  rack: z.string(),
+  releaseVersion: z.string(),
+  cqlVersion: z.string(),
+  /** Class name. */
+  partitioner: z.string(),
+});
+/** What drivers see of the cluster behind the proxies, in every phase and at every instance. */
+export type ShownCluster = z.output<typeof shownCluster>;
+
+const offer = z.object({
+  /** The highest protocol version. */
+  maxVersion: z.int().min(1),
+  cqlVersions: z.array(z.string()),
+  /** null: it names none. */
+  compressions: z.array(z.string()).nullable(),
+});
+/** What a cluster offers to drivers. */
+export type ClusterOffer = z.output<typeof offer>;
+
+/** `face.json`: taken from the clusters once, so that no change of phase is seen by a driver. */
+export const faceRecordSchema = z.object({
+  version: z.literal(1),
+  shown: shownCluster,
+  takenFrom: z.enum(['origin', 'target']),
+  at: isoTime,
+  /** By cluster, as it was last seen: a cluster that is away, or given up, still bounds what is offered. */
+  offers: z.object({ origin: offer.optional(), target: offer.optional() }),
+});
+export type FaceRecord = z.output<typeof faceRecordSchema>;
+
 /**
  * Parses a stored record.
  * @throws LedgerUnavailableError naming the key when the text is not such a record

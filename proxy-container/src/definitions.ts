@@ -14,6 +14,7 @@ import { tablesOf } from './failed-writes.ts';
 import type { SuspectMarks } from './journal/suspect-marks.ts';
 import { describeOutcome, effectOf, errorCodeIn } from './outcome.ts';
 import type { Route } from './route.ts';
+import type { SchemaAgreement } from './schema/schema-agreement.ts';
 import type { SchemaFacts } from './schema-facts.ts';
 import type { SessionUpstreams } from './session/session-upstreams.ts';
 import type { ClusterName } from './upstream/cluster.ts';
@@ -26,7 +27,8 @@ const DEFINITION_TIMEOUT_MS = 30_000;
 
 export interface DefinitionsOptions {
   readonly policy: ProxyConfig['ddl'];
-  readonly controls: Readonly<Record<ClusterName, ControlConnection>>;
+  readonly controls: Readonly<Record<ClusterName, Pick<ControlConnection, 'facts'>>>;
+  readonly agreement: SchemaAgreement;
   readonly ledger: Ledger;
   readonly marks: SuspectMarks;
   readonly facts: SchemaFacts;
@@ -64,6 +66,11 @@ export class Definitions {
       outcome = { kind: 'unsent', code: ErrorCode.SERVER_ERROR, message: 'The proxy failed; look at both schemas' };
     }
     answer(outcome);
+  }
+
+  /** Resolves when none is under way. */
+  async idle(): Promise<void> {
+    return;
   }
 
   async #apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route): Promise<Outcome> {
@@ -159,7 +166,7 @@ export class Definitions {
   }
 
   async #agree(cluster: ClusterName): Promise<void> {
-    if (await this.#options.controls[cluster].schemaAgreement(AGREEMENT_MS)) return;
+    if (await this.#options.agreement.agree(cluster, AGREEMENT_MS)) return;
     this.#options.logger.warn('the nodes of a cluster do not agree on the schema', { cluster, waitedMs: AGREEMENT_MS });
   }
 }

@@ -8,8 +8,8 @@ import { type InsertedMarker, insertMarkers } from '#core/statement/functions.ts
 import type { Statement } from '#core/statement/statement.ts';
 import type { RequestParts, RequestStatement } from './client-request.ts';
 import { classOf, type RequestClass } from './route.ts';
+import { type TopologyTable, topologyTable } from './system-tables/columns.ts';
 import type { TableCounters } from './table-counters.ts';
-import { type TopologyTable, topologyTable } from './topology.ts';
 import type { ClusterName } from './upstream/cluster.ts';
 
 /** A statement that some client has prepared, and what each cluster calls it. */

@@ -10,6 +10,7 @@ import type { PhaseGate } from './phase-gate.ts';
 import type { PreparedStatements } from './prepared-statements.ts';
 import type { Reads } from './reads/reads.ts';
 import type { Clusters } from './session/session-upstreams.ts';
+import type { SystemTables } from './system-tables/system-tables.ts';
 import type { ClusterName } from './upstream/cluster.ts';
 
 /** What the proxy offers to drivers: no more than both clusters can do. */
@@ -28,6 +29,7 @@ export interface ProxyServices {
   readonly reads: Reads;
   readonly dualWrite: DualWrite;
   readonly definitions: Definitions;
+  readonly systemTables: SystemTables;
   readonly counters: Counters;
   readonly logger: Logger;
   readonly flusher: Flusher;

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { readYamlFile } from '#adapters/config-file.ts';
 import type { MigrationConfig, Phase, ResolvedCluster } from '#core/config/schema.ts';
+import type { SchemaChange } from '#core/cql/schema-change.ts';
 import { UsageError } from '#core/errors.ts';
 import { createFilter, type Filter } from '#core/filter/filter.ts';
 import { type FilterRules, filterRulesSchema, NO_FILTER_RULES } from '#core/filter/filter-rules.ts';
@@ -20,8 +21,10 @@ import { QueueDepth } from './admin/queue-depth.ts';
 import { RuntimeWatch } from './admin/runtime-watch.ts';
 import { type ProxyStatus, readinessOf } from './admin/status.ts';
 import { ClockWatch } from './clock-watch.ts';
+import { ClusterFace } from './cluster-face.ts';
 import { composeServices } from './compose-services.ts';
 import { Counters } from './counters.ts';
+import type { Definitions } from './definitions.ts';
 import { DirectoryLock } from './directory-lock.ts';
 import { FailedWrites } from './failed-writes.ts';
 import { Flusher } from './frame-writer.ts';
@@ -33,18 +36,22 @@ import { PhaseWatch } from './phase-watch.ts';
 import { PreparedStatements } from './prepared-statements.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { Registration } from './registration.ts';
+import { SchemaAgreement } from './schema/schema-agreement.ts';
+import { SchemaEvents } from './schema/schema-events.ts';
 import { SchemaFacts } from './schema-facts.ts';
 import { CqlServer, listenOn } from './server.ts';
 import type { Clusters } from './session/session-upstreams.ts';
 import { refuseSecureConnectBundles } from './settings.ts';
+import { Sisters } from './sisters.ts';
 import { TimestampGenerator } from './timestamps.ts';
-import { Cluster } from './upstream/cluster.ts';
+import { Cluster, type ClusterName } from './upstream/cluster.ts';
 import type { ControlConnection } from './upstream/control-connection.ts';
 import { CLUSTER_NAMES, ControlConnections } from './upstream/control-connections.ts';
 
 const MAX_JOURNAL_BYTES = 1024 * 1024 * 1024;
 const DRAIN_CLIENTS_MS = 5_000;
 const FLUSH_QUEUE_MS = 8_000;
+const CONNECTED_AGREEMENT_MS = 2_000;
 
 /** What the proxy needs of the world. */
 export interface ProxyPorts {
@@ -73,6 +80,10 @@ export class CqlProxy {
   readonly #controls: ControlConnections;
   readonly #counters = new Counters();
   readonly #prepared = new PreparedStatements();
+  readonly #face: ClusterFace;
+  readonly #agreement: SchemaAgreement;
+  readonly #schemaEvents: SchemaEvents;
+  readonly #sisters: Sisters;
   readonly #timestamps = new TimestampGenerator();
   readonly #flusher = new Flusher();
   readonly #marks: SuspectMarks;
@@ -93,6 +104,7 @@ export class CqlProxy {
   #server: CqlServer | undefined;
   #admin: ReturnType<typeof createAdminServer> | undefined;
   #address: AddressInfo | undefined;
+  #definitions: Definitions | undefined;
   #adminAddress: AddressInfo | undefined;
   #isStopping = false;
 
@@ -109,6 +121,24 @@ export class CqlProxy {
     this.#controls = new ControlConnections(this.#clusters, logger);
     const directory = config.failedWrites.journalDir;
     this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, logger });
+    const controls = this.#controls;
+    const { topology, listen } = config.proxy;
+    this.#face = new ClusterFace({ ledger, controls, overrides: topology, logger });
+    this.#agreement = new SchemaAgreement({ controls: controls.of, logger });
+    this.#schemaEvents = new SchemaEvents({
+      agreement: this.#agreement,
+      definitionsIdle: () => this.#definitions?.idle() ?? Promise.resolve(),
+      inUse: () => this.#inUse().map(({ cluster }) => cluster.name),
+      ownerOf: (change) => this.#ownerOf(change),
+      push: (change) => this.#server?.pushSchemaChange(change),
+      logger,
+    });
+    this.#sisters = new Sisters({
+      config: topology,
+      port: listen.port,
+      logger,
+      onChange: (change) => this.#server?.pushHostsChange(change, (reached) => this.#sisters.self(reached)),
+    });
     this.#facts = new SchemaFacts(() => this.#inUse());
     this.#clocks = new ClockWatch({
       warnSkewMs: config.proxy.clocks.warnSkewMs,
@@ -172,6 +202,8 @@ export class CqlProxy {
     const services = this.#services(this.#gate, this.#journal);
     this.#server = new CqlServer(services, proxy.maxClients);
     try {
+    this.#definitions = services.definitions;
+    await this.#sisters.start();
       this.#address = await this.#server.listen(proxy.listen.host, proxy.listen.port);
     } catch (error) {
       await this.#watch.stop();
@@ -205,7 +237,7 @@ export class CqlProxy {
     await this.#journal?.close();
     await this.#watch.stop();
     await this.#lock?.release();
-    await this.#controls.stop();
+    await Promise.all([this.#controls.stop(), this.#sisters.stop()]);
     this.#runtime.stop();
     this.#admin?.closeAllConnections();
     this.#admin?.close();
@@ -224,6 +256,9 @@ export class CqlProxy {
       controls: this.#controls,
       prepared: this.#prepared,
       timestamps: this.#timestamps,
+      face: this.#face,
+      agreement: this.#agreement,
+      sisters: this.#sisters,
       flusher: this.#flusher,
       failedWrites: this.#failedWrites,
       filter: () => this.#filter,
@@ -235,8 +270,14 @@ export class CqlProxy {
     await this.#controls.connect(phase);
     for (const name of CLUSTER_NAMES) {
       this.#controls.of[name].onSchemaChange = (change) => {
+    await this.#face.begin(phase);
+    await Promise.all(this.#inUse().map(({ cluster }) => this.#agreement.agree(cluster.name, CONNECTED_AGREEMENT_MS)));
         this.#facts.forget();
-        if (this.#gate && name === primaryOf(this.#gate.phase)) this.#server?.pushSchemaChange(change);
+        this.#schemaEvents.take(name, change);
+      };
+      this.#controls.of[name].onConnected = () => {
+        void this.#face.observe(name);
+        void this.#agreement.agree(name, CONNECTED_AGREEMENT_MS);
       };
     }
     await this.#clocks.measure();
@@ -244,6 +285,13 @@ export class CqlProxy {
 
   #inUse(): ControlConnection[] {
     return this.#controls.inUse(this.#gate?.phase ?? this.#config.proxy.initialPhase);
+  /** The cluster whose definition clients read: what a filter keeps on the origin is there in every phase. */
+  #ownerOf({ target, keyspace, name }: SchemaChange): ClusterName {
+    const phase = this.#gate?.phase ?? this.#config.proxy.initialPhase;
+    const isExcluded = target === 'TABLE' && this.#filter.decide(keyspace, name ?? '').kind === 'excluded';
+    return isExcluded && phase !== 'target-only' ? 'origin' : primaryOf(phase);
+  }
+
   }
 
   async #listenAdmin(): Promise<void> {
@@ -319,6 +367,7 @@ export class CqlProxy {
       instance: this.#instance,
       initialPhase: this.#config.proxy.initialPhase,
       clusters: this.#clusters,
+      face: this.#face,
       controls: this.#controls,
       counters: this.#counters,
       prepared: this.#prepared,

@@ -2,8 +2,10 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SchemaChange } from '#core/cql/schema-change.ts';
 import { describeError, PrerequisiteError } from '#core/errors.ts';
+import { type Host, sameHost } from './host.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { ClientSession } from './session/client-session.ts';
+import type { HostsChange } from './sisters.ts';
 
 /** The listening socket and the clients behind it. */
 export class CqlServer {
@@ -53,8 +55,24 @@ export class CqlServer {
     return this.#server.listening;
   }
 
+  /** To every client that has asked for such events. */
   pushSchemaChange(change: SchemaChange): void {
     for (const session of this.#sessions) session.pushSchemaChange(change);
+  }
+
+  /**
+   * Tells clients which instances there are now. Of the one that a client is connected to it hears nothing.
+   * @param self which instance this is for a client that reached it there
+   */
+  pushHostsChange({ added, removed }: HostsChange, self: (reached: Host) => Host): void {
+    for (const session of this.#sessions) {
+      const isOther = (host: Host) => !sameHost(host, self(session.face));
+      for (const host of added.filter(isOther)) {
+        session.pushHostEvent('TOPOLOGY_CHANGE', 'NEW_NODE', host);
+        session.pushHostEvent('STATUS_CHANGE', 'UP', host);
+      }
+      for (const host of removed.filter(isOther)) session.pushHostEvent('TOPOLOGY_CHANGE', 'REMOVED_NODE', host);
+    }
   }
 
   /** Accepts nobody any more, lets requests under way finish, then closes every client. */

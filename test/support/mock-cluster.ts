@@ -48,6 +48,8 @@ export class MockCluster {
   readonly #texts = new Map<string, string>();
   readonly #maxVersion: number;
   keepsRequests = true;
+  /** The RESULT body for a client's own question of system.local that the proxy hands on. */
+  localAnswer: Buffer | undefined;
   /** Of every table, whatever its name. */
   columns: readonly ColumnFact[] = [
     { name: 'id', type: 'int', kind: 'partition_key', position: 0 },
@@ -187,6 +189,13 @@ function systemAnswer(text: string, columns: readonly ColumnFact[]): MockReply |
     const alias = /^SELECT release_version AS "([^"]+)"/i.exec(text)?.[1];
     if (alias) return rows([[alias, native('text'), encodeText('4.1.0')]]);
     if (/^SELECT schema_version/i.test(text)) return rows([['schema_version', native('uuid'), encodeUuid(VERSION_ID)]]);
+    if (/^SELECT cluster_name/i.test(text)) {
+      const texts = { cluster_name: 'mock', data_center: 'dc1', rack: 'rack7', release_version: '4.1.0' };
+      const more = { cql_version: '3.4.6', partitioner: 'org.apache.cassandra.dht.Murmur3Partitioner' };
+      return rows(
+        Object.entries({ ...texts, ...more }).map(([name, text]) => [name, native('text'), encodeText(text)]),
+      );
+    }
     return rows([
       ['key', native('text'), encodeText('local')],
       ['rpc_address', native('inet'), encodeInet('10.1.2.3')],

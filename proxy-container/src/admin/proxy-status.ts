@@ -1,6 +1,7 @@
 import type { Phase } from '#core/config/schema.ts';
 import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
 import type { ClockWatch } from '../clock-watch.ts';
+import type { ClusterFace } from '../cluster-face.ts';
 import type { Counters } from '../counters.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { JournalSender } from '../journal/journal-sender.ts';
@@ -10,7 +11,6 @@ import type { PhaseWatch } from '../phase-watch.ts';
 import type { PreparedStatements } from '../prepared-statements.ts';
 import type { CqlServer } from '../server.ts';
 import type { Clusters } from '../session/session-upstreams.ts';
-import { supportOf } from '../support.ts';
 import { CLUSTER_NAMES, type ControlConnections } from '../upstream/control-connections.ts';
 import type { ProxyStatus } from './status.ts';
 
@@ -20,6 +20,7 @@ export interface StatusSources {
   readonly initialPhase: Phase;
   readonly clusters: Clusters;
   readonly controls: ControlConnections;
+  readonly face: ClusterFace;
   readonly counters: Counters;
   readonly prepared: PreparedStatements;
   readonly marks: SuspectMarks;
@@ -52,7 +53,7 @@ export function statusOf(sources: StatusSources): ProxyStatus {
     preparedStatements: sources.prepared.size,
     preparedBytes: sources.prepared.byteCount,
     preparedEvictions: sources.prepared.evictionCount,
-    protocolVersion: supportOf(CLUSTER_NAMES.map((name) => controls.of[name].facts)).maxVersion,
+    protocolVersion: sources.face.support.maxVersion,
     clusters: CLUSTER_NAMES.map((name) => ({
       name,
       role: primaryOf(phase) === name ? 'primary' : shadowOf(phase) === name ? 'shadow' : 'unused',

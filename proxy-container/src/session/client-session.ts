@@ -14,12 +14,13 @@ import {
 } from '#core/cql/frame.ts';
 import { decodeRegister, decodeStartup, encodeSupported } from '#core/cql/handshake-messages.ts';
 import { ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
-import { encodeSchemaChangeEvent, type SchemaChange } from '#core/cql/schema-change.ts';
+import { encodeHostEvent, encodeSchemaChangeEvent, type SchemaChange } from '#core/cql/schema-change.ts';
 import { SegmentSplitter } from '#core/cql/segment.ts';
 import { describeError, ProtocolError } from '#core/errors.ts';
 import { FrameWriter } from '../frame-writer.ts';
+import type { Host } from '../host.ts';
 import type { ProxyServices } from '../proxy-services.ts';
-import { faceOf, type ProxyFace } from '../topology.ts';
+import { faceOf } from '../topology.ts';
 import { Login, type LoginStep } from './login.ts';
 import { RequestHandler } from './request-handler.ts';
 import type { SessionUpstreams } from './session-upstreams.ts';
@@ -29,12 +30,13 @@ const MAX_CLIENT_BODY_BYTES = 64 * 1024 * 1024;
 /** A client that does not read its answers is not read either, until it has. */
 const PAUSE_AT_BYTES = 4 * 1024 * 1024;
 const EVENT_STREAM_ID = -1;
+const EVENT_TYPES: ReadonlySet<string> = new Set(['SCHEMA_CHANGE', 'TOPOLOGY_CHANGE', 'STATUS_CHANGE']);
 /** Messages of clusters name what a client sent, and a [string] has no room for more than 64 KiB. */
 const MAX_ERROR_LENGTH = 8 * 1024;
 
 /** One client's connection: framing, handshake and what is said outside of requests. */
 export class ClientSession {
-  readonly face: ProxyFace;
+  readonly face: Host;
   readonly #socket: Socket;
   readonly #services: ProxyServices;
   readonly #writer: FrameWriter;
@@ -45,7 +47,8 @@ export class ClientSession {
   #login: Login | undefined;
   #handler: RequestHandler | undefined;
   #upstreams: SessionUpstreams | undefined;
-  #wantsSchemaChanges = false;
+  /** Types of events that the client has asked for. */
+  #eventTypes: ReadonlySet<string> = new Set();
   /** A step of the login is under way at the cluster. */
   #isLoggingIn = false;
   /** Nothing is read any more: the client broke the protocol, or was told good-bye. */
@@ -91,8 +94,14 @@ export class ClientSession {
 
   /** Pushes a schema change to the client if it has asked for them. */
   pushSchemaChange(change: SchemaChange): void {
-    if (!this.#wantsSchemaChanges) return;
-    this.sendMessage(Opcode.EVENT, encodeSchemaChangeEvent(change), EVENT_STREAM_ID);
+    if (!this.#eventTypes.has('SCHEMA_CHANGE')) return;
+    this.sendMessage(Opcode.EVENT, encodeSchemaChangeEvent(change, this.#version), EVENT_STREAM_ID);
+  }
+
+  /** Pushes what became of an instance, likewise. */
+  pushHostEvent(type: 'TOPOLOGY_CHANGE' | 'STATUS_CHANGE', change: string, host: Host): void {
+    if (!this.#eventTypes.has(type)) return;
+    this.sendMessage(Opcode.EVENT, encodeHostEvent(type, change, host), EVENT_STREAM_ID);
   }
 
   /** Closes when every answer has left; new requests are told to go elsewhere. */
@@ -179,7 +188,9 @@ export class ClientSession {
         return void this.#step(this.#login.respond(Buffer.from(bodyOf(frame))), streamId);
       case Opcode.REGISTER: {
         if (!this.#handler) throw new ProtocolError('REGISTER before the login');
-        this.#wantsSchemaChanges ||= decodeRegister(bodyOf(frame)).includes('SCHEMA_CHANGE');
+        this.#eventTypes = new Set(
+          [...this.#eventTypes, ...decodeRegister(bodyOf(frame))].filter((type) => EVENT_TYPES.has(type)),
+        );
         this.sendMessage(Opcode.READY, Buffer.alloc(0), streamId);
         return;
       }

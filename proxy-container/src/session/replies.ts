@@ -5,7 +5,9 @@ import { responseOffset } from '#core/cql/result-message.ts';
 import type { ClientRequest } from '../client-request.ts';
 import { hasMorePages, markPage } from '../paging.ts';
 import { learnPrepared, type PreparedEntry, preparedForClient } from '../prepared-statements.ts';
-import { type ProxyFace, showProxy, topologyTable } from '../topology.ts';
+import { topologyTable } from '../system-tables/columns.ts';
+import type { SystemRow } from '../system-tables/rows.ts';
+import { showProxy } from '../topology.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
 
@@ -16,16 +18,16 @@ const PREFIX_FLAGS = FrameFlag.TRACING | FrameFlag.WARNING | FrameFlag.CUSTOM_PA
  * The answer to a read as the cluster gave it, but for paging states and the tables that show the cluster's nodes.
  * @throws ProtocolError when the cluster's answer is broken
  */
-export function dressRead(request: ClientRequest, cluster: ClusterName, frame: Buffer, face: ProxyFace): Buffer {
+export function dressRead(request: ClientRequest, cluster: ClusterName, frame: Buffer, local: () => SystemRow): Buffer {
   if (opcodeOf(frame) !== Opcode.RESULT) return frame;
   const flags = flagsOf(frame);
   const offset = (flags & PREFIX_FLAGS) === 0 ? 0 : responseOffset(flags, bodyOf(frame));
   const { statement, entry } = request.statements[0]!;
   const topology = entry ? entry.topology : topologyTable(statement.keyspace ?? request.keyspace, statement.table);
-  if (topology) {
+  if (topology === 'local') {
     const body = bodyOf(frame);
     const known = entry?.resultColumns;
-    const shown = showProxy(body, request.version, topology, face, known, statement.isJson, offset);
+    const shown = showProxy(body, request.version, local(), known, statement.isJson, offset);
     return withBody(frame, [body.subarray(0, offset), shown]);
   }
   return hasMorePages(frame, offset) ? markPage(frame, offset, cluster) : frame;

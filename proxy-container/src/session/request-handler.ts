@@ -7,9 +7,11 @@ import { describeError, ProtocolError, ServerError, StatementTooLargeError } fro
 import type { ClientRequest } from '../client-request.ts';
 import { countWrites } from '../count-tables.ts';
 import { tablesOf } from '../failed-writes.ts';
+import type { PreparedEntry } from '../prepared-statements.ts';
 import type { ProxyServices } from '../proxy-services.ts';
 import { readClientRequest } from '../read-request.ts';
 import { type Route, routeOf } from '../route.ts';
+import { topologyTable } from '../system-tables/columns.ts';
 import { type Exclusion, exclusionOfRequest } from '../tenant.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
@@ -131,6 +133,7 @@ export class RequestHandler {
     }
     const { request } = read;
     const first = request.statements[0]?.statement;
+    if (request.requestClass === 'read' && this.#systemTable(request, streamId, epoch)) return;
     if (first?.kind === 'use' && request.opcode !== Opcode.BATCH)
       return void this.#use(first.keyspace, streamId, epoch);
     const exclusion = exclusionOfRequest(this.#services.filter(), request);
@@ -146,11 +149,51 @@ export class RequestHandler {
     this.#write(request, route, exclusion, streamId, epoch);
   }
 
+  /** Answers what is asked of the nodes, if that is what is asked. */
+  #systemTable(request: ClientRequest, streamId: number, epoch: number): boolean {
+    const { statement, entry } = request.statements[0]!;
+    const table = entry ? entry.topology : topologyTable(statement.keyspace ?? request.keyspace, statement.table);
+    if (table === undefined) return false;
+    const text = entry?.text ?? request.ensureLayout().statements[0]!.text ?? '';
+    try {
+      const answer = this.#services.systemTables.answer(table, text, request, this.#session.face);
+      if (answer === undefined) return false;
+      answer
+        .then((body) => this.#session.sendMessage(Opcode.RESULT, body, streamId))
+        .catch((error: unknown) => this.#systemFault(error, streamId))
+        .finally(() => this.#finish(epoch));
+    } catch (error) {
+      this.#systemFault(error, streamId);
+      this.#finish(epoch);
+    }
+    return true;
+  }
+
+  #prepareSystem(entry: PreparedEntry, streamId: number, epoch: number): boolean {
+    try {
+      const body = this.#services.systemTables.prepare(entry, this.#version);
+      if (body === undefined) return false;
+      this.#session.sendMessage(Opcode.RESULT, body, streamId);
+    } catch (error) {
+      this.#systemFault(error, streamId);
+    }
+    this.#finish(epoch);
+    return true;
+  }
+
+  #systemFault(error: unknown, streamId: number): void {
+    if (!(error instanceof ServerError)) return this.#fault(error, streamId);
+    this.#session.sendError({ code: error.code, message: error.message }, streamId);
+  }
+
   #read(request: ClientRequest, route: Route, streamId: number, epoch: number): void {
     this.#services.reads.apply(this.#upstreams, request, route, (cluster, outcome) => {
       try {
         if (outcome.kind === 'reply') {
-          this.#session.send(dressRead(request, cluster, outcome.frame, this.#session.face), streamId);
+          this.#session.send(
+            dressRead(request, cluster, outcome.frame, () => this.#services.systemTables.local(this.#session.face)),
+            streamId,
+          );
         } else this.#sendFailure(request, cluster, outcome, streamId);
       } catch (error) {
         this.#fault(error, streamId);
@@ -209,6 +252,7 @@ export class RequestHandler {
     const offset = requestOffset(flagsOf(frame), bodyOf(frame));
     const { text, keyspace } = decodePrepare(bodyOf(frame), this.#version, offset);
     const entry = prepared.entryOf(text, keyspace ?? this.#upstreams.keyspace);
+    if (entry.topology !== undefined && this.#prepareSystem(entry, streamId, epoch)) return;
     const { statement } = entry;
     const table = { keyspace: statement.keyspace ?? entry.keyspace, table: statement.table };
     const isExcluded =

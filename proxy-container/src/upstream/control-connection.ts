@@ -13,6 +13,7 @@ import {
   ProtocolError,
   ServerError,
 } from '#core/errors.ts';
+import type { ShownCluster } from '#core/ledger/records.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Cluster } from './cluster.ts';
 import { encodePlainQuery, openSession } from './handshake.ts';
@@ -23,13 +24,25 @@ const PROBE_VERSION = 4;
 const HEARTBEAT_MS = 10_000;
 const MIN_BACKOFF_MS = 250;
 const MAX_BACKOFF_MS = 10_000;
-const AGREEMENT_POLL_MS = 100;
+const SHOWN_COLUMNS = ['cluster_name', 'data_center', 'rack', 'release_version', 'cql_version', 'partitioner'];
 
 /** What a cluster says of itself. */
 export interface ClusterFacts {
   readonly maxVersion: number;
   readonly supported: ReadonlyMap<string, readonly string[]>;
+  readonly shown: ShownCluster;
+  readonly datacenters: ReadonlySet<string>;
 }
+
+/** A node and the schema that it says to have. */
+export interface NodeSchema {
+  /** undefined: the node that was asked. */
+  readonly host: string | undefined;
+  /** undefined: it is new, or away since it started. */
+  readonly version: string | undefined;
+}
+
+type Rows = readonly (readonly (Buffer | null)[])[];
 
 export type ControlState = 'stopped' | 'connecting' | 'up' | 'down';
 
@@ -41,6 +54,8 @@ export class ControlConnection {
   readonly cluster: Cluster;
   readonly #logger: Logger;
   onSchemaChange: ((change: SchemaChange) => void) | undefined;
+  /** Called whenever the connection was made, with `facts` as they are now. */
+  onConnected: (() => void) | undefined;
   facts: ClusterFacts | undefined;
   state: ControlState = 'stopped';
   lastError: string | undefined;
@@ -95,30 +110,38 @@ export class ControlConnection {
   }
 
   /** Name, type, kind and position of each column of a table; no rows when there is no such table. */
-  columnTypes(keyspace: string, table: string): Promise<readonly (readonly (Buffer | null)[])[]> {
+  columnTypes(keyspace: string, table: string): Promise<Rows> {
     const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
     return this.#query(
       `SELECT column_name, type, kind, position FROM system_schema.columns WHERE keyspace_name = ${literal(keyspace)} AND table_name = ${literal(table)}`,
     );
   }
 
-  /** Resolves to true when all nodes have the same schema version, to false when they do not within the time. */
-  async schemaAgreement(withinMs: number): Promise<boolean> {
-    const deadline = performance.now() + withinMs;
-    for (;;) {
-      try {
-        const [local, peers] = await Promise.all([
-          this.#query('SELECT schema_version FROM system.local'),
-          this.#query('SELECT schema_version FROM system.peers'),
-        ]);
-        // A peer without a version is down or new; it fetches the schema when it comes back.
-        const versions = new Set([...local, ...peers].flatMap(([value]) => (value ? [decodeUuid(value)] : [])));
-        if (versions.size === 1) return true;
-      } catch (error) {
-        this.#logger.debug('schema agreement could not be asked for', { error: describeError(error) });
-      }
-      if (performance.now() >= deadline) return false;
-      await sleep(AGREEMENT_POLL_MS);
+  /** Columns of a table of `system_schema`. @throws ClusterUnreachableError, RequestTimeoutError, ServerError */
+  schemaRows(table: string, columns: readonly string[]): Promise<Rows> {
+    return this.#query(`SELECT ${columns.join(', ')} FROM system_schema.${table}`);
+  }
+
+  /** The schema version of each node. @throws ClusterUnreachableError, RequestTimeoutError, ServerError */
+  async nodeSchemas(): Promise<readonly NodeSchema[]> {
+    const [local, peers] = await Promise.all([
+      this.#query('SELECT schema_version FROM system.local'),
+      this.#query('SELECT schema_version, rpc_address FROM system.peers'),
+    ]);
+    const version = (value: Buffer | null | undefined) => (value ? decodeUuid(value) : undefined);
+    return [
+      { host: undefined, version: version(local[0]?.[0]) },
+      ...peers.map(([value, address]) => ({ host: address ? this.#reachable(address) : '', version: version(value) })),
+    ];
+  }
+
+  /** Whether a node takes connections. */
+  async isAlive(host: string): Promise<boolean> {
+    try {
+      (await this.cluster.connectTo(host, PROBE_VERSION)).close();
+      return true;
+    } catch {
+      return false;
     }
   }
 
@@ -171,11 +194,11 @@ export class ControlConnection {
       this.#goDown('the connection was lost');
     };
     this.#connection = connection;
-    this.facts = { maxVersion, supported };
-    await this.#discover();
+    this.facts = { maxVersion, supported, ...(await this.#discover()) };
     if (this.state === 'down') this.#logger.info('a cluster is back', { cluster: name });
     this.state = 'up';
     this.lastError = undefined;
+    this.onConnected?.();
   }
 
   /** OPTIONS is answered before any login, in the version that all servers of today speak. */
@@ -190,16 +213,36 @@ export class ControlConnection {
     }
   }
 
-  /** Nodes of the local data center, as far as the configuration says how to reach them. */
-  async #discover(): Promise<void> {
-    const { localDatacenter, addressMap } = this.cluster.config;
-    const peers = await this.#query('SELECT data_center, rpc_address FROM system.peers');
-    const hosts = peers.flatMap(([datacenter, address]) => {
-      if (!datacenter || !address || decodeText(datacenter) !== localDatacenter) return [];
-      const advertised = decodeInet(address);
-      return [addressMap[advertised] ?? advertised];
-    });
-    this.cluster.setDiscovered(hosts);
+  /** Nodes of the local data center, as far as the configuration says how to reach them, and what all have in common. */
+  async #discover(): Promise<Pick<ClusterFacts, 'shown' | 'datacenters'>> {
+    const { localDatacenter } = this.cluster.config;
+    const [local, peers] = await Promise.all([
+      this.#query(`SELECT ${SHOWN_COLUMNS.join(', ')} FROM system.local`),
+      this.#query('SELECT data_center, rack, rpc_address FROM system.peers'),
+    ]);
+    const text = (value: Buffer | null | undefined, otherwise: string) => (value ? decodeText(value) : otherwise);
+    const near = peers.filter(([datacenter]) => text(datacenter, '') === localDatacenter);
+    this.cluster.setDiscovered(near.flatMap(([, , address]) => (address ? [this.#reachable(address)] : [])));
+    const [clusterName, datacenter, rack, releaseVersion, cqlVersion, partitioner] = local[0] ?? [];
+    const isLocal = near.length === 0 || text(datacenter, '') === localDatacenter;
+    return {
+      datacenters: new Set(
+        [datacenter, ...peers.map(([name]) => name)].flatMap((name) => (name ? [text(name, '')] : [])),
+      ),
+      shown: {
+        clusterName: text(clusterName, 'cluster'),
+        datacenter: isLocal ? text(datacenter, localDatacenter) : localDatacenter,
+        rack: text(isLocal ? rack : near[0]?.[1], 'rack1'),
+        releaseVersion: text(releaseVersion, '4.0.0'),
+        cqlVersion: text(cqlVersion, '3.4.5'),
+        partitioner: text(partitioner, 'org.apache.cassandra.dht.Murmur3Partitioner'),
+      },
+    };
+  }
+
+  #reachable(address: Buffer): string {
+    const advertised = decodeInet(address);
+    return this.cluster.config.addressMap[advertised] ?? advertised;
   }
 
   #takeEvent(frame: Buffer): void {
@@ -211,7 +254,7 @@ export class ControlConnection {
     }
   }
 
-  async #query(text: string): Promise<readonly (readonly (Buffer | null)[])[]> {
+  async #query(text: string): Promise<Rows> {
     const connection = this.#connection;
     if (!connection || connection.isClosed) {
       throw new ClusterUnreachableError(`the ${this.cluster.name} is not connected`);

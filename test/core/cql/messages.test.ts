@@ -114,7 +114,7 @@ describe.each([3, 4, 5])('in protocol v%i', (version) => {
     expect(decodeResult(encodeSetKeyspace('ks'), version)).toEqual({ kind: 'setKeyspace', keyspace: 'ks' });
     const change: SchemaChange = { change: 'CREATED', target: 'TABLE', keyspace: 'k', name: 't' };
     expect(decodeResult(encodeSchemaChangeResult(change), version)).toEqual({ kind: 'schemaChange', change });
-    expect(decodeEvent(encodeSchemaChangeEvent(change))).toEqual({ type: 'SCHEMA_CHANGE', change });
+    expect(decodeEvent(encodeSchemaChangeEvent(change, version))).toEqual({ type: 'SCHEMA_CHANGE', change });
   });
 
   test('a Prepared result loses the hidden markers and nothing else, spliced as well as decoded', () => {
