@@ -153,6 +153,20 @@ const proxy = z
       .describe('Of keyspaces that clients create or alter, on the target; null: as the statement says'),
     topology,
     clocks: z.strictObject({ warnSkewMs: milliseconds.default(50), maxSkewMs: milliseconds.default(500) }).prefault({}),
+    reads: z
+      .strictObject({
+        mode: z
+          .enum(['primary', 'dualAsync'])
+          .default('primary')
+          .describe('dualAsync: every read goes to the other cluster too, unawaited, and the answers are compared'),
+        samplePercent: z
+          .number()
+          .min(0)
+          .max(100)
+          .default(1)
+          .describe('Of the reads in dual-sync and target-primary: compared with the other cluster; 0: none'),
+      })
+      .prefault({}),
     filterRules: z.string().nullable().default(null).describe('Path of filter-rules.yaml, relative to this file'),
     maxClients: z.int().min(1).max(100_000).default(5000),
   })

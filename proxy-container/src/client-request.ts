@@ -122,6 +122,11 @@ export class ClientRequest implements OutgoingRequest {
     return this.#layout?.timestampMicros ?? this.#pinned.timestampMicros;
   }
 
+  /** It asks for a later page. */
+  get isContinued(): boolean {
+    return this.#layout?.pagingState !== undefined;
+  }
+
   get wasPinned(): boolean {
     return this.#pinned.timestampMicros !== undefined;
   }

@@ -35,6 +35,7 @@ import type { PhaseGate } from './phase-gate.ts';
 import { PhaseWatch } from './phase-watch.ts';
 import { PreparedStatements } from './prepared-statements.ts';
 import type { ProxyServices } from './proxy-services.ts';
+import type { Reads } from './reads/reads.ts';
 import { Registration } from './registration.ts';
 import { SchemaAgreement } from './schema/schema-agreement.ts';
 import { SchemaEvents } from './schema/schema-events.ts';
@@ -101,6 +102,7 @@ export class CqlProxy {
   #sender: JournalSender | undefined;
   #failedWrites: FailedWrites | undefined;
   #gate: PhaseGate | undefined;
+  #reads: Reads | undefined;
   #server: CqlServer | undefined;
   #admin: ReturnType<typeof createAdminServer> | undefined;
   #address: AddressInfo | undefined;
@@ -200,6 +202,7 @@ export class CqlProxy {
     this.#gate = await this.#watch.begin(first);
     this.#controls.follow(this.#gate.phase);
     const services = this.#services(this.#gate, this.#journal);
+    this.#reads = services.reads;
     this.#server = new CqlServer(services, proxy.maxClients);
     try {
     this.#definitions = services.definitions;
@@ -225,6 +228,7 @@ export class CqlProxy {
   async stop(): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
+    this.#reads?.dual.stop();
     await this.#server?.drain(DRAIN_CLIENTS_MS);
     const deadline = performance.now() + this.#config.proxy.shadowTimeoutMs;
     while ((this.#gate?.inFlight ?? 0) > 0 && performance.now() < deadline) {
@@ -377,6 +381,7 @@ export class CqlProxy {
       isDraining: this.#isStopping,
       queue: this.#queueDepth.last,
       gate: this.#gate,
+      reads: this.#reads,
       server: this.#server,
       journal: this.#journal,
       sender: this.#sender,

@@ -9,6 +9,7 @@ import type { SuspectMarks } from '../journal/suspect-marks.ts';
 import type { PhaseGate } from '../phase-gate.ts';
 import type { PhaseWatch } from '../phase-watch.ts';
 import type { PreparedStatements } from '../prepared-statements.ts';
+import type { Reads } from '../reads/reads.ts';
 import type { CqlServer } from '../server.ts';
 import type { Clusters } from '../session/session-upstreams.ts';
 import { CLUSTER_NAMES, type ControlConnections } from '../upstream/control-connections.ts';
@@ -29,6 +30,7 @@ export interface StatusSources {
   readonly isDraining: boolean;
   readonly queue: ProxyStatus['queue'];
   readonly gate: PhaseGate | undefined;
+  readonly reads: Reads | undefined;
   readonly server: CqlServer | undefined;
   readonly journal: Journal | undefined;
   readonly sender: JournalSender | undefined;
@@ -74,6 +76,7 @@ export function statusOf(sources: StatusSources): ProxyStatus {
       suspectMarksWaiting: marks.pendingCount,
     },
     queue: sources.queue,
+    reads: { ...counters.reading, differences: sources.reads?.dual.log.shown ?? [] },
     ledger: { awayMs: watch.ledgerAwayMs, error: watch.lastError ?? null },
     clockSkewMs: sources.clocks.skewMs,
     counters: Object.fromEntries(

@@ -1,4 +1,5 @@
 import type { Phase } from '#core/config/schema.ts';
+import type { ShownReads } from '../reads/dual-reads.ts';
 
 /** What `/status` shows. */
 export interface ProxyStatus {
@@ -45,6 +46,8 @@ export interface ProxyStatus {
   };
   /** Of the queue of failed writes, about; null while unknown. */
   readonly queue: Readonly<Record<'waiting' | 'in_flight' | 'dead', number>> | null;
+  /** What was done with reads beside answering them. */
+  readonly reads: ShownReads;
   readonly ledger: { readonly awayMs: number; readonly error: string | null };
   readonly clockSkewMs: Readonly<Record<string, number>>;
   readonly counters: Readonly<Record<string, number>>;

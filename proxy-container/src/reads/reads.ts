@@ -1,14 +1,18 @@
+import { opcodeOf } from '#core/cql/frame.ts';
+import { Opcode } from '#core/cql/protocol.ts';
 import type { ClientRequest } from '../client-request.ts';
 import type { Counters } from '../counters.ts';
 import type { Route } from '../route.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome, OutgoingRequest } from '../upstream/upstream-call.ts';
+import type { DualReads } from './dual-reads.ts';
 import { IdempotentCall, type IdempotentCallOptions, RetryBudget } from './idempotent-call.ts';
 
 export interface ReadsOptions {
   readonly counters: Counters;
   readonly requestTimeoutMs: number;
+  readonly dual: DualReads;
 }
 
 /** Receives what the client is to be told, and by which cluster. Does not throw. */
@@ -18,8 +22,10 @@ export type ReadAnswer = (cluster: ClusterName, outcome: Outcome) => void;
 export class Reads {
   readonly #counters: Counters;
   readonly #callOptions: IdempotentCallOptions;
+  readonly dual: DualReads;
 
-  constructor({ counters, requestTimeoutMs }: ReadsOptions) {
+  constructor({ counters, requestTimeoutMs, dual }: ReadsOptions) {
+    this.dual = dual;
     this.#counters = counters;
     this.#callOptions = { counters, timeoutMs: requestTimeoutMs, budget: new RetryBudget() };
   }
@@ -27,6 +33,7 @@ export class Reads {
   apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: ReadAnswer): void {
     const counters = this.#counters;
     const cluster = request.pageCluster ?? route.primary;
+    const copiedTo = this.dual.destinationOf(route);
     const startedMs = performance.now();
     counters.reads++;
     counters.inFlightReads++;
@@ -38,6 +45,8 @@ export class Reads {
         else counters.failedReadsTarget++;
       }
       answer(cluster, outcome);
+      const isCopied = copiedTo !== undefined && outcome.kind === 'reply' && opcodeOf(outcome.frame) === Opcode.RESULT;
+      if (isCopied) this.dual.copy(upstreams, request, copiedTo, outcome.frame);
     });
     call.start();
   }
