@@ -2,12 +2,14 @@ import pLimit from 'p-limit';
 import { ErrorCode } from '../cql/protocol.ts';
 import { describeError, MessageInvalidError, ServerError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import { primaryOf } from '../ledger/phase-change.ts';
 import type { BoundValue } from '../model/cql-request.ts';
 import { decodeFailedWrite, type FailedStatement, type FailedWrite } from '../model/failed-write.ts';
 import type { BatchEntry, Clock, CqlSession, Logger, RequestOptions } from '../ports.ts';
 import { classify } from '../statement/classify.ts';
 import { qualifyTables } from '../statement/qualify-tables.ts';
 import { shortenTtl } from '../statement/shorten-ttl.ts';
+import { replayLists } from './replay-lists.ts';
 
 /** A message as the queue delivered it. */
 export interface ReplayMessage {
@@ -109,7 +111,8 @@ async function replayMessage(
     return retry(error);
   }
   try {
-    await applyWrite(write, session, ports.clock, signal);
+    if (write.readBack) await copyLists(write, session, ports, signal);
+    else await applyWrite(write, session, ports.clock, signal);
     return { kind: 'applied', id };
   } catch (error) {
     if (error instanceof MessageInvalidError) return bury(write, id, describeError(error), ports);
@@ -136,7 +139,7 @@ function isRefusal(error: unknown): boolean {
 }
 
 function refusalOf(write: FailedWrite, nowMillis: number, maxAgeSeconds: number): string | undefined {
-  if (!write.idempotent || write.batchKind === 'counter') {
+  if ((!write.idempotent && !write.readBack) || write.batchKind === 'counter') {
     return 'applying it again could count or append twice; its partitions must be compared instead';
   }
   const ageSeconds = Math.floor(nowMillis / 1000) - write.writtenAtSeconds;
@@ -169,6 +172,24 @@ async function bury(write: FailedWrite, id: string, reason: string, ports: Repla
   }
   ports.logger.error('failed write given up', { id, write: write.id, reason });
   return { kind: 'dead', id, reason };
+}
+
+/** @throws MessageInvalidError when the other cluster is not the one that is right any more */
+async function copyLists(
+  write: FailedWrite,
+  to: CqlSession,
+  ports: ReplayPorts,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const phase = (await ports.ledger.readPhase())?.active.phase;
+  if (phase !== undefined && primaryOf(phase) === write.destination) {
+    throw new MessageInvalidError('the clusters have changed their roles since a list write failed');
+  }
+  const from = await ports.openSession(write.destination === 'target' ? 'origin' : 'target');
+  const { clock, sleep } = ports;
+  if (await replayLists({ write, from, to, clock, sleep }, signal)) return;
+  // Counted as an attempt: a list that is written without a pause is left to validation in the end.
+  throw new ServerError('the lists of the two clusters still differ', ErrorCode.INVALID, false);
 }
 
 async function applyWrite(
