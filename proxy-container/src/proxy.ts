@@ -13,13 +13,13 @@ import { primaryOf } from '#core/ledger/phase-change.ts';
 import { parsePhase } from '#core/ledger/phase-names.ts';
 import { refuseRenames } from '#core/model/rename.ts';
 import type { FailedWriteQueue, Logger } from '#core/ports.ts';
-import { createAdminServer, type PhaseRequest } from './admin/admin-server.ts';
-import { type MetricFamily, renderMetrics } from './admin/metric-family.ts';
-import { collectHostMetrics, collectMetrics } from './admin/metrics.ts';
+import { createAdminServer } from './admin/admin-server.ts';
+import type { AdminSubject, PhaseRequest } from './admin/admin-subject.ts';
+import { collectMetrics } from './admin/metrics.ts';
 import { statusOf } from './admin/proxy-status.ts';
 import { QueueDepth } from './admin/queue-depth.ts';
 import { RuntimeWatch } from './admin/runtime-watch.ts';
-import { type ProxyStatus, readinessOf } from './admin/status.ts';
+import type { ProxyStatus } from './admin/status.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { ClusterFace } from './cluster-face.ts';
 import { composeServices } from './compose-services.ts';
@@ -64,6 +64,8 @@ export interface ProxyPorts {
   readonly origin: ResolvedCluster;
   readonly target: ResolvedCluster;
   readonly logger: Logger;
+  /** One of several processes: the admin API is their host's. */
+  readonly isOneOfSeveral?: boolean;
 }
 
 /** Cloud Run gives every instance of a service the same host name, and its disk ends with it: each is one of its own. */
@@ -79,12 +81,12 @@ export class CqlProxy {
   readonly #instance: string;
   readonly #clusters: Clusters;
   readonly #controls: ControlConnections;
-  readonly #counters = new Counters();
-  readonly #prepared = new PreparedStatements();
   readonly #face: ClusterFace;
   readonly #agreement: SchemaAgreement;
   readonly #schemaEvents: SchemaEvents;
   readonly #sisters: Sisters;
+  readonly #counters = new Counters();
+  readonly #prepared = new PreparedStatements();
   readonly #timestamps = new TimestampGenerator();
   readonly #flusher = new Flusher();
   readonly #marks: SuspectMarks;
@@ -104,9 +106,9 @@ export class CqlProxy {
   #gate: PhaseGate | undefined;
   #reads: Reads | undefined;
   #server: CqlServer | undefined;
+  #definitions: Definitions | undefined;
   #admin: ReturnType<typeof createAdminServer> | undefined;
   #address: AddressInfo | undefined;
-  #definitions: Definitions | undefined;
   #adminAddress: AddressInfo | undefined;
   #isStopping = false;
 
@@ -121,8 +123,6 @@ export class CqlProxy {
     };
     this.#queueDepth = new QueueDepth(ports.queue);
     this.#controls = new ControlConnections(this.#clusters, logger);
-    const directory = config.failedWrites.journalDir;
-    this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, logger });
     const controls = this.#controls;
     const { topology, listen } = config.proxy;
     this.#face = new ClusterFace({ ledger, controls, overrides: topology, logger });
@@ -141,6 +141,8 @@ export class CqlProxy {
       logger,
       onChange: (change) => this.#server?.pushHostsChange(change, (reached) => this.#sisters.self(reached)),
     });
+    const directory = config.failedWrites.journalDir;
+    this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, logger });
     this.#facts = new SchemaFacts(() => this.#inUse());
     this.#clocks = new ClockWatch({
       warnSkewMs: config.proxy.clocks.warnSkewMs,
@@ -202,11 +204,11 @@ export class CqlProxy {
     this.#gate = await this.#watch.begin(first);
     this.#controls.follow(this.#gate.phase);
     const services = this.#services(this.#gate, this.#journal);
+    this.#definitions = services.definitions;
+    await this.#sisters.start();
     this.#reads = services.reads;
     this.#server = new CqlServer(services, proxy.maxClients);
     try {
-    this.#definitions = services.definitions;
-    await this.#sisters.start();
       this.#address = await this.#server.listen(proxy.listen.host, proxy.listen.port);
     } catch (error) {
       await this.#watch.stop();
@@ -258,11 +260,11 @@ export class CqlProxy {
       gate,
       clusters: this.#clusters,
       controls: this.#controls,
-      prepared: this.#prepared,
-      timestamps: this.#timestamps,
       face: this.#face,
       agreement: this.#agreement,
       sisters: this.#sisters,
+      prepared: this.#prepared,
+      timestamps: this.#timestamps,
       flusher: this.#flusher,
       failedWrites: this.#failedWrites,
       filter: () => this.#filter,
@@ -272,10 +274,10 @@ export class CqlProxy {
 
   async #connectClusters(phase: Phase): Promise<void> {
     await this.#controls.connect(phase);
-    for (const name of CLUSTER_NAMES) {
-      this.#controls.of[name].onSchemaChange = (change) => {
     await this.#face.begin(phase);
     await Promise.all(this.#inUse().map(({ cluster }) => this.#agreement.agree(cluster.name, CONNECTED_AGREEMENT_MS)));
+    for (const name of CLUSTER_NAMES) {
+      this.#controls.of[name].onSchemaChange = (change) => {
         this.#facts.forget();
         this.#schemaEvents.take(name, change);
       };
@@ -287,8 +289,6 @@ export class CqlProxy {
     await this.#clocks.measure();
   }
 
-  #inUse(): ControlConnection[] {
-    return this.#controls.inUse(this.#gate?.phase ?? this.#config.proxy.initialPhase);
   /** The cluster whose definition clients read: what a filter keeps on the origin is there in every phase. */
   #ownerOf({ target, keyspace, name }: SchemaChange): ClusterName {
     const phase = this.#gate?.phase ?? this.#config.proxy.initialPhase;
@@ -296,21 +296,14 @@ export class CqlProxy {
     return isExcluded && phase !== 'target-only' ? 'origin' : primaryOf(phase);
   }
 
+  #inUse(): ControlConnection[] {
+    return this.#controls.inUse(this.#gate?.phase ?? this.#config.proxy.initialPhase);
   }
 
   async #listenAdmin(): Promise<void> {
-    const { host, port, token } = this.#config.proxy.admin;
-    this.#admin = createAdminServer({
-      token,
-      maxSkewMs: this.#config.proxy.clocks.maxSkewMs,
-      logger: this.#ports.logger,
-      status: () => this.status(),
-      metrics: async () => renderMetrics(this.#metrics()),
-      readPhase: async () => this.#watch.record ?? null,
-      changePhase: (request) => this.#changePhase(request),
-      filters: () => this.#rules,
-      reloadFilters: () => this.#readFilterRules(),
-    });
+    if (this.#ports.isOneOfSeveral) return;
+    const { host, port } = this.#config.proxy.admin;
+    this.#admin = createAdminServer(this.#config.proxy, this.subject, this.#ports.logger);
     this.#adminAddress = await listenOn(this.#admin, host, port, 'proxy.admin');
     this.#admin.on('error', (error) => {
       this.noteFault();
@@ -318,12 +311,18 @@ export class CqlProxy {
     });
   }
 
-  #metrics(): MetricFamily[] {
-    const { counters, runtime } = { counters: this.#counters, runtime: this.#runtime };
+  /** What its admin API shows and changes. */
+  get subject(): AdminSubject {
     const zdmPrefix = this.#config.proxy.admin.zdmMetricsPrefix;
-    const own = collectMetrics({ counters, runtime, zdmPrefix, status: () => this.status() });
-    const ready = readinessOf(this.status(), this.#config.proxy.clocks.maxSkewMs).length === 0 ? 1 : 0;
-    return collectHostMetrics([own], { configured: 1, ready, restarts: 0 });
+    const sources = { counters: this.#counters, runtime: this.#runtime, zdmPrefix, status: () => this.status() };
+    return {
+      status: async () => this.status(),
+      metrics: async () => collectMetrics(sources),
+      readPhase: async () => this.#watch.record ?? null,
+      changePhase: (request) => this.#changePhase(request),
+      filters: async () => this.#rules,
+      reloadFilters: () => this.#readFilterRules(),
+    };
   }
 
   #changePhase(request: PhaseRequest): Promise<unknown> {
@@ -371,8 +370,8 @@ export class CqlProxy {
       instance: this.#instance,
       initialPhase: this.#config.proxy.initialPhase,
       clusters: this.#clusters,
-      face: this.#face,
       controls: this.#controls,
+      face: this.#face,
       counters: this.#counters,
       prepared: this.#prepared,
       marks: this.#marks,

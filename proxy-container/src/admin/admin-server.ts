@@ -1,36 +1,15 @@
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { z } from 'zod';
+import type { ProxyConfig } from '#core/config/schema.ts';
 import { ConfigError, describeError, GateClosedError, UsageError } from '#core/errors.ts';
 import type { Logger } from '#core/ports.ts';
+import { type AdminSubject, type PhaseRequest, phaseRequestSchema } from './admin-subject.ts';
+import { healthOf, zdmHealthOf } from './health.ts';
+import { renderMetrics } from './metric-family.ts';
+import { NoProcessError } from './no-process-error.ts';
 import { openApiDocument } from './openapi.ts';
-import { type ProxyStatus, readinessOf } from './status.ts';
 
-/** What the admin API needs of the proxy. */
-export interface AdminPorts {
-  readonly token: string | null;
-  readonly maxSkewMs: number;
-  readonly logger: Logger;
-  status(): ProxyStatus;
-  metrics(): Promise<string>;
-  readPhase(): Promise<unknown>;
-  /** @throws GateClosedError, UsageError */
-  changePhase(request: PhaseRequest): Promise<unknown>;
-  filters(): unknown;
-  /** @throws ConfigError, UsageError; then the old rules stay in force */
-  reloadFilters(): Promise<unknown>;
-}
-
-const phaseRequest = z.strictObject({
-  phase: z.string().min(1).max(40),
-  why: z.string().max(1000).default(''),
-  by: z.string().min(1).max(200).default('admin-api'),
-  force: z.boolean().default(false),
-  abandonFiltered: z.boolean().default(false),
-  fence: z.array(z.string().max(200)).max(1000).default([]),
-  drainTimeoutMs: z.int().min(1).max(600_000).default(15_000),
-});
-export type PhaseRequest = z.output<typeof phaseRequest>;
+type AdminSettings = Pick<ProxyConfig, 'admin' | 'clocks'>;
 
 interface Reply {
   readonly status: number;
@@ -38,14 +17,15 @@ interface Reply {
   readonly contentType?: string;
 }
 
+const TEXT_FORMAT = 'text/plain; version=0.0.4; charset=utf-8';
 const MAX_BODY_BYTES = 64 * 1024;
 
 /** The HTTP interface for operators and orchestrators; bound to loopback unless configured otherwise. */
-export function createAdminServer(ports: AdminPorts): Server {
+export function createAdminServer(settings: AdminSettings, subject: AdminSubject, logger: Logger): Server {
   const server = createServer((request, response) => {
-    answer(ports, request).then(
+    answer(settings, subject, request).then(
       (reply) => send(response, reply),
-      (error: unknown) => send(response, failure(ports, error)),
+      (error: unknown) => send(response, failure(logger, error)),
     );
   });
   server.headersTimeout = 10_000;
@@ -53,7 +33,7 @@ export function createAdminServer(ports: AdminPorts): Server {
   return server;
 }
 
-async function answer(ports: AdminPorts, request: IncomingMessage): Promise<Reply> {
+async function answer(settings: AdminSettings, subject: AdminSubject, request: IncomingMessage): Promise<Reply> {
   const { pathname } = new URL(request.url ?? '/', 'http://admin');
   const key = `${request.method} ${pathname}`;
   switch (key) {
@@ -62,48 +42,29 @@ async function answer(ports: AdminPorts, request: IncomingMessage): Promise<Repl
       return { status: 200, body: { status: 'UP' } };
     case 'GET /health':
     case 'GET /health/ready':
+      return healthOf(subject, settings.clocks.maxSkewMs);
     case 'GET /health/readiness':
-      return readiness(ports);
+      return zdmHealthOf(subject, settings.clocks.maxSkewMs);
     case 'GET /metrics':
-      return { status: 200, body: await ports.metrics(), contentType: 'text/plain; version=0.0.4; charset=utf-8' };
+      return { status: 200, body: renderMetrics(await subject.metrics()), contentType: TEXT_FORMAT };
     case 'GET /status':
-      return { status: 200, body: ports.status() };
+      return { status: 200, body: await subject.status() };
     case 'GET /phase':
-      return { status: 200, body: await ports.readPhase() };
+      return { status: 200, body: await subject.readPhase() };
     case 'PUT /phase':
-      authorize(ports, request);
-      return { status: 200, body: await ports.changePhase(parsePhaseRequest(await readBody(request))) };
+      authorize(settings.admin.token, request);
+      return { status: 200, body: await subject.changePhase(parsePhaseRequest(await readBody(request))) };
     case 'GET /filters':
-      return { status: 200, body: ports.filters() };
+      return { status: 200, body: await subject.filters() };
     case 'POST /filters':
     case 'POST /filters/reload':
-      authorize(ports, request);
-      return { status: 200, body: await ports.reloadFilters() };
+      authorize(settings.admin.token, request);
+      return { status: 200, body: await subject.reloadFilters() };
     case 'GET /openapi.json':
       return { status: 200, body: openApiDocument };
     default:
       return { status: 404, body: { error: `there is no ${key}; see /openapi.json` } };
   }
-}
-
-function readiness(ports: AdminPorts): Reply {
-  const status = ports.status();
-  const reasons = readinessOf(status, ports.maxSkewMs);
-  const up = (name: string): string =>
-    status.clusters.find((cluster) => cluster.name === name)?.state === 'up' ? 'UP' : 'DOWN';
-  const isReady = reasons.length === 0;
-  return {
-    status: isReady ? 200 : 503,
-    body: {
-      status: isReady ? 'healthy' : 'unhealthy',
-      service: 'ringshift-proxy',
-      Status: isReady ? 'UP' : 'DOWN',
-      OriginStatus: up('origin'),
-      TargetStatus: up('target'),
-      phase: status.phase,
-      reasons,
-    },
-  };
 }
 
 class NotAuthorized extends Error {
@@ -115,10 +76,10 @@ class NotAuthorized extends Error {
   }
 }
 
-function authorize(ports: AdminPorts, request: IncomingMessage): void {
-  if (ports.token === null) throw new NotAuthorized(403, 'changes are closed: set proxy.admin.token');
+function authorize(token: string | null, request: IncomingMessage): void {
+  if (token === null) throw new NotAuthorized(403, 'changes are closed: set proxy.admin.token');
   const given = Buffer.from(/^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '');
-  const wanted = Buffer.from(ports.token);
+  const wanted = Buffer.from(token);
   if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) {
     throw new NotAuthorized(401, 'send the header Authorization: Bearer <proxy.admin.token>');
   }
@@ -131,7 +92,7 @@ function parsePhaseRequest(text: string): PhaseRequest {
   } catch {
     throw new UsageError('the body is not JSON; send {"phase": "dual-async", "why": "…"}');
   }
-  const parsed = phaseRequest.safeParse(value);
+  const parsed = phaseRequestSchema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw new UsageError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
 }
@@ -147,13 +108,14 @@ async function readBody(request: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-function failure(ports: AdminPorts, error: unknown): Reply {
+function failure(logger: Logger, error: unknown): Reply {
   const body = { error: describeError(error) };
   if (error instanceof NotAuthorized) return { status: error.status, body };
   if (error instanceof GateClosedError) return { status: 409, body: { ...body, reasons: error.reasons } };
   if (error instanceof ConfigError) return { status: 400, body: { ...body, issues: error.issues } };
   if (error instanceof UsageError) return { status: 400, body };
-  ports.logger.error('the admin API failed', body);
+  if (error instanceof NoProcessError) return { status: 503, body };
+  logger.error('the admin API failed', body);
   return { status: 500, body };
 }
 

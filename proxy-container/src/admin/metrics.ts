@@ -1,7 +1,7 @@
 import packageJson from '../../../package.json' with { type: 'json' };
 import type { Counters } from '../counters.ts';
 import { countMetrics } from './count-metrics.ts';
-import { labelText, type MetricDefinition, type MetricFamily, mergeMetrics } from './metric-family.ts';
+import { labelText, type MetricDefinition, type MetricFamily, type MetricSample } from './metric-family.ts';
 import { runtimeMetrics } from './runtime-metrics.ts';
 import type { RuntimeWatch } from './runtime-watch.ts';
 import { stateMetrics } from './state-metrics.ts';
@@ -17,13 +17,13 @@ const buildInfo: MetricDefinition = {
 };
 
 /** Of a host with several processes, or of the only one. */
-export const hostMetrics = {
+const hostMetrics = {
   processes: {
     name: 'ringshift_processes',
     help: 'Processes that this proxy is to have, and those that take clients',
     type: 'gauge',
     labels: ['state'],
-    merge: 'sum',
+    merge: 'max',
   },
   restarts: {
     name: 'ringshift_process_restarts_total',
@@ -55,7 +55,9 @@ export interface MetricSources {
 /** The metrics of this process, as they are now. */
 export function collectMetrics({ counters, runtime, zdmPrefix, status }: MetricSources): MetricFamily[] {
   const now = status();
+  const isServing = now.isListening && !now.isDraining;
   return [
+    ...collectHostMetrics({ configured: 1, serving: isServing ? 1 : 0, restarts: 0 }),
     { ...buildInfo, samples: [[labelText({ version: packageJson.version, node: process.version }), 1]] },
     ...stateMetrics.map(({ read, ...metric }) => ({ ...metric, samples: read(now) })),
     ...countMetrics.map(({ read, ...metric }) => ({ ...metric, samples: read(counters) })),
@@ -64,20 +66,18 @@ export function collectMetrics({ counters, runtime, zdmPrefix, status }: MetricS
   ];
 }
 
-/** What a host shows: the metrics of its processes put together, and how its processes fare. */
-export function collectHostMetrics(
-  processes: readonly (readonly MetricFamily[])[],
-  host: { readonly configured: number; readonly ready: number; readonly restarts: number },
-): MetricFamily[] {
+/** How the processes of a host fare. */
+export function collectHostMetrics(host: {
+  readonly configured: number;
+  readonly serving: number;
+  readonly restarts: number;
+}): MetricFamily[] {
+  const samples: MetricSample[] = [
+    [labelText({ state: 'configured' }), host.configured],
+    [labelText({ state: 'serving' }), host.serving],
+  ];
   return [
-    ...mergeMetrics(processes),
-    {
-      ...hostMetrics.processes,
-      samples: [
-        [labelText({ state: 'configured' }), host.configured],
-        [labelText({ state: 'ready' }), host.ready],
-      ],
-    },
+    { ...hostMetrics.processes, samples },
     { ...hostMetrics.restarts, samples: [['', host.restarts]] },
   ];
 }
