@@ -71,8 +71,6 @@ const clusterShape = {
 
 const cluster = z.strictObject(clusterShape);
 
-const ledger = z
-  .discriminatedUnion('kind', [
 /** How drivers see the proxies: as the nodes of one cluster. */
 const topology = z
   .strictObject({
@@ -117,6 +115,8 @@ const topology = z
   })
   .prefault({});
 
+const ledger = z
+  .discriminatedUnion('kind', [
     z.strictObject({ kind: z.literal('s3'), bucket: z.string().min(3), prefix: z.string().default('ledger/') }),
     z.strictObject({ kind: z.literal('file'), path: z.string().min(1) }),
   ])
