@@ -92,14 +92,16 @@ export function lz4CompressBound(inputBytes: number): number {
   return inputBytes + Math.ceil(inputBytes / 255) + 16;
 }
 
-const HASH_BITS = 12;
+const MAX_HASH_BITS = 12;
 
 /**
  * Compresses `input` into `output` from `outputStart` on, which must have room for `lz4CompressBound(input.length)`.
  * Greedy with one table: fast rather than small, as a network wants it. Returns the bytes written.
  */
 export function encodeLz4Block(input: Uint8Array, output: Uint8Array, outputStart: number): number {
-  const table = new Int32Array(1 << HASH_BITS).fill(-1);
+  // A short block needs no large table, and clearing one would cost more than the search.
+  const hashBits = Math.min(MAX_HASH_BITS, 32 - Math.clz32(input.length | 0xff));
+  const table = new Int32Array(1 << hashBits).fill(-1);
   const matchLimit = input.length - MATCH_FREE_TAIL;
   let to = outputStart;
   let anchor = 0;
@@ -107,7 +109,7 @@ export function encodeLz4Block(input: Uint8Array, output: Uint8Array, outputStar
   let misses = 0;
   while (at <= matchLimit) {
     const word = readWord(input, at);
-    const slot = Math.imul(word, 0x9e3779b1) >>> (32 - HASH_BITS);
+    const slot = Math.imul(word, 0x9e3779b1) >>> (32 - hashBits);
     const candidate = table[slot]!;
     table[slot] = at;
     if (candidate < 0 || at - candidate > 0xffff || readWord(input, candidate) !== word) {

@@ -1,7 +1,18 @@
 import { compressors } from 'hyparquet-compressors';
 import { decodeLz4Block, encodeLz4Block, lz4CompressBound } from '#core/bytes/lz4.ts';
+import { encodeSnappy, snappyCompressBound } from '#core/bytes/snappy-encoder.ts';
 import { ProtocolError } from '#core/errors.ts';
-import { DEFAULT_MAX_BODY_BYTES } from './frame.ts';
+import {
+  DEFAULT_MAX_BODY_BYTES,
+  encodeFrame,
+  flagsOf,
+  HEADER_BYTES,
+  isResponse,
+  opcodeOf,
+  streamIdOf,
+  versionOf,
+} from './frame.ts';
+import { FrameFlag } from './protocol.ts';
 
 /**
  * Compression of frame bodies in v3 and v4 (section 5): LZ4 is <uncompressed length [int]><block>, Snappy its own raw
@@ -18,12 +29,35 @@ export function decompressBody(
   return compression === 'lz4' ? decompressLz4(body, maxBodyBytes) : decompressSnappyBody(body, maxBodyBytes);
 }
 
-/** The compressed body; for Snappy, whose point here is compatibility, stored rather than packed. */
 export function compressBody(body: Uint8Array, compression: BodyCompression): Buffer {
-  if (compression === 'snappy') return storeSnappy(body);
+  if (compression === 'snappy') {
+    const target = Buffer.allocUnsafe(snappyCompressBound(body.length));
+    return target.subarray(0, encodeSnappy(body, target));
+  }
   const target = Buffer.allocUnsafe(4 + lz4CompressBound(body.length));
   target.writeInt32BE(body.length, 0);
   return target.subarray(0, 4 + encodeLz4Block(body, target, 4));
+}
+
+/**
+ * Shorter bodies leave as they are: they fit one packet either way, and compressing one costs more time than all else
+ * that a proxy does with it.
+ */
+const MIN_COMPRESSED_BYTES = 1024;
+
+/** The frame with its body compressed and the flag that says so; the frame itself where that does not pay. */
+export function compressFrame(frame: Buffer, compression: BodyCompression): Buffer {
+  if (frame.length < HEADER_BYTES + MIN_COMPRESSED_BYTES) return frame;
+  const body = compressBody(frame.subarray(HEADER_BYTES), compression);
+  if (HEADER_BYTES + body.length >= frame.length) return frame;
+  const header = {
+    version: versionOf(frame),
+    isResponse: isResponse(frame),
+    flags: flagsOf(frame) | FrameFlag.COMPRESSION,
+    streamId: streamIdOf(frame),
+    opcode: opcodeOf(frame),
+  };
+  return encodeFrame(header, body);
 }
 
 function decompressLz4(body: Uint8Array, maxBodyBytes: number): Buffer {
@@ -42,7 +76,7 @@ function decompressLz4(body: Uint8Array, maxBodyBytes: number): Buffer {
 }
 
 function decompressSnappyBody(body: Uint8Array, maxBodyBytes: number): Buffer {
-  const { value: plainBytes } = readVarint(body);
+  const plainBytes = readVarint(body);
   // The densest Snappy element makes 64 bytes of 3.
   if (plainBytes > maxBodyBytes || plainBytes > body.length * 22) {
     throw new ProtocolError(`a Snappy body of ${body.length} bytes announces ${plainBytes} bytes`);
@@ -55,27 +89,11 @@ function decompressSnappyBody(body: Uint8Array, maxBodyBytes: number): Buffer {
   }
 }
 
-function readVarint(body: Uint8Array): { value: number; bytes: number } {
+function readVarint(body: Uint8Array): number {
   let value = 0;
   for (let index = 0; index < 5 && index < body.length; index++) {
     value += (body[index]! & 0x7f) * 2 ** (7 * index);
-    if ((body[index]! & 0x80) === 0) return { value, bytes: index + 1 };
+    if ((body[index]! & 0x80) === 0) return value;
   }
   throw new ProtocolError('a Snappy body does not start with its length');
-}
-
-const SNAPPY_LITERAL_BYTES = 65536;
-
-/** Literals only: <varint length>, then <0xf4><2 bytes length - 1, little-endian><bytes> for each piece. */
-function storeSnappy(body: Uint8Array): Buffer {
-  const length: number[] = [];
-  let left = body.length;
-  for (; left >= 0x80; left >>>= 7) length.push((left & 0x7f) | 0x80);
-  length.push(left);
-  const parts: Uint8Array[] = [Uint8Array.from(length)];
-  for (let start = 0; start < body.length; start += SNAPPY_LITERAL_BYTES) {
-    const piece = body.subarray(start, start + SNAPPY_LITERAL_BYTES);
-    parts.push(Uint8Array.of(0xf4, (piece.length - 1) & 0xff, (piece.length - 1) >> 8), piece);
-  }
-  return Buffer.concat(parts);
 }

@@ -19,6 +19,8 @@ const CRC32_BYTES = 4;
 const PLAIN_HEADER_BYTES = 3;
 const LZ4_HEADER_BYTES = 5;
 const LENGTH_MASK = 0x1ffff;
+/** A shorter payload fits one packet either way, so compressing it would save nothing. */
+const MIN_COMPRESSED_BYTES = 1024;
 
 export type SegmentCompression = 'none' | 'lz4';
 
@@ -61,16 +63,21 @@ function encodeSegment(
     segment.writeUIntLE(payloadBytes | (isSelfContained ? 1 << 17 : 0), 0, 3);
     return seal(segment, PLAIN_HEADER_BYTES, payloadBytes);
   }
-  const payload = parts.length === 1 ? parts[0]! : Buffer.concat(parts, payloadBytes);
   const start = LZ4_HEADER_BYTES + CRC24_BYTES;
-  const scratch = Buffer.allocUnsafe(start + Math.max(lz4CompressBound(payloadBytes), payloadBytes) + CRC32_BYTES);
-  let wireBytes = encodeLz4Block(payload, scratch, start);
-  let plainBytes = payloadBytes;
-  if (wireBytes >= payloadBytes) {
-    payload.copy(scratch, start);
-    wireBytes = payloadBytes;
-    plainBytes = 0;
+  const isTried = payloadBytes >= MIN_COMPRESSED_BYTES;
+  const bound = isTried ? Math.max(lz4CompressBound(payloadBytes), payloadBytes) : payloadBytes;
+  const scratch = Buffer.allocUnsafe(start + bound + CRC32_BYTES);
+  let wireBytes = payloadBytes;
+  let plainBytes = 0;
+  if (isTried) {
+    const payload = parts.length === 1 ? parts[0]! : Buffer.concat(parts, payloadBytes);
+    const compressedBytes = encodeLz4Block(payload, scratch, start);
+    if (compressedBytes < payloadBytes) {
+      wireBytes = compressedBytes;
+      plainBytes = payloadBytes;
+    }
   }
+  if (plainBytes === 0) copyParts(parts, scratch, start);
   // 35 bits: more than a 32-bit operation holds, few enough for a double.
   scratch.writeUIntLE(wireBytes + plainBytes * 2 ** 17 + (isSelfContained ? 2 ** 34 : 0), 0, 5);
   return seal(scratch.subarray(0, start + wireBytes + CRC32_BYTES), LZ4_HEADER_BYTES, wireBytes);

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { type BodyCompression, decompressBody } from '#core/cql/compression.ts';
+import { type BodyCompression, compressFrame, decompressBody } from '#core/cql/compression.ts';
 import { type ErrorMessage, encodeError } from '#core/cql/error-message.ts';
 import {
   bodyOf,
@@ -43,6 +43,8 @@ export class ClientSession {
   readonly #handshakeTimer: NodeJS.Timeout;
   #splitter: FrameSplitter | SegmentSplitter = new FrameSplitter(MAX_CLIENT_BODY_BYTES);
   #compression: BodyCompression | undefined;
+  /** The same in v3 and v4, where it is done frame by frame. */
+  #bodyCompression: BodyCompression | undefined;
   #version = 0;
   #login: Login | undefined;
   #handler: RequestHandler | undefined;
@@ -77,7 +79,7 @@ export class ClientSession {
   /** Sends a frame under a stream id of the client. */
   send(frame: Buffer, streamId: number): void {
     if (this.#isClosed) return;
-    this.#writer.write(frame, streamId);
+    this.#writer.write(this.#bodyCompression ? compressFrame(frame, this.#bodyCompression) : frame, streamId);
     if (this.#writer.bufferedBytes > PAUSE_AT_BYTES) this.#socket.pause();
   }
 
@@ -204,8 +206,10 @@ export class ClientSession {
       if (this.#login) throw new ProtocolError('STARTUP twice');
       const options = decodeStartup(body);
       this.#compression = compressionOf(options.get('COMPRESSION'), this.#version);
-      const { clusters, gate } = this.#services;
-      this.#login = new Login(clusters, this.#services.primary(gate.phase), this.#version, options);
+      if (this.#version < 5) this.#bodyCompression = this.#compression;
+      const { clusters, gate, logins, logger } = this.#services;
+      const phase = () => gate.phase;
+      this.#login = new Login({ clusters, logins, phase, logger, version: this.#version, startup: options });
     } catch (error) {
       const code = error instanceof ProtocolError ? ErrorCode.PROTOCOL_ERROR : ErrorCode.SERVER_ERROR;
       this.sendError({ code, message: describeError(error) }, streamId);
@@ -243,6 +247,7 @@ export class ClientSession {
     }
     clearTimeout(this.#handshakeTimer);
     this.#upstreams = upstreams;
+    upstreams.onRefused = () => this.drain();
     this.#handler = new RequestHandler(this, upstreams, this.#version, this.#services);
   }
 

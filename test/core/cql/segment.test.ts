@@ -46,8 +46,9 @@ describe.each(['none', 'lz4'] as const)('segments with compression %s', (compres
     );
   });
 
-  test('are refused when any byte is flipped', () => {
-    const [segment] = encodeSegments([frame(1, Buffer.from('some body that may be compressed'))], compression);
+  test.each([1, 100])('are refused when any byte is flipped, with %i times the same in them', (times) => {
+    const body = Buffer.from('some body that may be compressed'.repeat(times));
+    const [segment] = encodeSegments([frame(1, body)], compression);
     for (let index = 0; index < segment!.length; index++) {
       const broken = Buffer.from(segment!);
       broken[index]! ^= 0x10;
