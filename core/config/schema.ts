@@ -168,7 +168,11 @@ const proxy = z
       })
       .prefault({}),
     filterRules: z.string().nullable().default(null).describe('Path of filter-rules.yaml, relative to this file'),
-    maxClients: z.int().min(1).max(100_000).default(5000),
+    processes: z
+      .union([z.int().min(0).max(64), z.literal('auto')])
+      .default(1)
+      .describe('Processes of this proxy on this host, each an instance of its own; 0 or auto: one for each core'),
+    maxClients: z.int().min(1).max(100_000).default(5000).describe('Of each process'),
   })
   .prefault({});
 

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
-import { hostname } from 'node:os';
 import { readYamlFile } from '#adapters/config-file.ts';
 import type { MigrationConfig, Phase, ResolvedCluster } from '#core/config/schema.ts';
 import type { SchemaChange } from '#core/cql/schema-change.ts';
@@ -24,6 +23,7 @@ import { ClockWatch } from './clock-watch.ts';
 import { ClusterFace } from './cluster-face.ts';
 import { composeServices } from './compose-services.ts';
 import { Counters } from './counters.ts';
+import { defaultInstance } from './default-instance.ts';
 import type { Definitions } from './definitions.ts';
 import { DirectoryLock } from './directory-lock.ts';
 import { FailedWrites } from './failed-writes.ts';
@@ -66,12 +66,6 @@ export interface ProxyPorts {
   readonly logger: Logger;
   /** One of several processes: the admin API is their host's. */
   readonly isOneOfSeveral?: boolean;
-}
-
-/** Cloud Run gives every instance of a service the same host name, and its disk ends with it: each is one of its own. */
-function defaultInstance(env: Readonly<Record<string, string | undefined>>): string {
-  const revision = env['K_REVISION'];
-  return revision ? `${revision}-${randomUUID().slice(0, 8)}` : hostname();
 }
 
 /** One proxy instance, put together. */
@@ -353,6 +347,11 @@ export class CqlProxy {
     this.#rules = rules;
     this.#filter = filter;
     return rules;
+  }
+
+  /** Where clients are accepted; undefined before. */
+  get listenAddress(): AddressInfo | undefined {
+    return this.#address;
   }
 
   /** Where clients are accepted and where the admin API answers; undefined before. */

@@ -103,6 +103,10 @@ export class ProxyProcess {
     return (await response.json()) as T;
   }
 
+  async text(path: string): Promise<string> {
+    return (await fetch(this.#url(path))).text();
+  }
+
   async change(method: 'PUT' | 'POST', path: string, body: object = {}): Promise<void> {
     const response = await fetch(this.#url(path), {
       method,

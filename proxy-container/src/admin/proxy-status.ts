@@ -42,6 +42,7 @@ export function statusOf(sources: StatusSources): ProxyStatus {
   const phase = gate?.phase ?? sources.initialPhase;
   return {
     instance: sources.instance,
+    pid: process.pid,
     startedAt: new Date(counters.startedAtMs).toISOString(),
     phase,
     epoch: gate?.epoch ?? 0,

@@ -4,6 +4,8 @@ import type { ShownReads } from '../reads/dual-reads.ts';
 /** What `/status` shows. */
 export interface ProxyStatus {
   readonly instance: string;
+  /** Number of the process; of a host with several, the host's. */
+  readonly pid: number;
   readonly startedAt: string;
   readonly phase: Phase;
   readonly epoch: number;
@@ -51,6 +53,8 @@ export interface ProxyStatus {
   readonly ledger: { readonly awayMs: number; readonly error: string | null };
   readonly clockSkewMs: Readonly<Record<string, number>>;
   readonly counters: Readonly<Record<string, number>>;
+  /** Of a host with several processes: each of them. */
+  readonly processes?: readonly ProxyStatus[];
 }
 
 /** Whether the proxy should get traffic, and why not. */

@@ -1,0 +1,62 @@
+/** What the host and its processes say to each other. */
+import { ConfigError, describeError, GateClosedError, UsageError } from '#core/errors.ts';
+import type { AdminSubject } from '../admin/admin-subject.ts';
+
+/** What the host asks of a process: a method of its subject. */
+export type Verb = keyof AdminSubject;
+
+export interface Question {
+  readonly kind: 'question';
+  readonly id: number;
+  readonly verb: Verb;
+  readonly argument?: unknown;
+}
+
+/** An error on its way to another process: which one, so that it is answered as if it had been thrown here. */
+interface SentError {
+  readonly name: string;
+  readonly message: string;
+  /** What is refused, or where the faults are. */
+  readonly what: string;
+  readonly reasons: readonly string[];
+  readonly issues: ConfigError['issues'];
+}
+
+export type Answer = { readonly kind: 'answer'; readonly id: number } & (
+  | { readonly value: unknown }
+  | { readonly error: SentError }
+);
+
+/** A process takes clients; `port` is where. */
+export interface Ready {
+  readonly kind: 'ready';
+  readonly port: number;
+}
+
+export type FromProcess = Answer | Ready;
+
+export function sendError(error: unknown): SentError {
+  const isGate = error instanceof GateClosedError;
+  const isConfig = error instanceof ConfigError;
+  return {
+    name: error instanceof Error ? error.name : 'Error',
+    message: describeError(error),
+    what: isGate ? error.message.split(' is refused:')[0]! : isConfig ? String(error.context['source']) : '',
+    reasons: isGate ? error.reasons : [],
+    issues: isConfig ? error.issues : [],
+  };
+}
+
+/** The error that was sent, of the class that the admin API knows. */
+export function receiveError({ name, message, what, reasons, issues }: SentError): Error {
+  switch (name) {
+    case 'GateClosedError':
+      return new GateClosedError(what, reasons);
+    case 'ConfigError':
+      return new ConfigError(what, issues);
+    case 'UsageError':
+      return new UsageError(message);
+    default:
+      return new Error(message);
+  }
+}
