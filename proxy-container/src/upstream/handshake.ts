@@ -46,7 +46,11 @@ export async function openSession(
 export async function useKeyspace(connection: UpstreamConnection, keyspace: string, timeoutMs: number): Promise<void> {
   const body = encodePlainQuery(`USE ${quoteIdentifier(keyspace)}`, connection.version);
   const reply = await connection.request(Opcode.QUERY, 0, body, timeoutMs);
-  if (opcodeOf(reply) !== Opcode.RESULT) throw refusal(connection, reply);
+  if (opcodeOf(reply) === Opcode.RESULT) return;
+  if (opcodeOf(reply) !== Opcode.ERROR) throw refusal(connection, reply);
+  // A client reads this as the answer to its own USE: the server's words, nothing added.
+  const { code, message } = decodeError(bodyOf(reply), connection.version);
+  throw new ServerError(message, code, code === ErrorCode.OVERLOADED);
 }
 
 /** A QUERY body without values: <query [long string]><consistency [short]><flags [byte], in v5 [int]>. */
