@@ -237,6 +237,7 @@ export class ClientRequest implements OutgoingRequest {
     const mark = readPagingMark(pagingState);
     if (!mark) return;
     this.pageCluster = mark.cluster;
+    if (mark.stateBytes === pagingState.length) return;
     const bytes = Buffer.allocUnsafe(4 + mark.stateBytes);
     bytes.writeInt32BE(mark.stateBytes, 0);
     pagingState.copy(bytes, 4, 0, mark.stateBytes);

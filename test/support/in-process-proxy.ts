@@ -49,6 +49,7 @@ export interface TestProxyOptions {
   readonly journalDir?: string;
   /** Beside the mock's address. */
   readonly originConfig?: object;
+  readonly targetConfig?: object;
   readonly renames?: object;
   /** The origin has this second node, at 127.0.0.2 and the port of the first. */
   readonly secondOriginNode?: MockCluster;
@@ -72,7 +73,7 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
       ...(secondOriginNode ? { contactPoints: ['127.0.0.1', '127.0.0.2'] } : {}),
       ...options.originConfig,
     },
-    target: cluster(await target.listen()),
+    target: { ...cluster(await target.listen()), ...options.targetConfig },
     proxy: {
       listen: { host: '127.0.0.1', port: 0 },
       admin: { host: '127.0.0.1', port: 0, token: 'token-of-the-unit-tests' },

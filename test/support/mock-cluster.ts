@@ -48,6 +48,8 @@ export class MockCluster {
   readonly #texts = new Map<string, string>();
   readonly #maxVersion: number;
   keepsRequests = true;
+  /** While it is set, answers go here, to be sent later. */
+  kept: (() => void)[] | undefined;
   /** The RESULT body for a client's own question of system.local that the proxy hands on. */
   localAnswer: Buffer | undefined;
   /** Of every table, whatever its name. */
@@ -79,7 +81,10 @@ export class MockCluster {
           const header = { version: versionOf(frame), isResponse: true, flags: 0, streamId: streamIdOf(frame) };
           replies.push(encodeFrame({ ...header, opcode: reply.opcode }, reply.body));
         });
-        if (replies.length > 0) socket.write(Buffer.concat(wasSegmented ? encodeSegments(replies, 'none') : replies));
+        if (replies.length === 0) return;
+        const bytes = Buffer.concat(wasSegmented ? encodeSegments(replies, 'none') : replies);
+        if (this.kept) this.kept.push(() => socket.write(bytes));
+        else socket.write(bytes);
       });
     });
   }

@@ -1,5 +1,5 @@
 import { opcodeOf } from '#core/cql/frame.ts';
-import { Opcode } from '#core/cql/protocol.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import type { ClientRequest } from '../client-request.ts';
 import type { Counters } from '../counters.ts';
 import type { Route } from '../route.ts';
@@ -14,6 +14,13 @@ export interface ReadsOptions {
   readonly requestTimeoutMs: number;
   readonly dual: DualReads;
 }
+
+/** Drivers try it on the next host, and in the end tell the application, which can only begin the query again. */
+const CLUSTER_IS_GONE: Outcome = {
+  kind: 'unsent',
+  code: ErrorCode.OVERLOADED,
+  message: 'the page belongs to a cluster that answers nothing in this phase; begin the query again',
+};
 
 /** Receives what the client is to be told, and by which cluster. Does not throw. */
 export type ReadAnswer = (cluster: ClusterName, outcome: Outcome) => void;
@@ -32,7 +39,12 @@ export class Reads {
 
   apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: ReadAnswer): void {
     const counters = this.#counters;
-    const cluster = request.pageCluster ?? route.primary;
+    const { pageCluster } = request;
+    if (pageCluster !== undefined && pageCluster !== route.primary && pageCluster !== route.shadow) {
+      answer(pageCluster, CLUSTER_IS_GONE);
+      return;
+    }
+    const cluster = pageCluster ?? route.primary;
     const copiedTo = this.dual.destinationOf(route);
     const startedMs = performance.now();
     counters.reads++;

@@ -1,6 +1,6 @@
 import type { ErrorMessage } from '#core/cql/error-message.ts';
 import { bodyOf, encodeFrame, flagsOf, opcodeOf } from '#core/cql/frame.ts';
-import { ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
+import { BatchKind, ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
 import { responseOffset } from '#core/cql/result-message.ts';
 import type { ClientRequest } from '../client-request.ts';
 import { hasMorePages, markPage } from '../paging.ts';
@@ -52,6 +52,8 @@ export function failureOf(
   const what = outcome.reason === 'timeout' ? 'did not answer in time' : 'closed the connection';
   const message = `the ${cluster} cluster ${what}`;
   if (request === undefined) return { code: ErrorCode.SERVER_ERROR, message };
+  // What drivers do when a node leaves them: they ask the next host.
+  if (request.requestClass === 'read' && outcome.reason === 'closed') return { code: ErrorCode.OVERLOADED, message };
   const counts = { consistency: request.consistency, received: 0, required: 1 };
   if (request.requestClass === 'read') {
     return { code: ErrorCode.READ_TIMEOUT, message, ...counts, dataPresent: false };
@@ -62,8 +64,9 @@ export function failureOf(
 
 function writeTypeOf(request: ClientRequest): string {
   if (request.isCounterBatch) return 'COUNTER';
-  if (request.opcode !== Opcode.BATCH) return 'SIMPLE';
-  return request.batchKind === 1 ? 'UNLOGGED_BATCH' : 'BATCH';
+  if (request.opcode === Opcode.BATCH) return request.batchKind === BatchKind.UNLOGGED ? 'UNLOGGED_BATCH' : 'BATCH';
+  const kind = request.statements[0]?.statement.batchKind;
+  return kind === undefined ? 'SIMPLE' : { logged: 'BATCH', unlogged: 'UNLOGGED_BATCH', counter: 'COUNTER' }[kind];
 }
 
 /** The frame with another body; `dropFlags` are those of a prefix that the new body does not have. */
