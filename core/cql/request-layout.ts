@@ -76,18 +76,13 @@ export function readRequestLayout(opcode: number, body: Buffer, version: number,
     case Opcode.QUERY: {
       const start = reader.offset;
       const text = reader.longString();
-      return readSingle(reader, version, { start, end: reader.offset, text });
+      return readSingle(reader, version, start, reader.offset, text, undefined, undefined);
     }
     case Opcode.EXECUTE: {
       const start = reader.offset;
       const id = reader.shortBytes();
       const end = reader.offset;
-      return readSingle(reader, version, {
-        start,
-        end,
-        id,
-        ...(version >= 5 ? { resultMetadataId: reader.shortBytes() } : {}),
-      });
+      return readSingle(reader, version, start, end, undefined, id, version >= 5 ? reader.shortBytes() : undefined);
     }
     case Opcode.BATCH:
       return readBatch(reader, version);
@@ -96,9 +91,15 @@ export function readRequestLayout(opcode: number, body: Buffer, version: number,
   }
 }
 
-type StatementHead = Pick<StatementLayout, 'start' | 'end' | 'text' | 'id' | 'resultMetadataId'>;
-
-function readSingle(reader: BodyReader, version: number, head: StatementHead): RequestLayout {
+function readSingle(
+  reader: BodyReader,
+  version: number,
+  start: number,
+  end: number,
+  text: string | undefined,
+  id: Buffer | undefined,
+  resultMetadataId: Buffer | undefined,
+): RequestLayout {
   const consistencyOffset = reader.offset;
   const consistency = reader.short() as Consistency;
   const flagsOffset = reader.offset;
@@ -106,13 +107,8 @@ function readSingle(reader: BodyReader, version: number, head: StatementHead): R
   const hasNames = (flags & QueryFlag.NAMES_FOR_VALUES) !== 0;
   const valuesOffset = reader.offset;
   const valueCount = (flags & QueryFlag.VALUES) !== 0 ? skipValues(reader, hasNames) : undefined;
-  const statement: StatementLayout = {
-    ...head,
-    valuesOffset,
-    ...(valueCount === undefined ? {} : { valueCount }),
-    valuesEnd: reader.offset,
-    hasNames,
-  };
+  const valuesEnd = reader.offset;
+  const statement = { start, end, text, id, resultMetadataId, valuesOffset, valueCount, valuesEnd, hasNames };
   const pageSize = (flags & QueryFlag.PAGE_SIZE) !== 0 ? reader.int() : undefined;
   const pagingStateOffset = (flags & QueryFlag.PAGING_STATE) !== 0 ? reader.offset : undefined;
   const pagingState = pagingStateOffset === undefined ? undefined : (reader.bytes() ?? undefined);
@@ -122,9 +118,9 @@ function readSingle(reader: BodyReader, version: number, head: StatementHead): R
     consistencyOffset,
     flags,
     flagsOffset,
-    ...(pageSize === undefined ? {} : { pageSize }),
-    ...(pagingState === undefined ? {} : { pagingState }),
-    ...(pagingStateOffset === undefined ? {} : { pagingStateOffset }),
+    pageSize,
+    pagingState,
+    pagingStateOffset,
     ...readTail(reader, flags, version),
   };
 }
@@ -160,13 +156,39 @@ function readTail(reader: BodyReader, flags: number, version: number): Tail {
   const timestampMicros = (flags & QueryFlag.DEFAULT_TIMESTAMP) !== 0 ? reader.long() : undefined;
   const keyspace = version >= 5 && (flags & QueryFlag.KEYSPACE) !== 0 ? reader.string() : undefined;
   const nowInSeconds = version >= 5 && (flags & QueryFlag.NOW_IN_SECONDS) !== 0 ? reader.int() : undefined;
-  return {
-    timestampOffset,
-    ...(serialConsistency === undefined ? {} : { serialConsistency }),
-    ...(timestampMicros === undefined ? {} : { timestampMicros }),
-    ...(keyspace === undefined ? {} : { keyspace }),
-    ...(nowInSeconds === undefined ? {} : { nowInSeconds }),
-  };
+  return { serialConsistency, timestampOffset, timestampMicros, keyspace, nowInSeconds };
+}
+
+/** Parameters that lie between the values and the timestamp, or behind which it is there already. */
+const UNUSUAL_FLAGS =
+  QueryFlag.PAGE_SIZE | QueryFlag.PAGING_STATE | QueryFlag.SERIAL_CONSISTENCY | QueryFlag.NAMES_FOR_VALUES;
+
+/**
+ * Where the flags of an EXECUTE begin.
+ * @param idEnd where its id ends
+ */
+export function executeFlagsOffset(frame: Buffer, idEnd: number, version: number): number {
+  return 2 + (version >= 5 ? idEnd + 2 + frame.readUInt16BE(idEnd) : idEnd);
+}
+
+/**
+ * Where the default timestamp of the usual EXECUTE would have to be inserted, found without making a layout; -1: it has
+ * one, or parameters that are not usual in a write, for which there is `readRequestLayout`.
+ * @throws ProtocolError, RangeError where the frame ends too soon
+ */
+export function timestampGap(frame: Buffer, flagsOffset: number, version: number): number {
+  const flags = version >= 5 ? frame.readInt32BE(flagsOffset) : frame.readUInt8(flagsOffset);
+  if ((flags & (UNUSUAL_FLAGS | QueryFlag.DEFAULT_TIMESTAMP)) !== 0) return -1;
+  let offset = flagsOffset + (version >= 5 ? 4 : 1);
+  if ((flags & QueryFlag.VALUES) === 0) return offset;
+  const count = frame.readUInt16BE(offset);
+  offset += 2;
+  for (let left = count; left > 0; left--) {
+    const length = frame.readInt32BE(offset);
+    offset += length > 0 ? 4 + length : 4;
+  }
+  if (offset > frame.length) throw new ProtocolError('a value is longer than the rest of its frame');
+  return offset;
 }
 
 function skipValues(reader: BodyReader, hasNames: boolean): number {

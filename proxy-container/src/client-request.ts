@@ -1,14 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
 import { BatchKind, Opcode, QueryFlag } from '#core/cql/protocol.ts';
-import {
-  applyEdits,
-  type Edit,
-  type RequestChanges,
-  requestEdits,
-  type ValueInsertion,
-} from '#core/cql/request-edit.ts';
-import { type RequestLayout, readRequestLayout, readValues } from '#core/cql/request-layout.ts';
+import { applyEdits, type Edit, requestEdits, type ValueInsertion } from '#core/cql/request-edit.ts';
+import { type RequestLayout, readRequestLayout, readValues, timestampGap } from '#core/cql/request-layout.ts';
 import type { Consistency } from '#core/model/cql-request.ts';
 import { replaceFunctions } from '#core/statement/functions.ts';
 import { evaluateCall, type ValueSource } from '#core/statement/generated-value.ts';
@@ -44,6 +38,12 @@ export interface RequestContext {
   readonly targetConsistency: ReadonlyMap<Consistency, Consistency>;
 }
 
+/** What stands for functions that give another value each time, by index of the statement. */
+interface Generated {
+  readonly texts: ReadonlyMap<number, string> | undefined;
+  readonly values: ReadonlyMap<number, ValueInsertion[]> | undefined;
+}
+
 const TIMESTAMP_BYTES = 8;
 /** With the timestamp, and a little, below what a frame writer copies. */
 const MAX_SHARED_BYTES = COPIED_FRAME_BYTES - 64;
@@ -59,18 +59,18 @@ export class ClientRequest implements OutgoingRequest {
   readonly requestClass: RequestClass;
   /** The keyspace of statements that name none. */
   readonly keyspace: string | undefined;
-  /** When the proxy took it. Seconds since the epoch. */
-  readonly takenAtSeconds: number;
   /** The cluster whose page is continued. */
   pageCluster: ClusterName | undefined;
-  readonly #frame: Buffer;
+  /** As the client sent it, until its timestamp is pinned in it. */
+  #frame: Buffer;
   readonly #offset: number;
   readonly #context: RequestContext;
-  readonly #frames: Record<ClusterName, Buffer | undefined> = { origin: undefined, target: undefined };
-  #shared: Buffer | undefined;
+  readonly #takenAtMs = Date.now();
+  #frames: Record<ClusterName, Buffer | undefined> | undefined;
   #layout: RequestLayout | undefined;
   #pageEdit: Edit | undefined;
-  #pinned: Pick<RequestChanges, 'timestampMicros' | 'values'> & { texts?: ReadonlyMap<number, string> } = {};
+  #isPinned = false;
+  #generated: Generated | undefined;
 
   constructor(
     frame: Buffer,
@@ -89,7 +89,6 @@ export class ClientRequest implements OutgoingRequest {
     this.statements = parts.statements;
     this.requestClass = parts.requestClass;
     this.entries = parts.entries;
-    this.takenAtSeconds = Math.floor(Date.now() / 1000);
   }
 
   /** Reads where the fields lie, and pins what must be the same on both clusters. @throws ProtocolError */
@@ -98,12 +97,24 @@ export class ClientRequest implements OutgoingRequest {
     const { pagingState, pagingStateOffset, timestampMicros } = this.#layout;
     if (pagingState && pagingStateOffset !== undefined) this.#readPage(pagingState, pagingStateOffset);
     if (this.requestClass === 'read') return;
-    this.#pinned = {
-      ...(timestampMicros === undefined && this.requestClass === 'write'
-        ? { timestampMicros: BigInt(this.#context.timestamps.next()) }
-        : {}),
-      ...this.#generateValues(),
-    };
+    // First: it reads texts of the frame that the layout belongs to.
+    this.#generated = this.#generateValues();
+    if (timestampMicros === undefined && this.requestClass === 'write') {
+      const { flagsOffset, timestampOffset } = this.#layout;
+      this.#pin(flagsOffset, timestampOffset);
+    }
+  }
+
+  /**
+   * The same for the usual write, one prepared statement, without making a layout.
+   * @param flagsOffset of its parameters
+   * @throws ProtocolError, RangeError
+   */
+  pinExecute(flagsOffset: number): void {
+    const isPlain = this.requestClass === 'write' && this.statements[0]!.statement.nonDeterministic.length === 0;
+    const gap = isPlain ? timestampGap(this.#frame, flagsOffset, this.version) : -1;
+    if (gap < 0) this.readLayout();
+    else this.#pin(flagsOffset, gap);
   }
 
   /** The same for a read, whose fields are looked at only where somebody asks for them. @throws ProtocolError */
@@ -119,7 +130,7 @@ export class ClientRequest implements OutgoingRequest {
 
   /** The write time of everything in it that has none of its own: the client's, or the one pinned here. */
   get timestampMicros(): bigint | undefined {
-    return this.#layout?.timestampMicros ?? this.#pinned.timestampMicros;
+    return this.requestClass === 'read' ? this.#layout?.timestampMicros : this.ensureLayout().timestampMicros;
   }
 
   /** It asks for a later page. */
@@ -128,7 +139,7 @@ export class ClientRequest implements OutgoingRequest {
   }
 
   get wasPinned(): boolean {
-    return this.#pinned.timestampMicros !== undefined;
+    return this.#isPinned;
   }
 
   get batchKind(): number | undefined {
@@ -137,6 +148,11 @@ export class ClientRequest implements OutgoingRequest {
 
   get isCounterBatch(): boolean {
     return this.batchKind === BatchKind.COUNTER;
+  }
+
+  /** When the proxy took it. Seconds since the epoch. */
+  get takenAtSeconds(): number {
+    return Math.floor(this.#takenAtMs / 1000);
   }
 
   /** Memory that the request holds for as long as it is kept. */
@@ -148,73 +164,75 @@ export class ClientRequest implements OutgoingRequest {
   valuesOf(index: number): ValueLookup {
     let values: ReturnType<typeof readValues> | undefined;
     return (marker, name) => {
-      values ??= readValues(this.#frame, this.#layout!.statements[index]!);
+      values ??= readValues(this.#frame, this.ensureLayout().statements[index]!);
       const byName = values[0]?.name === undefined ? undefined : values.find((one) => one.name === name);
       return (byName ?? values[marker])?.value;
     };
   }
 
   frameFor(cluster: ClusterName): Buffer {
-    const shared = this.#sharedFrame(cluster);
-    if (shared) return shared;
+    if (this.#nameFor(cluster)) return this.#frame;
+    this.#frames ??= { origin: undefined, target: undefined };
     this.#frames[cluster] ??= this.#buildFrame(cluster);
     return this.#frames[cluster];
   }
 
   /** Forgets a built frame: a cluster calls a statement by another id now. */
   forgetFrames(): void {
-    this.#frames.origin = undefined;
-    this.#frames.target = undefined;
+    this.#frames = undefined;
   }
 
   /**
-   * The usual case, a write of one prepared statement: one frame for both clusters, in which only the id differs. The
-   * id is written just before the frame is sent, which copies frames of this size at once.
+   * The usual case, one prepared statement: one frame for both clusters, in which only the id differs. The id is written
+   * just before the frame is sent, which copies frames of this size at once. False: the cluster needs another frame.
    */
-  #sharedFrame(cluster: ClusterName): Buffer | undefined {
+  #nameFor(cluster: ClusterName): boolean {
     const entry = this.entries[0];
-    const id = entry?.upstreamIds[cluster];
-    if (this.opcode !== Opcode.EXECUTE || id?.length !== entry?.id.length || this.#frame.length > MAX_SHARED_BYTES) {
-      return undefined;
-    }
-    const { timestampMicros, texts, values } = this.#pinned;
-    if (texts || values || this.#pageEdit || this.#context.targetConsistency.size > 0) return undefined;
-    this.#shared ??= timestampMicros === undefined ? this.#frame : this.#withTimestamp(timestampMicros);
-    id?.copy(this.#shared, this.#offset + 2);
-    return this.#shared;
+    const frame = this.#frame;
+    if (this.opcode !== Opcode.EXECUTE || entry === undefined || frame.length > MAX_SHARED_BYTES) return false;
+    const id = entry.upstreamIds[cluster];
+    if (id?.length !== entry.id.length || this.#generated || this.#pageEdit) return false;
+    if (this.#context.targetConsistency.size > 0) return false;
+    const start = this.#offset + 2;
+    for (let index = 0; index < id.length; index++) frame[start + index] = id[index]!;
+    return true;
   }
 
-  /** The frame with its default timestamp in place and the flag that says so. */
-  #withTimestamp(timestampMicros: bigint): Buffer {
-    const { timestampOffset, flagsOffset } = this.#layout!;
-    const frame = Buffer.allocUnsafe(this.#frame.length + TIMESTAMP_BYTES);
-    this.#frame.copy(frame, 0, 0, timestampOffset);
-    frame.writeBigInt64BE(timestampMicros, timestampOffset);
-    this.#frame.copy(frame, timestampOffset + TIMESTAMP_BYTES, timestampOffset);
+  /** Puts the default timestamp into the frame, and the flag that says so. */
+  #pin(flagsOffset: number, timestampOffset: number): void {
+    const old = this.#frame;
+    const { length } = old;
+    const frame = Buffer.allocUnsafe(length + TIMESTAMP_BYTES);
+    frame.set(old);
+    const behind = timestampOffset + TIMESTAMP_BYTES;
+    if (timestampOffset < length) frame.copyWithin(behind, timestampOffset, length);
+    writeMicros(frame, timestampOffset, this.#context.timestamps.next());
     // The flag is in the lowest byte, which is the last of four in v5.
     const flagsByte = this.version >= 5 ? flagsOffset + 3 : flagsOffset;
     frame[flagsByte] = frame[flagsByte]! | QueryFlag.DEFAULT_TIMESTAMP;
-    frame.writeInt32BE(frame.length - HEADER_BYTES, 5);
-    return frame;
+    setBodyLength(frame);
+    this.#frame = frame;
+    this.#layout = undefined;
+    this.#isPinned = true;
   }
 
   #buildFrame(cluster: ClusterName): Buffer {
     const ids = this.#foreignIds(cluster);
     const consistency = this.#consistencyFor(cluster);
-    const { texts, ...pinned } = this.#pinned;
+    const { texts, values } = this.#generated ?? {};
     const isUnchanged =
-      ids.size === 0 && consistency === undefined && this.#pageEdit === undefined && isEmpty(this.#pinned);
+      ids.size === 0 && consistency === undefined && this.#pageEdit === undefined && this.#generated === undefined;
     if (isUnchanged) return this.#frame;
     const layout = this.ensureLayout();
     const statements = new Map<number, { text?: string; id?: Uint8Array }>(ids);
     for (const [index, text] of texts ?? []) statements.set(index, { text });
     const edits = requestEdits(this.#frame, layout, this.version, {
-      ...pinned,
       statements,
+      ...(values ? { values } : {}),
       ...(consistency === undefined ? {} : { consistency }),
     });
     const frame = applyEdits(this.#frame, this.#pageEdit ? [...edits, this.#pageEdit] : edits);
-    if (frame !== this.#frame) frame.writeInt32BE(frame.length - HEADER_BYTES, 5);
+    if (frame !== this.#frame) setBodyLength(frame);
     return frame;
   }
 
@@ -223,7 +241,8 @@ export class ClientRequest implements OutgoingRequest {
     const ids = new Map<number, { id: Uint8Array }>();
     for (const [index, { entry }] of this.statements.entries()) {
       const id = entry?.upstreamIds[cluster];
-      if (id && !id.equals(entry.id)) ids.set(index, { id });
+      // The frame of an EXECUTE may hold the id of the other cluster.
+      if (id && (this.opcode === Opcode.EXECUTE || !id.equals(entry.id))) ids.set(index, { id });
     }
     return ids;
   }
@@ -245,7 +264,7 @@ export class ClientRequest implements OutgoingRequest {
   }
 
   /** Functions such as now() are evaluated here, once: as literals in a text, as hidden values of a prepared statement. */
-  #generateValues(): { texts?: Map<number, string>; values?: Map<number, ValueInsertion[]> } {
+  #generateValues(): Generated | undefined {
     let texts: Map<number, string> | undefined;
     let values: Map<number, ValueInsertion[]> | undefined;
     for (const [index, { statement, entry }] of this.statements.entries()) {
@@ -266,11 +285,16 @@ export class ClientRequest implements OutgoingRequest {
         );
       }
     }
-    return { ...(texts ? { texts } : {}), ...(values ? { values } : {}) };
+    return texts || values ? { texts, values } : undefined;
   }
 }
 
-function isEmpty(pinned: object): boolean {
-  for (const _ in pinned) return false;
-  return true;
+function setBodyLength(frame: Buffer): void {
+  frame.writeInt32BE(frame.length - HEADER_BYTES, 5);
+}
+
+/** A [long] from a safe integer, without making a bigint of it. */
+function writeMicros(frame: Buffer, offset: number, micros: number): void {
+  frame.writeUInt32BE(Math.floor(micros / 2 ** 32), offset);
+  frame.writeUInt32BE(micros % 2 ** 32, offset + 4);
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { rewritePrepared } from '#core/cql/hidden-markers.ts';
 import { decodeResult } from '#core/cql/result-message.ts';
+import type { Filter } from '#core/filter/filter.ts';
 import type { ResultColumn } from '#core/model/cql-request.ts';
 import { classify } from '#core/statement/classify.ts';
 import { type InsertedMarker, insertMarkers } from '#core/statement/functions.ts';
@@ -10,6 +11,7 @@ import type { RequestParts, RequestStatement } from './client-request.ts';
 import { classOf, type RequestClass } from './route.ts';
 import { type TopologyTable, topologyTable } from './system-tables/columns.ts';
 import type { TableCounters } from './table-counters.ts';
+import type { Exclusion } from './tenant.ts';
 import type { ClusterName } from './upstream/cluster.ts';
 
 /** A statement that some client has prepared, and what each cluster calls it. */
@@ -33,6 +35,8 @@ export interface PreparedEntry {
   tableCounters: TableCounters | undefined;
   /** Of a topology table's answer without metadata. */
   resultColumns: readonly ResultColumn[] | undefined;
+  /** What the filter that was in force last says of it, if its values do not matter. */
+  exclusion?: { readonly filter: Filter; readonly decision: Exclusion | undefined };
 }
 
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -53,6 +57,9 @@ export class PreparedStatements {
     });
   }
 
+  /** The one that was found last. */
+  #last: PreparedEntry | undefined;
+
   get size(): number {
     return this.#entries.size;
   }
@@ -71,6 +78,16 @@ export class PreparedStatements {
     return this.#entries.get(id.toString('latin1'));
   }
 
+  /** The entry whose id lies at [start, end) of a frame. */
+  findIn(frame: Buffer, start: number, end: number): PreparedEntry | undefined {
+    const last = this.#last;
+    // It was used last, so there is no use to note.
+    if (last && isAt(last.id, frame, start, end)) return last;
+    const found = this.#entries.get(frame.toString('latin1', start, end));
+    this.#last = found;
+    return found;
+  }
+
   /** The entry of a text; made when there is none. */
   entryOf(text: string, keyspace: string | undefined): PreparedEntry {
     const id = createHash('md5')
@@ -83,6 +100,12 @@ export class PreparedStatements {
     this.#entries.set(key, entry);
     return entry;
   }
+}
+
+function isAt(id: Buffer, frame: Buffer, start: number, end: number): boolean {
+  if (end - start !== id.length) return false;
+  for (let index = 0; index < id.length; index++) if (frame[start + index] !== id[index]) return false;
+  return true;
 }
 
 function newEntry(id: Buffer, text: string, keyspace: string | undefined): PreparedEntry {

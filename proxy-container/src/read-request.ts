@@ -1,6 +1,6 @@
 import { flagsOf, HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
-import { Opcode, QueryFlag } from '#core/cql/protocol.ts';
-import { readRequestLayout, requestOffset } from '#core/cql/request-layout.ts';
+import { FrameFlag, Opcode, QueryFlag } from '#core/cql/protocol.ts';
+import { executeFlagsOffset, readRequestLayout, requestOffset } from '#core/cql/request-layout.ts';
 import { classify } from '#core/statement/classify.ts';
 import { newTokenBudget } from '#core/statement/tokenizer.ts';
 import { ClientRequest, type RequestContext, type RequestStatement } from './client-request.ts';
@@ -21,16 +21,18 @@ export function readClientRequest(
   sessionKeyspace: string | undefined,
   context: RequestContext,
 ): ReadRequest {
-  const offset = HEADER_BYTES + requestOffset(flagsOf(frame), frame.subarray(HEADER_BYTES));
+  const hasPayload = (flagsOf(frame) & FrameFlag.CUSTOM_PAYLOAD) !== 0;
+  const offset = HEADER_BYTES + (hasPayload ? requestOffset(flagsOf(frame), frame.subarray(HEADER_BYTES)) : 0);
   const opcode = opcodeOf(frame);
   if (opcode === Opcode.EXECUTE) {
     const idEnd = offset + 2 + frame.readUInt16BE(offset);
-    const id = frame.subarray(offset + 2, idEnd);
-    const entry = context.prepared.find(id);
-    if (!entry) return { kind: 'unprepared', id };
+    const entry = context.prepared.findIn(frame, offset + 2, idEnd);
+    if (!entry) return { kind: 'unprepared', id: frame.subarray(offset + 2, idEnd) };
     const keyspace = entry.keyspace ?? sessionKeyspace;
     const request = new ClientRequest(frame, version, offset, keyspace, entry.alone, context);
-    if (entry.requestClass !== 'read' || hasPagingState(frame, idEnd, version)) request.readLayout();
+    const flagsOffset = executeFlagsOffset(frame, idEnd, version);
+    if (entry.requestClass !== 'read') request.pinExecute(flagsOffset);
+    else if (hasPagingState(frame, flagsOffset, version)) request.readLayout();
     return { kind: 'request', request };
   }
   const layout = readRequestLayout(opcode, frame, version, offset);
@@ -55,9 +57,7 @@ function classOfAll(opcode: number, statements: readonly RequestStatement[]): Re
   return statements.some(({ statement }) => statement.isLwt) ? 'lwt' : 'write';
 }
 
-/** The flags lie behind the id, in v5 the result metadata id, and the consistency. */
-function hasPagingState(frame: Buffer, idEnd: number, version: number): boolean {
-  const behindIds = version >= 5 ? idEnd + 2 + frame.readUInt16BE(idEnd) : idEnd;
-  const flags = version >= 5 ? frame.readInt32BE(behindIds + 2) : frame.readUInt8(behindIds + 2);
+function hasPagingState(frame: Buffer, flagsOffset: number, version: number): boolean {
+  const flags = version >= 5 ? frame.readInt32BE(flagsOffset) : frame.readUInt8(flagsOffset);
   return (flags & QueryFlag.PAGING_STATE) !== 0;
 }

@@ -2,6 +2,7 @@ import { decodeList } from '#core/cql/value-codec.ts';
 import type { Filter } from '#core/filter/filter.ts';
 import { type BoundTerm, literalValue, type Statement } from '#core/statement/statement.ts';
 import type { ClientRequest } from './client-request.ts';
+import type { PreparedEntry } from './prepared-statements.ts';
 
 /** The bytes bound to a marker: by position, or by name where the client names its values. */
 export type ValueLookup = (index: number, name: string | undefined) => Uint8Array | null | undefined;
@@ -31,12 +32,30 @@ export function exclusionOf(
 /** Decides all statements of a request together. @throws ProtocolError */
 export function exclusionOfRequest(filter: Filter, request: ClientRequest): Exclusion {
   if (filter.isEmpty) return 'migrate';
+  const [first] = request.statements;
+  if (first?.entry && request.statements.length === 1) {
+    const constant = constantExclusion(filter, first.entry);
+    if (constant !== undefined) return constant;
+  }
   request.ensureLayout();
   return combine(
     request.statements.map(({ statement, entry }, index) =>
       exclusionOf(filter, statement, entry?.keyspace ?? request.keyspace, request.valuesOf(index)),
     ),
   );
+}
+
+/** What a prepared statement is whatever is bound to it, kept with it; undefined where its values or its session decide. */
+export function constantExclusion(filter: Filter, entry: PreparedEntry): Exclusion | undefined {
+  if (entry.exclusion?.filter !== filter) entry.exclusion = { filter, decision: decideAlone(filter, entry) };
+  return entry.exclusion.decision;
+}
+
+function decideAlone(filter: Filter, { statement, keyspace }: PreparedEntry): Exclusion | undefined {
+  if (statement.kind === 'batch' || (statement.keyspace ?? keyspace) === undefined) return undefined;
+  const namesTenant = filter.tenantColumns.some((column) => statement.boundColumns.has(column));
+  if (filter.hasTenantRules && (namesTenant || statement.isJson)) return undefined;
+  return exclusionOf(filter, statement, keyspace, () => undefined);
 }
 
 /** What several statements are together. */
