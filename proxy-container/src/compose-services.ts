@@ -4,6 +4,7 @@ import { primaryOf } from '#core/ledger/phase-change.ts';
 import type { Logger } from '#core/ports.ts';
 import type { ClusterFace } from './cluster-face.ts';
 import type { Counters } from './counters.ts';
+import { DefinitionTurns } from './definition-turns.ts';
 import { Definitions } from './definitions.ts';
 import { DualWrite } from './dual-write.ts';
 import type { FailedWrites } from './failed-writes.ts';
@@ -29,6 +30,7 @@ type Shared = Pick<
 /** What the data path is made of. */
 export interface ServiceParts extends Shared {
   readonly config: MigrationConfig;
+  readonly instance: string;
   readonly ledger: Ledger;
   readonly logger: Logger;
   readonly counters: Counters;
@@ -87,6 +89,8 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     dualWrite: new DualWrite({ dualSync: proxy.dualSync, ...writes }),
     definitions: new Definitions({
       policy: proxy.ddl,
+      targetReplication: proxy.targetReplication,
+      turns: new DefinitionTurns(parts.ledger.store, parts.instance),
       controls: controls.of,
       agreement,
       ledger: parts.ledger,

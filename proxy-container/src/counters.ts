@@ -50,6 +50,8 @@ export class Counters {
   journalFull = 0;
   pinnedTimestamps = 0;
   definitionsNotCopied = 0;
+  /** Tables, types, indexes, views and functions that differ between the clusters; 0 while one is not in use. */
+  schemaDrift = 0;
   readonly reading = new ReadCounters();
   readonly latencies: Latencies = { read: pair(), write: pair(), prepare: pair(), definition: pair() };
   readonly readsOrigin = this.latencies.read.origin;

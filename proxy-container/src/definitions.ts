@@ -9,9 +9,11 @@ import { WHOLE_KEYSPACE } from '#core/ledger/records.ts';
 import type { Logger } from '#core/ports.ts';
 import type { ClientRequest } from './client-request.ts';
 import type { Counters } from './counters.ts';
+import type { DefinitionTurns } from './definition-turns.ts';
 import type { Answer } from './dual-write.ts';
 import { tablesOf } from './failed-writes.ts';
 import type { SuspectMarks } from './journal/suspect-marks.ts';
+import { formsOf } from './keyspace-statements.ts';
 import { describeOutcome, effectOf, errorCodeIn } from './outcome.ts';
 import type { Route } from './route.ts';
 import type { SchemaAgreement } from './schema/schema-agreement.ts';
@@ -19,7 +21,7 @@ import type { SchemaFacts } from './schema-facts.ts';
 import type { SessionUpstreams } from './session/session-upstreams.ts';
 import type { ClusterName } from './upstream/cluster.ts';
 import type { ControlConnection } from './upstream/control-connection.ts';
-import { type Outcome, UpstreamCall } from './upstream/upstream-call.ts';
+import { type Outcome, type OutgoingRequest, UpstreamCall } from './upstream/upstream-call.ts';
 
 const AGREEMENT_MS = 10_000;
 /** Schema changes take longer than requests, and giving up early does not undo them. */
@@ -27,6 +29,8 @@ const DEFINITION_TIMEOUT_MS = 30_000;
 
 export interface DefinitionsOptions {
   readonly policy: ProxyConfig['ddl'];
+  readonly targetReplication: string | null;
+  readonly turns: DefinitionTurns;
   readonly controls: Readonly<Record<ClusterName, Pick<ControlConnection, 'facts'>>>;
   readonly agreement: SchemaAgreement;
   readonly ledger: Ledger;
@@ -68,15 +72,34 @@ export class Definitions {
     answer(outcome);
   }
 
-  /** Resolves when none is under way. */
-  async idle(): Promise<void> {
-    return;
+  /** Resolves when those that have come so far are done. */
+  idle(): Promise<void> {
+    return this.#options.turns.idle();
   }
 
   async #apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route): Promise<Outcome> {
-    const refusal = await this.#refusal(request, route);
+    const isShared = route.shadow !== undefined && this.#options.policy === 'both';
+    let hasBegun = false;
+    try {
+      return await this.#options.turns.take(isShared, () => {
+        hasBegun = true;
+        return this.#applyNow(upstreams, request, route);
+      });
+    } catch (error) {
+      if (hasBegun) throw error;
+      return { kind: 'unsent', code: ErrorCode.OVERLOADED, message: `Nothing was changed: ${describeError(error)}` };
+    }
+  }
+
+  async #applyNow(upstreams: SessionUpstreams, request: ClientRequest, route: Route): Promise<Outcome> {
+    const { controls, policy, targetReplication } = this.#options;
+    const forms = formsOf(request, targetReplication);
+    const both = [route.primary, ...(route.shadow !== undefined && policy === 'both' ? [route.shadow] : [])];
+    // One cluster alone says itself what is wrong.
+    const faults = both.length === 1 ? [] : both.map((name) => forms.faultOf(name, controls[name].facts?.datacenters));
+    const refusal = (await this.#refusal(request, route)) ?? faults.find((fault) => fault !== undefined);
     if (refusal !== undefined) return { kind: 'unsent', code: ErrorCode.INVALID, message: refusal };
-    const first = await call(upstreams, route.primary, request);
+    const first = await call(upstreams, route.primary, forms.request);
     this.#options.facts.forget();
     if (effectOf(first) !== 'applied') {
       if (effectOf(first) === 'unknown' && route.shadow) {
@@ -87,7 +110,7 @@ export class Definitions {
     const change = schemaChangeOf(first, request.version);
     const isShadowed = route.shadow !== undefined && this.#options.policy === 'both';
     let failure: Outcome | undefined;
-    if (isShadowed) failure = await this.#copy(upstreams, request, route.shadow!, change);
+    if (isShadowed) failure = await this.#copy(upstreams, request, forms.request, route.shadow!, change);
     else if (route.shadow !== undefined) this.#noteMissing(request, change, route.shadow, 'proxy.ddl: primary');
     if (request.requestClass === 'definition') {
       await this.#agree(route.primary);
@@ -122,6 +145,7 @@ export class Definitions {
   async #copy(
     upstreams: SessionUpstreams,
     request: ClientRequest,
+    outgoing: OutgoingRequest,
     shadow: ClusterName,
     change: SchemaChange | undefined,
   ): Promise<Outcome | undefined> {
@@ -171,7 +195,7 @@ export class Definitions {
   }
 }
 
-function call(upstreams: SessionUpstreams, cluster: ClusterName, request: ClientRequest): Promise<Outcome> {
+function call(upstreams: SessionUpstreams, cluster: ClusterName, request: OutgoingRequest): Promise<Outcome> {
   return new Promise((resolve) => {
     const options = { timeoutMs: DEFINITION_TIMEOUT_MS, failFast: true };
     new UpstreamCall(upstreams, cluster, request, options, resolve).start();

@@ -8,7 +8,7 @@ import { createFilter, type Filter } from '#core/filter/filter.ts';
 import { type FilterRules, filterRulesSchema, NO_FILTER_RULES } from '#core/filter/filter-rules.ts';
 import { changePhase } from '#core/jobs/change-phase.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
-import { primaryOf } from '#core/ledger/phase-change.ts';
+import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
 import { parsePhase } from '#core/ledger/phase-names.ts';
 import { refuseRenames } from '#core/model/rename.ts';
 import type { FailedWriteQueue, Logger } from '#core/ports.ts';
@@ -41,8 +41,9 @@ import { SchemaAgreement } from './schema/schema-agreement.ts';
 import { SchemaEvents } from './schema/schema-events.ts';
 import { SchemaFacts } from './schema-facts.ts';
 import { CqlServer, listenOn } from './server.ts';
+import { SchemaWatch } from './schema/schema-watch.ts';
 import type { Clusters } from './session/session-upstreams.ts';
-import { refuseSecureConnectBundles } from './settings.ts';
+import { NO_LOGINS } from './session/login-policy.ts';
 import { Sisters } from './sisters.ts';
 import { TimestampGenerator } from './timestamps.ts';
 import { Cluster, type ClusterName } from './upstream/cluster.ts';
@@ -82,6 +83,7 @@ export class CqlProxy {
   readonly #counters = new Counters();
   readonly #prepared = new PreparedStatements();
   readonly #timestamps = new TimestampGenerator();
+  readonly #schemaWatch: SchemaWatch;
   readonly #flusher = new Flusher();
   readonly #marks: SuspectMarks;
   readonly #facts: SchemaFacts;
@@ -134,6 +136,14 @@ export class CqlProxy {
       port: listen.port,
       logger,
       onChange: (change) => this.#server?.pushHostsChange(change, (reached) => this.#sisters.self(reached)),
+    this.#schemaWatch = new SchemaWatch({
+      controls: controls.of,
+      agreement: this.#agreement,
+      counters: this.#counters,
+      filter: () => this.#filter,
+      isDual: () => this.#gate !== undefined && shadowOf(this.#gate.phase) !== undefined,
+      logger,
+    });
     });
     const directory = config.failedWrites.journalDir;
     this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, logger });
@@ -162,7 +172,6 @@ export class CqlProxy {
   async start(): Promise<void> {
     const { ledger, logger, queue } = this.#ports;
     const { proxy, failedWrites } = this.#config;
-    refuseSecureConnectBundles([this.#ports.origin, this.#ports.target]);
     refuseRenames(this.#config.renames, 'the proxy');
     await this.#readFilterRules();
     this.#lock = await DirectoryLock.take(failedWrites.journalDir, this.#processId, logger);
@@ -218,6 +227,7 @@ export class CqlProxy {
       epoch: this.#gate.epoch,
       protocolVersion: services.support().maxVersion,
     });
+    this.#schemaWatch.start();
   }
 
   /** Accepts nobody, finishes what is under way, brings failed writes to the queue, leaves the ledger. */
@@ -237,7 +247,7 @@ export class CqlProxy {
     await this.#journal?.close();
     await this.#watch.stop();
     await this.#lock?.release();
-    await Promise.all([this.#controls.stop(), this.#sisters.stop()]);
+    await Promise.all([this.#controls.stop(), this.#sisters.stop(), this.#schemaWatch.stop()]);
     this.#runtime.stop();
     this.#admin?.closeAllConnections();
     this.#admin?.close();
@@ -259,6 +269,7 @@ export class CqlProxy {
       sisters: this.#sisters,
       prepared: this.#prepared,
       timestamps: this.#timestamps,
+      instance: this.#instance,
       flusher: this.#flusher,
       failedWrites: this.#failedWrites,
       filter: () => this.#filter,

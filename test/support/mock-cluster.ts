@@ -164,6 +164,7 @@ export class MockCluster {
     if (text === undefined) return errorReply(ErrorCode.UNPREPARED, 'unknown here', first?.id);
     const used = /^USE "?(\w+)/i.exec(text)?.[1];
     if (used !== undefined && this.refusesKeyspace(used)) return errorReply(ErrorCode.INVALID, 'no such keyspace');
+    if (this.localAnswer && /now\(\) AS now/.test(text)) return { opcode: Opcode.RESULT, body: this.localAnswer };
     const system = systemAnswer(text, this.columns);
     if (system) return system;
     const request: SeenRequest = { opcode, text, body: Buffer.from(body), timestampMicros: layout.timestampMicros };

@@ -23,6 +23,9 @@ export const stateMetrics: readonly StateMetric[] = [
   gauge('ringshift_cluster_up', 'Whether a cluster answers: 1', 'min', ['cluster'], ({ clusters }) =>
     clusters.map(({ name, state }) => [labelText({ cluster: name }), state === 'up' ? 1 : 0]),
   ),
+  gauge('ringshift_schema_drift', 'Definitions that differ between the clusters', 'max', [], ({ counters }) =>
+    one(counters['schemaDrift'] ?? 0),
+  ),
   gauge('ringshift_upstream_connections', 'Open connections to a cluster', 'sum', ['cluster'], ({ clusters }) =>
     clusters.map(({ name, connections }) => [labelText({ cluster: name }), connections]),
   ),

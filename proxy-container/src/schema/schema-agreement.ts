@@ -50,11 +50,6 @@ export class SchemaAgreement {
     this.#states[name].isAgreed = false;
   }
 
-  /** A cluster that is not in use bounds nobody's waiting. */
-  release(name: ClusterName): void {
-    this.#states[name].isAgreed = true;
-  }
-
   /** Waits for all nodes of all clusters that are not agreed. */
   async settled(withinMs: number): Promise<boolean> {
     const open = CLUSTER_NAMES.filter((name) => !this.#states[name].isAgreed);

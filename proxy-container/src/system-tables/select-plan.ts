@@ -120,15 +120,15 @@ function testOf(relation: SystemRelation, table: SystemTable, bound: BoundLookup
   const type = table.columns.get(column)!;
   const wanted =
     operator === 'inMarker'
-      ? listElements(valueOf(terms[0]!, type, column, bound), column)
-      : terms.map((term) => valueOf(term, type, column, bound));
+      ? listElements(boundValue(terms[0]!, type, column, bound), column)
+      : terms.map((term) => boundValue(term, type, column, bound));
   return (row) => {
     const value = row.get(column)?.bytes;
     return value !== undefined && wanted.some((one) => value.equals(one));
   };
 }
 
-function valueOf(term: SystemTerm, type: CqlType, column: string, bound: BoundLookup): Uint8Array {
+function boundValue(term: SystemTerm, type: CqlType, column: string, bound: BoundLookup): Uint8Array {
   if (term.kind === 'literal') return literal(term.text, term.token, type, column);
   const value = bound(term.index, term.name);
   if (value === undefined) throw invalid(`Invalid unset value for column ${column}`);
@@ -168,7 +168,7 @@ function listElements(value: Uint8Array, column: string): readonly Uint8Array[] 
 
 function limitOf(term: SystemTerm | undefined, bound: BoundLookup): number {
   if (term === undefined) return Number.POSITIVE_INFINITY;
-  const value = Buffer.from(valueOf(term, INT, '[limit]', bound));
+  const value = Buffer.from(boundValue(term, INT, '[limit]', bound));
   if (value.length !== 4) throw invalid('Invalid limit value');
   const limit = value.readInt32BE(0);
   if (limit <= 0) throw invalid('LIMIT must be strictly positive');
