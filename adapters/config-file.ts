@@ -1,4 +1,5 @@
 /** Reads configuration files and resolves the secrets they refer to. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
@@ -22,12 +23,25 @@ async function readText(path: string, what: string): Promise<string> {
   }
 }
 
+/** What else makes a configuration. */
+export interface ConfigOverrides {
+  /** Comes over the values of the file. */
+  readonly change?: (value: unknown) => unknown;
+  /** In the place of a file that is not there. */
+  readonly textWhenAbsent?: string;
+}
+
 /**
  * Reads `migration.yaml`. Paths inside it are relative to it and come out absolute.
  * @throws UsageError when there is no such file, ConfigError with every fault
  */
-export async function readMigrationConfig(path: string, env: Environment = process.env): Promise<MigrationConfig> {
-  const config = parseMigrationConfig(await readText(path, 'the config file'), path, env);
+export async function readMigrationConfig(
+  path: string,
+  env: Environment = process.env,
+  more: ConfigOverrides = {},
+): Promise<MigrationConfig> {
+  const text = more.textWhenAbsent !== undefined && !existsSync(path) ? more.textWhenAbsent : undefined;
+  const config = parseMigrationConfig(text ?? (await readText(path, 'the config file')), path, env, more.change);
   const base = dirname(resolve(path));
   const filterRules = config.proxy.filterRules === null ? null : resolve(base, config.proxy.filterRules);
   const indexList = config.bulkLoad.indexList === null ? null : resolve(base, config.bulkLoad.indexList);

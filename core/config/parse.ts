@@ -9,10 +9,16 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /**
  * Reads the text of `migration.yaml`.
  * @param sourceName the file's name, for messages
+ * @param change what comes over its values before they are looked at
  * @throws ConfigError with every fault: its path, line and what would be right
  */
-export function parseMigrationConfig(text: string, sourceName: string, env: Environment): MigrationConfig {
-  return parseYamlAs(migrationConfigSchema, text, sourceName, env);
+export function parseMigrationConfig(
+  text: string,
+  sourceName: string,
+  env: Environment,
+  change?: (value: unknown) => unknown,
+): MigrationConfig {
+  return parseYamlAs(migrationConfigSchema, text, sourceName, env, change);
 }
 
 /** The same for any other YAML file that has a schema (filter rules, indexes). */
@@ -21,6 +27,7 @@ export function parseYamlAs<S extends z.ZodType>(
   text: string,
   sourceName: string,
   env: Environment,
+  change: (value: unknown) => unknown = (value) => value,
 ): z.output<S> {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
@@ -38,7 +45,7 @@ export function parseYamlAs<S extends z.ZodType>(
   const value = substitute(document.toJS() ?? {}, [], env, (path, message) =>
     issues.push({ path: path.join('.'), message, line: lineOf(document, lines, path) }),
   );
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(change(value));
   if (!result.success) {
     for (const issue of result.error.issues) issues.push(...toConfigIssues(issue, document, lines));
   }

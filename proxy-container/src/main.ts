@@ -1,18 +1,19 @@
 /** The proxy's process: `node proxy-container/src/main.ts --config FILE`. Exits 0 after a drain, 1 when it can't serve, 2 on a wrong config. */
 import cluster from 'node:cluster';
 import { parseArgs } from 'node:util';
-import { readMigrationConfig } from '#adapters/config-file.ts';
 import { createLogger, type LogLevel } from '#adapters/logger.ts';
+import { readProxyConfig } from '#adapters/proxy-config.ts';
 import { ConfigError, describeError, UsageError } from '#core/errors.ts';
 import { processCount } from './processes/process-place.ts';
 
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent'];
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { config: { type: 'string', default: 'config/migration.yaml' } } });
-  const logger = createLogger('proxy', levelOf(process.env['RINGSHIFT_LOG_LEVEL']));
-  const config = await readMigrationConfig(values.config);
+  const { values } = parseArgs({ options: { config: { type: 'string' } } });
+  const { config, warnings, logLevel } = await readProxyConfig(values.config);
+  const logger = createLogger('proxy', levelOf(process.env['RINGSHIFT_LOG_LEVEL'] ?? logLevel));
   const count = processCount(config.proxy);
+  if (cluster.isPrimary) for (const warning of warnings) logger.warn('a setting of zdm-proxy', { warning });
   if (count > 1 && cluster.isPrimary) {
     const { runHost } = await import('./run-host.ts');
     return runHost(config, count, logger);
