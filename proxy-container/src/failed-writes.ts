@@ -14,7 +14,7 @@ import { tablesWritten } from './count-tables.ts';
 import type { Counters } from './counters.ts';
 import type { Journal } from './journal/journal.ts';
 import type { SuspectMarks } from './journal/suspect-marks.ts';
-import { type Treatment, treatmentOf } from './replayable.ts';
+import { COUNTER_OBSTACLE, type Treatment, treatmentOf } from './replayable.ts';
 import type { SchemaFacts } from './schema-facts.ts';
 import { type SentStatements, sentStatements } from './sent-statements.ts';
 import type { ClusterName } from './upstream/cluster.ts';
@@ -101,6 +101,7 @@ export class FailedWrites {
     const treatment = await this.#treatment(request, sent);
     if (typeof treatment === 'object') {
       this.#countUnqueueable(request);
+      if (treatment.obstacle === COUNTER_OBSTACLE) this.#countLosses(request);
       this.mark(request, `a shadow write failed and can't be replayed: ${treatment.obstacle}`);
       return;
     }
@@ -131,15 +132,19 @@ export class FailedWrites {
     for (const table of tablesWritten(counters, request)) table.unqueueable++;
   }
 
+  #countLosses(request: ClientRequest): void {
+    for (const table of tablesWritten(this.#options.counters, request)) table.counterLosses++;
+  }
+
   async #treatment(request: ClientRequest, sent: SentStatements): Promise<Treatment> {
-    if (request.isCounterBatch) return { obstacle: 'a counter was incremented' };
+    if (request.isCounterBatch) return { obstacle: COUNTER_OBSTACLE };
     if (request.timestampMicros === undefined) return { obstacle: 'it has no write time' };
     let isReadBack = false;
     let areRowsKnown = true;
     for (const [index, one] of sent.statements.entries()) {
       const { statement: own, entry } = request.statements[index]!;
       const statement = own.nonDeterministic.length > 0 ? classify(one.text) : own;
-      if (statement.batchKind === 'counter') return { obstacle: 'a counter was incremented' };
+      if (statement.batchKind === 'counter') return { obstacle: COUNTER_OBSTACLE };
       for (const child of statement.kind === 'batch' ? statement.children : [statement]) {
         const table = tableOf(child, entry?.keyspace ?? request.keyspace);
         const facts = table && (await this.#options.facts.of(table.keyspace, table.table));

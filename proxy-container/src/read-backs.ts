@@ -115,6 +115,7 @@ export class ReadBacks {
       if (read === undefined) return this.#giveUp(request, 'it could not be read back');
       reads.push(read);
     }
+    firstTable(this.#options.counters, request).readBacks += reads.length;
     // TTLs count from here.
     const readAtSeconds = Math.floor(Date.now() / 1000);
     const copy = copyOf(reads, { clockMicros });

@@ -8,7 +8,9 @@ import { isCounterSuspect, listOperationsOf } from '#core/statement/statement.ts
  */
 export type Treatment = 'replay' | 'readBack' | { readonly obstacle: string };
 
-const COUNTER = { obstacle: 'a counter was incremented' };
+/** What a counter lost by a failed write can't be given back by another attempt. */
+export const COUNTER_OBSTACLE = 'a counter was incremented';
+const COUNTER = { obstacle: COUNTER_OBSTACLE };
 
 /**
  * The treatment of one statement. Without facts of the table everything that could be a counter or a list counts as one:

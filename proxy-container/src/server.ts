@@ -4,6 +4,7 @@ import type { SchemaChange } from '#core/cql/schema-change.ts';
 import { describeError, PrerequisiteError } from '#core/errors.ts';
 import { type Host, sameHost } from './host.ts';
 import type { ProxyServices } from './proxy-services.ts';
+import { RefusedClients } from './refused-clients.ts';
 import { ClientSession } from './session/client-session.ts';
 import type { HostsChange } from './sisters.ts';
 
@@ -12,6 +13,7 @@ export class CqlServer {
   readonly #services: ProxyServices;
   readonly #maxClients: number;
   readonly #sessions = new Set<ClientSession>();
+  readonly #refused = new RefusedClients();
   readonly #server: Server;
 
   constructor(services: ProxyServices, maxClients: number) {
@@ -23,7 +25,11 @@ export class CqlServer {
       socket.on('error', () => undefined);
       if (this.#sessions.size >= this.#maxClients) {
         counters.overloaded++;
-        socket.destroy();
+        counters.clientsRefused++;
+        this.#refused.refuse(
+          socket,
+          `there are ${this.#maxClients} clients already (proxy.maxClients); try another node`,
+        );
         return;
       }
       const session = new ClientSession(socket, services);
@@ -85,6 +91,7 @@ export class CqlServer {
       this.#services.logger.warn('clients are closed with requests in flight', { clients: this.#sessions.size });
     }
     for (const session of this.#sessions) session.close();
+    this.#refused.close();
   }
 }
 

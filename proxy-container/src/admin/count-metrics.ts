@@ -61,6 +61,42 @@ export const countMetrics: readonly CountMetric[] = [
   counter('ringshift_overloaded_total', 'Requests refused with OVERLOADED', 'overloaded'),
   counter('ringshift_request_timeouts_total', 'Requests without a reply of the cluster', 'requestTimeouts'),
   counter('ringshift_prepared_misses_total', 'EXECUTE of statements that this process does not know', 'preparedMisses'),
+  reading('ringshift_retries_total', 'Further attempts at reads and PREPARE, on another node', 'retries'),
+  reading(
+    'ringshift_retries_succeeded_total',
+    'Of those requests, the ones that then got an answer',
+    'retriesSucceeded',
+  ),
+  reading('ringshift_read_copies_total', 'Reads that went to the other cluster as well', 'copies'),
+  {
+    name: 'ringshift_read_copies_in_flight',
+    help: 'Copies of reads under way',
+    type: 'gauge',
+    labels: [],
+    merge: 'sum',
+    read: ({ reading }) => [['', reading.copiesInFlight]],
+  },
+  {
+    name: 'ringshift_compared_reads_total',
+    help: 'Compared reads by result: settled ones were late on one side, unsettled ones kept changing',
+    type: 'counter',
+    labels: ['result'],
+    merge: 'sum',
+    read: ({ reading }) =>
+      (['equal', 'settled', 'different', 'unsettled'] as const).map((result) => [
+        labelText({ result }),
+        reading[result],
+      ]),
+  },
+  {
+    name: 'ringshift_reads_not_compared_total',
+    help: 'Copies of reads that could not be compared, by reason',
+    type: 'counter',
+    labels: ['reason'],
+    merge: 'sum',
+    read: ({ reading }) =>
+      Object.entries(reading.notCompared).map(([reason, count]) => [labelText({ reason }), count] as const),
+  },
   counter('ringshift_reprepared_total', 'Statements prepared again on a node that had forgotten them', 'reprepared'),
   counter('ringshift_filtered_writes_total', 'Writes that a filter keeps on the origin', 'filteredWrites'),
   counter('ringshift_pinned_timestamps_total', 'Writes that got their timestamp here', 'pinnedTimestamps'),
@@ -150,6 +186,11 @@ function numbers(
     merge: 'sum',
     read: (counters) => series.map(([labels, one]) => [labels, counters[one]]),
   };
+}
+
+function reading(name: string, help: string, key: 'retries' | 'retriesSucceeded' | 'copies'): CountMetric {
+  const read: CountMetric['read'] = ({ reading: one }) => [['', one[key]]];
+  return { name, help, type: 'counter', labels: [], merge: 'sum', read };
 }
 
 function table(name: string, help: string, key: TableKey): CountMetric {

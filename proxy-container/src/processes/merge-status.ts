@@ -43,6 +43,7 @@ export function mergeStatus(instance: string, statuses: readonly ProxyStatus[]):
     },
     queue: all.map(({ queue }) => queue).find((queue) => queue !== null) ?? null,
     ledger: furthestAway.ledger,
+    reads: all.map(({ reads }) => reads).reduce((sums, one) => addNumbers(sums, one)),
     counters: addCounters(all.map(({ counters }) => counters)),
   };
 }
@@ -59,6 +60,18 @@ function mergeCluster(cluster: Cluster, all: readonly ProxyStatus[]): Cluster {
     inFlight: same.reduce((total, { inFlight }) => total + inFlight, 0),
     hosts: [...new Set(same.flatMap(({ hosts }) => hosts))],
   };
+}
+
+/** Adds what is a number, at any depth, and joins lists. */
+function addNumbers<T extends object>(a: T, b: T): T {
+  const sums = { ...a } as Record<string, unknown>;
+  for (const [key, value] of Object.entries(b)) {
+    const before = sums[key];
+    if (typeof value === 'number') sums[key] = (typeof before === 'number' ? before : 0) + value;
+    else if (Array.isArray(value)) sums[key] = [...(Array.isArray(before) ? before : []), ...value];
+    else if (typeof value === 'object' && value !== null) sums[key] = addNumbers((before ?? {}) as object, value);
+  }
+  return sums as T;
 }
 
 function addCounters(all: readonly ProxyStatus['counters'][]): Record<string, number> {
