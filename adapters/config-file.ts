@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
+import type { Auth, Credentials, ResolvedLogins } from '#core/config/access-schema.ts';
 import { type Environment, parseMigrationConfig, parseYamlAs } from '#core/config/parse.ts';
-import type { ClusterConfig, MigrationConfig, ResolvedCluster } from '#core/config/schema.ts';
+import type { ClusterConfig, MigrationConfig, ProxyConfig, ResolvedCluster } from '#core/config/schema.ts';
 import { ConfigError, UsageError } from '#core/errors.ts';
 import { createSecretsManagerClient } from './aws-clients.ts';
 import { createSecretReader, type SecretReader } from './secrets.ts';
@@ -43,9 +44,41 @@ export async function readMigrationConfig(
   const text = more.textWhenAbsent !== undefined && !existsSync(path) ? more.textWhenAbsent : undefined;
   const config = parseMigrationConfig(text ?? (await readText(path, 'the config file')), path, env, more.change);
   const base = dirname(resolve(path));
-  const filterRules = config.proxy.filterRules === null ? null : resolve(base, config.proxy.filterRules);
-  const indexList = config.bulkLoad.indexList === null ? null : resolve(base, config.bulkLoad.indexList);
-  return { ...config, proxy: { ...config.proxy, filterRules }, bulkLoad: { ...config.bulkLoad, indexList } };
+  const absolute = (file: string | null): string | null => (file === null ? null : resolve(base, file));
+  const { listen } = config.proxy;
+  return {
+    ...config,
+    origin: withAbsolutePaths(config.origin, absolute),
+    target: withAbsolutePaths(config.target, absolute),
+    proxy: {
+      ...config.proxy,
+      filterRules: absolute(config.proxy.filterRules),
+      listen: { ...listen, tls: listen.tls && withAbsoluteFiles(listen.tls, base) },
+    },
+    bulkLoad: { ...config.bulkLoad, indexList: absolute(config.bulkLoad.indexList) },
+  };
+}
+
+function withAbsolutePaths(cluster: ClusterConfig, absolute: (file: string | null) => string | null): ClusterConfig {
+  const { tls, secureConnectBundle } = cluster;
+  return {
+    ...cluster,
+    tls: {
+      ...tls,
+      caFile: absolute(tls.caFile),
+      certFile: absolute(tls.certFile),
+      keyFile: absolute(tls.keyFile),
+    },
+    secureConnectBundle: absolute(secureConnectBundle),
+  };
+}
+
+function withAbsoluteFiles(
+  tls: NonNullable<ProxyConfig['listen']['tls']>,
+  base: string,
+): NonNullable<ProxyConfig['listen']['tls']> {
+  const caFile = tls.caFile === null ? null : resolve(base, tls.caFile);
+  return { ...tls, certFile: resolve(base, tls.certFile), keyFile: resolve(base, tls.keyFile), caFile };
 }
 
 /** Reads any other YAML file by its schema. */
@@ -73,13 +106,32 @@ export async function resolveCluster(
   return { ...rest, name, credentials: await resolveCredentials(`${name}.auth`, auth, openSecrets) };
 }
 
+/**
+ * Resolves the secret references of `proxy.logins`.
+ * @throws ConfigError, PrerequisiteError naming the reference, never its value
+ */
+export async function resolveLogins(
+  logins: ProxyConfig['logins'],
+  openSecrets: () => SecretReader = () => createSecretReader(createSecretsManagerClient()),
+): Promise<ResolvedLogins> {
+  const pair = async (path: string, { origin, target }: ProxyConfig['logins']['anonymous']) => ({
+    origin: (await resolveCredentials(`${path}.origin`, origin, openSecrets)) ?? undefined,
+    target: (await resolveCredentials(`${path}.target`, target, openSecrets)) ?? undefined,
+  });
+  const mapping = new Map<string, Awaited<ReturnType<typeof pair>>>();
+  for (const [user, login] of Object.entries(logins.mapping)) {
+    mapping.set(user, await pair(`proxy.logins.mapping.${user}`, login));
+  }
+  return { shadow: logins.shadow, mapping, anonymous: await pair('proxy.logins.anonymous', logins.anonymous) };
+}
+
 const SECRETS_MANAGER = 'secretsmanager:';
 
 async function resolveCredentials(
   path: string,
-  auth: ClusterConfig['auth'],
+  auth: Auth | null,
   openSecrets: () => SecretReader,
-): Promise<{ username: string; password: string } | null> {
+): Promise<Credentials | null> {
   if (auth === null) return null;
   if ('secret' in auth) return openSecrets().credentials(auth.secret.slice(SECRETS_MANAGER.length));
   if (auth.password.startsWith(SECRETS_MANAGER)) {

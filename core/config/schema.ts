@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { Consistency, type ConsistencyName } from '../model/cql-request.ts';
 import { parseHostPort } from '../model/host-port.ts';
 import { faultsOf } from '../model/rename.ts';
+import { authSchema, type Credentials, listenTlsSchema, loginsSchema, tlsSchema } from './access-schema.ts';
 
 const consistencyNames = Object.keys(Consistency) as [ConsistencyName, ...ConsistencyName[]];
 const consistency = z.enum(consistencyNames);
@@ -18,26 +19,6 @@ const milliseconds = z.int().min(0).max(86_400_000);
 export const phases = ['origin-only', 'dual-async', 'dual-sync', 'target-primary', 'target-only'] as const;
 export type Phase = (typeof phases)[number];
 
-const auth = z.union([
-  z.strictObject({
-    username: z.string().min(1).describe('User name'),
-    password: z.string().describe('Password, or ${ENV}, file:PATH or secretsmanager:NAME'),
-  }),
-  z.strictObject({
-    secret: z.string().startsWith('secretsmanager:').describe('A secret of the form {"username","password"}'),
-  }),
-]);
-
-const tls = z
-  .strictObject({
-    enabled: z.boolean().default(false),
-    caFile: z.string().nullable().default(null),
-    certFile: z.string().nullable().default(null),
-    keyFile: z.string().nullable().default(null),
-    verifyHostname: z.boolean().default(true),
-  })
-  .prefault({});
-
 const retry = z
   .strictObject({
     maxAttempts: z.int().min(1).max(20).default(3),
@@ -49,12 +30,17 @@ const retry = z
 
 const clusterShape = {
   kind: z.enum(['cassandra', 'scylla', 'astra', 'keyspaces']).default('cassandra'),
-  contactPoints: z.array(z.string().min(1)).min(1).describe('Host names or addresses, without ports'),
+  contactPoints: z.array(z.string().min(1)).default([]).describe('Host names or addresses, without ports'),
   port: port.default(9042),
   localDatacenter: z.string().min(1).default('dc1'),
-  auth: auth.nullable().default(null).describe('null for clusters without authentication'),
-  tls,
-  secureConnectBundle: z.string().nullable().default(null),
+  auth: authSchema.nullable().default(null).describe('null for clusters without authentication'),
+  tls: tlsSchema,
+  secureConnectBundle: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe('Path of the zip; instead of contactPoints, port and tls'),
   consistency: z
     .strictObject({
       read: consistency.default('LOCAL_QUORUM'),
@@ -69,7 +55,23 @@ const clusterShape = {
   addressMap: z.record(z.string(), z.string()).default({}).describe('advertised address -> reachable address'),
 };
 
-const cluster = z.strictObject(clusterShape);
+const cluster = z.strictObject(clusterShape).superRefine((value, context) => {
+  const fault = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message });
+  if (value.secureConnectBundle === null) {
+    if (value.contactPoints.length === 0) fault('contactPoints', 'name at least one node, or a secureConnectBundle');
+    return;
+  }
+  if (value.contactPoints.length > 0)
+    fault('contactPoints', 'the secureConnectBundle says where the nodes are; leave it out');
+  if (value.tls.enabled) fault('tls', 'the secureConnectBundle brings its certificates; leave it out');
+});
+
+const ledger = z
+  .discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('s3'), bucket: z.string().min(3), prefix: z.string().default('ledger/') }),
+    z.strictObject({ kind: z.literal('file'), path: z.string().min(1) }),
+  ])
+  .prefault({ kind: 'file', path: '.ringshift/ledger' });
 
 /** How drivers see the proxies: as the nodes of one cluster. */
 const topology = z
@@ -115,16 +117,16 @@ const topology = z
   })
   .prefault({});
 
-const ledger = z
-  .discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('s3'), bucket: z.string().min(3), prefix: z.string().default('ledger/') }),
-    z.strictObject({ kind: z.literal('file'), path: z.string().min(1) }),
-  ])
-  .prefault({ kind: 'file', path: '.ringshift/ledger' });
-
 const proxy = z
   .strictObject({
-    listen: z.strictObject({ host: z.string().default('0.0.0.0'), port: listenPort.default(9042) }).prefault({}),
+    listen: z
+      .strictObject({
+        host: z.string().default('0.0.0.0'),
+        port: listenPort.default(9042),
+        tls: listenTlsSchema.nullable().default(null).describe('null: clients come without TLS'),
+      })
+      .prefault({}),
+    logins: loginsSchema,
     admin: z
       .strictObject({
         host: z.string().default('127.0.0.1'),
@@ -143,8 +145,6 @@ const proxy = z
     dualSync: z.enum(['strict', 'lenient']).default('strict'),
     shadowTimeoutMs: milliseconds.default(5000),
     ddl: z.enum(['both', 'primary', 'refuse']).default('both'),
-    onLedgerLoss: z.enum(['keep', 'stop']).default('keep'),
-    targetConsistency: z.partialRecord(consistency, consistency).default({}),
     targetReplication: z
       .string()
       .regex(/^\s*\{[^{}]*\}\s*$/, "must be a CQL map such as {'class': 'NetworkTopologyStrategy', 'dc1': 3}")
@@ -152,6 +152,8 @@ const proxy = z
       .default(null)
       .describe('Of keyspaces that clients create or alter, on the target; null: as the statement says'),
     topology,
+    onLedgerLoss: z.enum(['keep', 'stop']).default('keep'),
+    targetConsistency: z.partialRecord(consistency, consistency).default({}),
     clocks: z.strictObject({ warnSkewMs: milliseconds.default(50), maxSkewMs: milliseconds.default(500) }).prefault({}),
     reads: z
       .strictObject({
@@ -300,5 +302,5 @@ export type ProxyConfig = z.output<typeof proxy>;
 export interface ResolvedCluster extends Omit<ClusterConfig, 'auth'> {
   /** `origin` or `target`: for messages. */
   readonly name: string;
-  readonly credentials: { readonly username: string; readonly password: string } | null;
+  readonly credentials: Credentials | null;
 }

@@ -21,10 +21,11 @@ import type { Sisters } from './sisters.ts';
 import { SystemTables } from './system-tables/system-tables.ts';
 import type { TimestampGenerator } from './timestamps.ts';
 import type { ControlConnections } from './upstream/control-connections.ts';
+import { UsualWrites } from './usual-write.ts';
 
 type Shared = Pick<
   ProxyServices,
-  'clusters' | 'gate' | 'prepared' | 'counters' | 'logger' | 'flusher' | 'filter' | 'isFenced'
+  'clusters' | 'gate' | 'prepared' | 'counters' | 'logger' | 'flusher' | 'logins' | 'filter' | 'isFenced'
 >;
 
 /** What the data path is made of. */
@@ -61,16 +62,18 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     shadowTimeoutMs: proxy.shadowTimeoutMs,
   });
   const writes = { gate, shadows, failedWrites, readBacks, counters, requestTimeoutMs };
+  const dualWrite = new DualWrite({ dualSync: proxy.dualSync, ...writes });
+  const requestContext = {
+    prepared,
+    timestamps: parts.timestamps,
+    targetConsistency: consistencyMap(proxy.targetConsistency),
+  };
   const longestTimeoutMs = Math.max(requestTimeoutMs.origin, requestTimeoutMs.target);
   return {
     clusters: parts.clusters,
     gate,
     prepared,
-    requestContext: {
-      prepared,
-      timestamps: parts.timestamps,
-      targetConsistency: consistencyMap(proxy.targetConsistency),
-    },
+    requestContext,
     reads: new Reads({
       counters,
       requestTimeoutMs: longestTimeoutMs,
@@ -86,7 +89,17 @@ export function composeServices(parts: ServiceParts): ProxyServices {
         sameTokenOrder: () => sameTokenOrder(controls),
       }),
     }),
-    dualWrite: new DualWrite({ dualSync: proxy.dualSync, ...writes }),
+    dualWrite,
+    usualWrites: new UsualWrites({
+      context: requestContext,
+      gate,
+      dualWrite,
+      shadows,
+      counters,
+      flusher: parts.flusher,
+      requestTimeoutMs,
+      filter: parts.filter,
+    }),
     definitions: new Definitions({
       policy: proxy.ddl,
       targetReplication: proxy.targetReplication,
@@ -102,6 +115,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     counters,
     logger,
     flusher: parts.flusher,
+    logins: parts.logins,
     requestTimeoutMs: longestTimeoutMs,
     support: () => face.support,
     systemTables: new SystemTables({

@@ -149,7 +149,7 @@ export class Definitions {
     shadow: ClusterName,
     change: SchemaChange | undefined,
   ): Promise<Outcome | undefined> {
-    const second = await call(upstreams, shadow, request);
+    const second = await call(upstreams.forShadow, shadow, outgoing);
     if (effectOf(second) === 'applied') {
       const isTruncate = request.statements[0]?.statement.kind === 'truncate';
       // What was not there before differs nowhere, and IF [NOT] EXISTS may have changed nothing.

@@ -50,7 +50,9 @@ export class DualWrite {
       return;
     }
     if (route.isSync) {
-      this.#bothAtOnce(upstreams, request, route.primary, shadow, answer);
+      const isPermitted = upstreams.permits(route.primary).covers(request, performance.now());
+      if (isPermitted) this.#bothAtOnce(upstreams, request, route.primary, shadow, answer);
+      else this.#bothInTurn(upstreams, request, route.primary, shadow, answer);
       return;
     }
     this.#thenShadow(upstreams, request, route.primary, shadow, answer);
@@ -90,8 +92,7 @@ export class DualWrite {
     shadow: ClusterName,
     answer: Answer,
   ): void {
-    const { gate, shadows, counters, dualSync } = this.#options;
-    const { epoch } = gate;
+    const { epoch } = this.#options.gate;
     const outcomes: Partial<Record<ClusterName, Outcome>> = {};
     const take = (cluster: ClusterName, outcome: Outcome): void => {
       outcomes[cluster] = outcome;
@@ -99,11 +100,43 @@ export class DualWrite {
       const second = outcomes[shadow];
       if (first && second) this.#settleBoth(request, primary, shadow, first, second, epoch, answer);
     };
+    const sentAtMs = performance.now();
+    this.#call(upstreams, primary, request, (outcome) => {
+      upstreams.permits(primary).learn(request, outcome, sentAtMs);
+      take(primary, outcome);
+    });
+    this.#callShadow(upstreams, shadow, request, (outcome) => take(shadow, outcome));
+  }
+
+  /** Whether the client may write there the primary has not shown lately: what it refuses must not reach the shadow. */
+  #bothInTurn(
+    upstreams: SessionUpstreams,
+    request: ClientRequest,
+    primary: ClusterName,
+    shadow: ClusterName,
+    answer: Answer,
+  ): void {
+    const { epoch } = this.#options.gate;
+    const sentAtMs = performance.now();
+    this.#call(upstreams, primary, request, (first) => {
+      upstreams.permits(primary).learn(request, first, sentAtMs);
+      if (effectOf(first) === 'notApplied') {
+        this.#countFailure(primary, first);
+        answer(first);
+        return;
+      }
+      this.#callShadow(upstreams, shadow, request, (second) => {
+        this.#settleBoth(request, primary, shadow, first, second, epoch, answer);
+      });
+    });
+  }
+
+  /** A copy that the client waits for. */
+  #callShadow(upstreams: SessionUpstreams, shadow: ClusterName, request: ClientRequest, done: Answer): void {
+    const { shadows, counters, dualSync, requestTimeoutMs } = this.#options;
     counters.shadowSent++;
-    const shadowTimeoutMs = dualSync === 'strict' ? this.#options.requestTimeoutMs[shadow] : shadows.timeoutMs;
-    this.#call(upstreams, primary, request, (outcome) => take(primary, outcome));
-    const options = { timeoutMs: shadowTimeoutMs, failFast: true };
-    new UpstreamCall(upstreams, shadow, request, options, (outcome) => take(shadow, outcome)).start();
+    const timeoutMs = dualSync === 'strict' ? requestTimeoutMs[shadow] : shadows.timeoutMs;
+    new UpstreamCall(upstreams.forShadow, shadow, request, { timeoutMs, failFast: true }, done).start();
   }
 
   #settleBoth(

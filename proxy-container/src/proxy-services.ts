@@ -1,3 +1,4 @@
+import type { ResolvedLogins } from '#core/config/access-schema.ts';
 import type { Phase } from '#core/config/schema.ts';
 import type { Filter } from '#core/filter/filter.ts';
 import type { Logger } from '#core/ports.ts';
@@ -36,6 +37,8 @@ export interface ProxyServices {
   readonly requestTimeoutMs: number;
   support(): Support;
   filter(): Filter;
+  /** `proxy.logins`. */
+  readonly logins: ResolvedLogins;
   primary(phase: Phase): ClusterName;
   /** The ledger is lost and the configuration says to stop then. */
   isFenced(): boolean;

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { readYamlFile } from '#adapters/config-file.ts';
+import type { ResolvedLogins } from '#core/config/access-schema.ts';
 import type { MigrationConfig, Phase, ResolvedCluster } from '#core/config/schema.ts';
 import type { SchemaChange } from '#core/cql/schema-change.ts';
 import { UsageError } from '#core/errors.ts';
@@ -19,6 +20,7 @@ import { statusOf } from './admin/proxy-status.ts';
 import { QueueDepth } from './admin/queue-depth.ts';
 import { RuntimeWatch } from './admin/runtime-watch.ts';
 import type { ProxyStatus } from './admin/status.ts';
+import { ClientTls } from './client-tls.ts';
 import { ClockWatch } from './clock-watch.ts';
 import { ClusterFace } from './cluster-face.ts';
 import { composeServices } from './compose-services.ts';
@@ -39,11 +41,11 @@ import type { Reads } from './reads/reads.ts';
 import { Registration } from './registration.ts';
 import { SchemaAgreement } from './schema/schema-agreement.ts';
 import { SchemaEvents } from './schema/schema-events.ts';
+import { SchemaWatch } from './schema/schema-watch.ts';
 import { SchemaFacts } from './schema-facts.ts';
 import { CqlServer, listenOn } from './server.ts';
-import { SchemaWatch } from './schema/schema-watch.ts';
-import type { Clusters } from './session/session-upstreams.ts';
 import { NO_LOGINS } from './session/login-policy.ts';
+import type { Clusters } from './session/session-upstreams.ts';
 import { Sisters } from './sisters.ts';
 import { TimestampGenerator } from './timestamps.ts';
 import { Cluster, type ClusterName } from './upstream/cluster.ts';
@@ -65,6 +67,8 @@ export interface ProxyPorts {
   readonly origin: ResolvedCluster;
   readonly target: ResolvedCluster;
   readonly logger: Logger;
+  /** `proxy.logins`; none: every client is on both clusters what it says. */
+  readonly logins?: ResolvedLogins;
   /** One of several processes: the admin API is their host's. */
   readonly isOneOfSeveral?: boolean;
 }
@@ -79,11 +83,11 @@ export class CqlProxy {
   readonly #face: ClusterFace;
   readonly #agreement: SchemaAgreement;
   readonly #schemaEvents: SchemaEvents;
+  readonly #schemaWatch: SchemaWatch;
   readonly #sisters: Sisters;
   readonly #counters = new Counters();
   readonly #prepared = new PreparedStatements();
   readonly #timestamps = new TimestampGenerator();
-  readonly #schemaWatch: SchemaWatch;
   readonly #flusher = new Flusher();
   readonly #marks: SuspectMarks;
   readonly #facts: SchemaFacts;
@@ -101,6 +105,7 @@ export class CqlProxy {
   #failedWrites: FailedWrites | undefined;
   #gate: PhaseGate | undefined;
   #reads: Reads | undefined;
+  #tls: ClientTls | undefined;
   #server: CqlServer | undefined;
   #definitions: Definitions | undefined;
   #admin: ReturnType<typeof createAdminServer> | undefined;
@@ -131,11 +136,6 @@ export class CqlProxy {
       push: (change) => this.#server?.pushSchemaChange(change),
       logger,
     });
-    this.#sisters = new Sisters({
-      config: topology,
-      port: listen.port,
-      logger,
-      onChange: (change) => this.#server?.pushHostsChange(change, (reached) => this.#sisters.self(reached)),
     this.#schemaWatch = new SchemaWatch({
       controls: controls.of,
       agreement: this.#agreement,
@@ -144,6 +144,11 @@ export class CqlProxy {
       isDual: () => this.#gate !== undefined && shadowOf(this.#gate.phase) !== undefined,
       logger,
     });
+    this.#sisters = new Sisters({
+      config: topology,
+      port: listen.port,
+      logger,
+      onChange: (change) => this.#server?.pushHostsChange(change, (reached) => this.#sisters.self(reached)),
     });
     const directory = config.failedWrites.journalDir;
     this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, logger });
@@ -210,7 +215,9 @@ export class CqlProxy {
     this.#definitions = services.definitions;
     await this.#sisters.start();
     this.#reads = services.reads;
-    this.#server = new CqlServer(services, proxy.maxClients);
+    const { tls } = proxy.listen;
+    this.#tls = tls ? new ClientTls(tls, logger) : undefined;
+    this.#server = new CqlServer(services, proxy.maxClients, this.#tls);
     try {
       this.#address = await this.#server.listen(proxy.listen.host, proxy.listen.port);
     } catch (error) {
@@ -218,7 +225,9 @@ export class CqlProxy {
       throw error;
     }
     this.#watch.start();
+    for (const cluster of Object.values(this.#clusters)) cluster.watchCertificates(logger);
     this.#clocks.start();
+    this.#schemaWatch.start();
     logger.info(`CQL server listening on ${proxy.listen.host}:${this.#address.port}`, {
       port: this.#address.port,
       adminPort: this.#adminAddress?.port,
@@ -227,7 +236,6 @@ export class CqlProxy {
       epoch: this.#gate.epoch,
       protocolVersion: services.support().maxVersion,
     });
-    this.#schemaWatch.start();
   }
 
   /** Accepts nobody, finishes what is under way, brings failed writes to the queue, leaves the ledger. */
@@ -240,6 +248,7 @@ export class CqlProxy {
     while ((this.#gate?.inFlight ?? 0) > 0 && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+    this.#tls?.close();
     for (const cluster of Object.values(this.#clusters)) cluster.close();
     await this.#failedWrites?.idle();
     await this.#journal?.flush();
@@ -260,6 +269,7 @@ export class CqlProxy {
     return composeServices({
       ...shared,
       config: this.#config,
+      instance: this.#instance,
       ledger,
       gate,
       clusters: this.#clusters,
@@ -269,8 +279,8 @@ export class CqlProxy {
       sisters: this.#sisters,
       prepared: this.#prepared,
       timestamps: this.#timestamps,
-      instance: this.#instance,
       flusher: this.#flusher,
+      logins: this.#ports.logins ?? NO_LOGINS,
       failedWrites: this.#failedWrites,
       filter: () => this.#filter,
       isFenced: () => this.#config.proxy.onLedgerLoss === 'stop' && this.#registration.isLeaseOver,

@@ -178,7 +178,7 @@ export class ReadBacks {
     const { version } = request;
     const { consistency } = sentStatements(request, cluster).layout;
     const frame = writeFrame(copy.statements, consistency, version);
-    const outcome = await ask(upstreams, cluster, frame, shadowTimeoutMs);
+    const outcome = await ask(upstreams.forShadow, cluster, frame, shadowTimeoutMs);
     if (effectOf(outcome) === 'applied') {
       counters.shadowSucceeded++;
       return;

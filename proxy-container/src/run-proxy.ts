@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createS3Client, createSqsClient } from '#adapters/aws-clients.ts';
-import { resolveCluster } from '#adapters/config-file.ts';
+import { resolveCluster, resolveLogins } from '#adapters/config-file.ts';
 import { openLedger } from '#adapters/ledger.ts';
 import { createS3ObjectStore } from '#adapters/s3.ts';
 import { createSqsFailedWriteQueue } from '#adapters/sqs.ts';
@@ -51,6 +51,7 @@ async function createProxy(config: MigrationConfig, logger: Logger, isOneOfSever
     maxMessageBytes: config.ledger.kind === 's3' ? MAX_OVERFLOW_BYTES : MAX_INLINE_BYTES,
     origin: await resolveCluster('origin', config.origin),
     target: await resolveCluster('target', config.target),
+    logins: await resolveLogins(config.proxy.logins),
     logger,
     isOneOfSeveral,
   });

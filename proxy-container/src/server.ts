@@ -1,7 +1,8 @@
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SchemaChange } from '#core/cql/schema-change.ts';
 import { describeError, PrerequisiteError } from '#core/errors.ts';
+import type { ClientTls } from './client-tls.ts';
 import { type Host, sameHost } from './host.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { RefusedClients } from './refused-clients.ts';
@@ -16,11 +17,12 @@ export class CqlServer {
   readonly #refused = new RefusedClients();
   readonly #server: Server;
 
-  constructor(services: ProxyServices, maxClients: number) {
+  /** @param tls none: clients come without it */
+  constructor(services: ProxyServices, maxClients: number, tls?: ClientTls) {
     const { counters, logger } = services;
     this.#services = services;
     this.#maxClients = maxClients;
-    this.#server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => {
+    const accept = (socket: Socket): void => {
       // Also of sockets that no session takes.
       socket.on('error', () => undefined);
       if (this.#sessions.size >= this.#maxClients) {
@@ -39,7 +41,10 @@ export class CqlServer {
       session.onClosed = () => {
         if (this.#sessions.delete(session)) counters.clientConnections--;
       };
-    });
+    };
+    this.#server = tls
+      ? tls.createServer(maxClients, accept)
+      : createServer({ noDelay: true, pauseOnConnect: true }, accept);
     // Too many open files, for example: who is connected stays so. While it starts to listen, `listenOn` tells.
     this.#server.on('error', (error) => {
       if (!this.#server.listening) return;

@@ -62,8 +62,8 @@ export class ShadowWriter {
         gate.leave(epoch);
       }
     };
-    const call = new UpstreamCall(upstreams, cluster, request, { timeoutMs: this.timeoutMs, failFast: true }, finish);
-    call.start();
+    const options = { timeoutMs: this.timeoutMs, failFast: true };
+    new UpstreamCall(upstreams.forShadow, cluster, request, options, finish).start();
   }
 
   /** Takes the outcome of a copy, sent here or together with the primary's. */
@@ -74,9 +74,10 @@ export class ShadowWriter {
       return;
     }
     if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
-    if (outcome.kind === 'reply' && errorCodeIn(outcome.frame) === ErrorCode.UNAUTHORIZED) {
+    if (isForbidden(outcome)) {
       // Replaying it with the tool's own rights would give the client more than it has.
       this.#countFailure(request);
+      this.#warn(cluster, 'its login or its rights there');
       failedWrites.mark(request, `the ${cluster} does not permit a write that the other cluster permits`);
       return;
     }
@@ -101,8 +102,18 @@ export class ShadowWriter {
     const nowMs = performance.now();
     if (nowMs - this.#lastWarningMs < WARNING_INTERVAL_MS) return;
     const failures = this.#failedSinceWarning;
-    this.#options.logger.warn('shadow writes failed and are kept for replay', { cluster, reason, failures });
+    this.#options.logger.warn('shadow writes failed; they are kept for replay, or their tables are suspect', {
+      cluster,
+      reason,
+      failures,
+    });
     this.#lastWarningMs = nowMs;
     this.#failedSinceWarning = 0;
   }
+}
+
+/** The cluster does not permit the statement, or does not take the client's login at all. */
+function isForbidden(outcome: Outcome): boolean {
+  if (outcome.kind === 'lost') return false;
+  return (outcome.kind === 'unsent' ? outcome.code : errorCodeIn(outcome.frame)) === ErrorCode.UNAUTHORIZED;
 }

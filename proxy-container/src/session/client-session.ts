@@ -207,8 +207,9 @@ export class ClientSession {
       const options = decodeStartup(body);
       this.#compression = compressionOf(options.get('COMPRESSION'), this.#version);
       if (this.#version < 5) this.#bodyCompression = this.#compression;
-      const { clusters, gate } = this.#services;
-      this.#login = new Login(clusters, this.#services.primary(gate.phase), this.#version, options);
+      const { clusters, gate, logins, logger } = this.#services;
+      const phase = () => gate.phase;
+      this.#login = new Login({ clusters, logins, phase, logger, version: this.#version, startup: options });
     } catch (error) {
       const code = error instanceof ProtocolError ? ErrorCode.PROTOCOL_ERROR : ErrorCode.SERVER_ERROR;
       this.sendError({ code, message: describeError(error) }, streamId);
@@ -246,6 +247,7 @@ export class ClientSession {
     }
     clearTimeout(this.#handshakeTimer);
     this.#upstreams = upstreams;
+    upstreams.onRefused = () => this.drain();
     this.#handler = new RequestHandler(this, upstreams, this.#version, this.#services);
   }
 

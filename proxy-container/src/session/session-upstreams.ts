@@ -1,26 +1,50 @@
+import type { Credentials } from '#core/config/access-schema.ts';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
-import { Opcode } from '#core/cql/protocol.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodePrepare } from '#core/cql/request-messages.ts';
 import { responseOffset } from '#core/cql/result-message.ts';
 import { AuthenticationFailedError, ServerError } from '#core/errors.ts';
+import { qualifyTables } from '#core/statement/qualify-tables.ts';
 import { learnPrepared, type PreparedEntry } from '../prepared-statements.ts';
 import type { Cluster, ClusterName } from '../upstream/cluster.ts';
-import { type Credentials, openSession, type SessionIdentity } from '../upstream/handshake.ts';
+import { openSession, type SessionIdentity, useKeyspace } from '../upstream/handshake.ts';
 import type { UpstreamConnection } from '../upstream/upstream-connection.ts';
 import type { UpstreamPool } from '../upstream/upstream-pool.ts';
+import { WritePermits } from '../upstream/write-permits.ts';
+
+const TOO_MANY = 'the proxy serves too many different logins, keyspaces and STARTUP options; close some clients';
 
 /** Keyspaces of one session whose connections are kept ready for it; the first one used is given up first. */
 const MAX_KEYSPACES = 32;
 
 export type Clusters = Readonly<Record<ClusterName, Cluster>>;
 
+/** What a client is on each cluster; undefined: nobody, or somebody who can't be repeated. */
+type PairOfLogins = Readonly<Record<ClusterName, Credentials | undefined>>;
+
+export interface UpstreamsOptions {
+  readonly version: number;
+  readonly startup: ReadonlyMap<string, string>;
+  readonly credentials: PairOfLogins;
+  /** Whose logins copies are written with, where they are not the client's. */
+  readonly shadowCredentials?: PairOfLogins | undefined;
+  /** The cluster that answers now. */
+  readonly primary: () => ClusterName;
+}
+
 /** The upstream connections that one client's session may use: those of its login, version and keyspace. */
 export class SessionUpstreams {
   readonly clusters: Clusters;
+  /** Called when the client should connect and log in again: the cluster that answers it takes its login no more. */
+  onRefused: (() => void) | undefined;
+  readonly #options: UpstreamsOptions;
   readonly #version: number;
-  readonly #startup: ReadonlyMap<string, string>;
-  readonly #credentials: Readonly<Record<ClusterName, Credentials | undefined>>;
+  readonly #credentials: PairOfLogins;
+  readonly #permits: Record<ClusterName, WritePermits | undefined> = { origin: undefined, target: undefined };
+  /** The connection of a login that can't be repeated. */
+  #dedicated: { readonly cluster: ClusterName; readonly pool: UpstreamPool } | undefined;
+  #shadow: SessionUpstreams | undefined;
   readonly #pools: Record<ClusterName, Map<string | undefined, UpstreamPool>> = {
     origin: new Map(),
     target: new Map(),
@@ -30,18 +54,41 @@ export class SessionUpstreams {
   #keyspace: string | undefined;
   #isClosed = false;
 
-  constructor(
-    clusters: Clusters,
-    identity: {
-      readonly version: number;
-      readonly startup: ReadonlyMap<string, string>;
-      readonly credentials: Readonly<Record<ClusterName, Credentials | undefined>>;
-    },
-  ) {
+  constructor(clusters: Clusters, options: UpstreamsOptions) {
     this.clusters = clusters;
-    this.#version = identity.version;
-    this.#startup = identity.startup;
-    this.#credentials = identity.credentials;
+    this.#options = options;
+    this.#version = options.version;
+    this.#credentials = options.credentials;
+  }
+
+  /** For copies: the client's own connections, or those of the login that `proxy.logins.shadow` wants for them. */
+  get forShadow(): SessionUpstreams {
+    const { shadowCredentials, ...options } = this.#options;
+    if (!shadowCredentials) return this;
+    if (!this.#shadow) {
+      this.#shadow = new SessionUpstreams(this.clusters, { ...options, credentials: shadowCredentials });
+      this.#shadow.#keyspace = this.#keyspace;
+      this.#shadow.#isClosed = this.#isClosed;
+    }
+    return this.#shadow;
+  }
+
+  /** What the writes of this login have shown of its rights on a cluster. */
+  permits(cluster: ClusterName): WritePermits {
+    this.#permits[cluster] ??= this.clusters[cluster].permitsOf(this.#credentials[cluster]);
+    return this.#permits[cluster];
+  }
+
+  /** Takes the connection of a login that can't be repeated; all requests of this client to the cluster go over it. */
+  dedicate(cluster: ClusterName, connection: UpstreamConnection): void {
+    const pool = this.clusters[cluster].dedicate(connection, this.identity(cluster), () => this.onRefused?.());
+    this.#dedicated = { cluster, pool };
+    this.#permits[cluster] = new WritePermits(true);
+  }
+
+  /** A cluster takes this client's login no more. */
+  noteRefused(cluster: ClusterName): void {
+    if (cluster === this.#options.primary()) this.onRefused?.();
   }
 
   get keyspace(): string | undefined {
@@ -52,6 +99,7 @@ export class SessionUpstreams {
     this.#keyspace = keyspace;
     this.#current.origin = undefined;
     this.#current.target = undefined;
+    if (this.#shadow) this.#shadow.keyspace = keyspace;
   }
 
   /** The pool for the keyspace in force. */
@@ -68,12 +116,15 @@ export class SessionUpstreams {
    * @throws ServerError, ClusterUnreachableError, AuthenticationFailedError
    */
   async use(cluster: ClusterName, keyspace: string, timeoutMs: number): Promise<void> {
-    await this.#verifiedPool(cluster, keyspace, timeoutMs, false);
+    if (this.#dedicated?.cluster === cluster) {
+      await useKeyspace(await this.#dedicated.pool.acquire(timeoutMs), keyspace, timeoutMs);
+    } else await this.#verifiedPool(cluster, keyspace, timeoutMs, false);
     this.keyspace = keyspace;
   }
 
   /** The pool of a keyspace that was accepted before; it is kept, and so is its back-off, while the cluster is away. */
   #poolOf(cluster: ClusterName, keyspace: string | undefined): UpstreamPool {
+    if (this.#dedicated?.cluster === cluster) return this.#dedicated.pool;
     return this.#pools[cluster].get(keyspace) ?? this.#keep(cluster, keyspace);
   }
 
@@ -86,7 +137,9 @@ export class SessionUpstreams {
   ): Promise<UpstreamPool> {
     const known = this.#pools[cluster].get(keyspace);
     if (known) return known;
-    const pool = this.clusters[cluster].pool(this.#identity(cluster, keyspace));
+    const identity = this.identity(cluster, keyspace);
+    if (!this.clusters[cluster].hasRoomFor(identity)) throw new ServerError(TOO_MANY, ErrorCode.OVERLOADED, true);
+    const pool = this.clusters[cluster].pool(identity);
     try {
       await pool.acquire(timeoutMs, failFast);
     } catch (error) {
@@ -98,7 +151,7 @@ export class SessionUpstreams {
 
   #keep(cluster: ClusterName, keyspace: string | undefined): UpstreamPool {
     const pools = this.#pools[cluster];
-    const pool = this.clusters[cluster].pool(this.#identity(cluster, keyspace));
+    const pool = this.clusters[cluster].pool(this.identity(cluster, keyspace));
     // A copy that leaves after its client has gone finds a connection, but keeps none open.
     if (this.#isClosed) return pool;
     for (const [oldest, used] of pools) {
@@ -125,15 +178,18 @@ export class SessionUpstreams {
   ): Promise<void> {
     const { requestTimeoutMs, connectTimeoutMs } = this.clusters[cluster].config;
     const { keyspace } = entry;
+    const isDedicated = this.#dedicated?.cluster === cluster;
     const pool =
-      keyspace === undefined || keyspace === this.#keyspace
+      isDedicated || keyspace === undefined || keyspace === this.#keyspace
         ? this.#poolOf(cluster, keyspace)
         : await this.#verifiedPool(cluster, keyspace, connectTimeoutMs, failFast);
     const connection =
       near === undefined
         ? await pool.acquire(connectTimeoutMs, failFast)
         : (pool.connections.find((one) => one.host === near.host) ?? (await this.#openTo(cluster, pool, near.host)));
-    const body = encodePrepare(entry.text, this.#version);
+    // The one connection stays in its keyspace, so a statement of another one has to name it.
+    const isForeign = isDedicated && keyspace !== undefined && keyspace !== this.#keyspace;
+    const body = encodePrepare(isForeign ? qualifyTables(entry.text, keyspace) : entry.text, this.#version);
     const reply = await connection.request(Opcode.PREPARE, 0, body, requestTimeoutMs);
     const replyBody = bodyOf(reply);
     const offset = responseOffset(flagsOf(reply), replyBody);
@@ -146,6 +202,9 @@ export class SessionUpstreams {
 
   close(): void {
     this.#isClosed = true;
+    this.onRefused = undefined;
+    this.#dedicated?.pool.close();
+    this.#shadow?.close();
     this.#current.origin = undefined;
     this.#current.target = undefined;
     for (const pools of Object.values(this.#pools)) {
@@ -163,13 +222,10 @@ export class SessionUpstreams {
     return connection;
   }
 
-  #identity(cluster: ClusterName, keyspace: string | undefined): SessionIdentity {
-    return {
-      version: this.#version,
-      startup: this.#startup,
-      credentials: this.#credentials[cluster],
-      keyspace,
-    };
+  /** What connections for this client must have in common. */
+  identity(cluster: ClusterName, keyspace: string | undefined = undefined): SessionIdentity {
+    const { version, startup } = this.#options;
+    return { version, startup, credentials: this.#credentials[cluster], keyspace };
   }
 }
 

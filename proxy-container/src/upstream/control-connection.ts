@@ -178,7 +178,7 @@ export class ControlConnection {
     const connection = await this.cluster.connect(maxVersion);
     try {
       const credentials = config.credentials ?? undefined;
-      await openSession(
+      this.cluster.demandsLogin = await openSession(
         connection,
         { version: maxVersion, startup: STARTUP_OPTIONS, credentials, keyspace: undefined },
         config.connectTimeoutMs,

@@ -1,6 +1,6 @@
 import { opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import { describeError, ProtocolError, ServerError } from '#core/errors.ts';
+import { AuthenticationFailedError, describeError, ProtocolError, ServerError } from '#core/errors.ts';
 import { errorCodeIn } from '../outcome.ts';
 import type { PreparedEntry } from '../prepared-statements.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
@@ -169,6 +169,9 @@ export class UpstreamCall implements ReplyHandler {
   #unsent(reason: unknown): void {
     if (reason instanceof ServerError) {
       this.#done({ kind: 'unsent', code: reason.code, message: reason.message });
+    } else if (reason instanceof AuthenticationFailedError) {
+      this.#upstreams.noteRefused(this.cluster);
+      this.#done({ kind: 'unsent', code: ErrorCode.UNAUTHORIZED, message: `The ${this.cluster}: ${reason.message}` });
     } else if (reason instanceof ProtocolError || reason instanceof RangeError) {
       this.#done({ kind: 'unsent', code: ErrorCode.INVALID, message: describeError(reason) });
     } else {

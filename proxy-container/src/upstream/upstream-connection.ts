@@ -1,5 +1,6 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { checkServerIdentity, connect as connectTls, type SecureContext } from 'node:tls';
+import { reasonOf } from '#adapters/cql/connection-errors.ts';
 import { encodeFrame, FrameSplitter, isResponse, opcodeOf, streamIdOf } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { SegmentSplitter } from '#core/cql/segment.ts';
@@ -19,12 +20,20 @@ export interface ReplyHandler {
 
 /** Where and how to connect. */
 export interface UpstreamAddress {
+  /** The node's name: its address, or its host id where a proxy leads to it. */
   readonly host: string;
   readonly port: number;
   readonly connectTimeoutMs: number;
   /** How long the node may be silent before it is asked whether it is there; 30 s unless given. */
   readonly heartbeatMs?: number;
-  readonly tls?: { readonly context: SecureContext; readonly verifyHostname: boolean };
+  readonly tls?: {
+    readonly context: SecureContext;
+    readonly verifyHostname: boolean;
+    /** What to ask for (SNI); the host unless given. */
+    readonly serverName?: string;
+  };
+  /** What leads to the node (`port` is its own): connected to, and named in its certificate, instead of the host. */
+  readonly via?: string;
 }
 
 interface InFlight {
@@ -86,7 +95,9 @@ export class UpstreamConnection {
    * @throws ClusterUnreachableError
    */
   static open(address: UpstreamAddress, version: number, flusher: Flusher): Promise<UpstreamConnection> {
-    const { host, port, tls } = address;
+    const { port, tls } = address;
+    const host = address.via ?? address.host;
+    const serverName = tls?.serverName ?? (isIP(host) ? undefined : host);
     let connection: UpstreamConnection | undefined;
     const take = (chunk: Buffer): void => {
       if (connection) connection.#read(chunk);
@@ -97,8 +108,9 @@ export class UpstreamConnection {
             host,
             port,
             secureContext: tls.context,
-            ...(isIP(host) ? {} : { servername: host }),
-            checkServerIdentity: tls.verifyHostname ? checkServerIdentity : () => undefined,
+            ...(serverName === undefined ? {} : { servername: serverName }),
+            checkServerIdentity: (_, certificate) =>
+              tls.verifyHostname ? checkServerIdentity(host, certificate) : undefined,
           })
         : connectTcp({ host, port, onread: flusher.reader.onRead(take) });
       const fail = (what: string): void => {
@@ -111,7 +123,7 @@ export class UpstreamConnection {
       );
       const onError = (error: Error): void => {
         clearTimeout(timer);
-        fail(describeError(error));
+        fail(reasonOf(error) ?? describeError(error));
       };
       socket.once('error', onError);
       socket.once(tls ? 'secureConnect' : 'connect', () => {

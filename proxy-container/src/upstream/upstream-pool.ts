@@ -1,18 +1,27 @@
-import { ClusterUnreachableError, describeError } from '#core/errors.ts';
+import { AuthenticationFailedError, ClusterUnreachableError, describeError } from '#core/errors.ts';
 import { openSession, type SessionIdentity } from './handshake.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
 /** A further connection is opened when the least busy one has this many requests in flight. */
 const GROW_AT = 192;
+/** Nodes of a large cluster that one pool keeps connections to. */
+const MAX_NODES = 16;
+/** What is under way on a connection to a node that is no more may take so long. */
+const RETIRE_MS = 30_000;
+const RETIRE_POLL_MS = 250;
 const MIN_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 5_000;
 
 export interface PoolOptions {
   readonly identity: SessionIdentity;
-  readonly maxConnections: number;
+  readonly maxConnections: () => number;
   readonly handshakeTimeoutMs: number;
-  /** Connects to the next node that is worth trying. */
-  readonly connect: (exceptHost?: string) => Promise<UpstreamConnection>;
+  /** Connects to the next node that is worth trying, one with few connections if it can be. */
+  readonly connect: (exceptHost?: string, connectionsOf?: (host: string) => number) => Promise<UpstreamConnection>;
+  /** Connects to this node and takes the connection to where it can carry requests. */
+  readonly openTo: (host: string) => Promise<UpstreamConnection>;
+  /** A node that is worth trying and not among those. */
+  readonly uncovered: (covered: ReadonlySet<string>) => string | undefined;
 }
 
 interface Waiter {
@@ -23,7 +32,8 @@ interface Waiter {
 
 /**
  * A few multiplexed connections to one cluster, shared by all clients of the same identity (user, keyspace, protocol
- * version, STARTUP options). Reconnects with back-off for as long as somebody uses it.
+ * version, STARTUP options): one to each node, so that all of them take their share, and more where those are busy.
+ * Reconnects with back-off for as long as somebody uses it.
  */
 export class UpstreamPool {
   readonly identity: SessionIdentity;
@@ -36,6 +46,9 @@ export class UpstreamPool {
   #failures = 0;
   #retryTimer: NodeJS.Timeout | undefined;
   #users = 0;
+  /** Where the search for the least busy connection begins, so that equally busy ones take turns. */
+  #turn = 0;
+  #isSpreading = false;
   #isClosed = false;
   #lastError: unknown;
 
@@ -66,15 +79,21 @@ export class UpstreamPool {
 
   /** The least busy live connection, or undefined when there is none now. */
   pick(): UpstreamConnection | undefined {
+    const connections = this.#connections;
+    const count = connections.length;
+    let at = this.#turn < count ? this.#turn : 0;
+    this.#turn = at + 1;
     let best: UpstreamConnection | undefined;
-    for (const connection of this.#connections) {
+    for (let left = count; left > 0; left--) {
+      const connection = connections[at]!;
       if (best === undefined || connection.inFlightCount < best.inFlightCount) best = connection;
+      if (++at === count) at = 0;
     }
     if (
       (best === undefined || best.inFlightCount >= GROW_AT) &&
       this.#openingCount === 0 &&
       this.#retryTimer === undefined &&
-      this.#connections.length < this.#options.maxConnections
+      count < this.#options.maxConnections()
     ) {
       void this.#open();
     }
@@ -88,7 +107,9 @@ export class UpstreamPool {
   acquire(timeoutMs: number, failFast = false): Promise<UpstreamConnection> {
     const connection = this.pick();
     if (connection) return Promise.resolve(connection);
-    if (failFast && this.#lastError !== undefined) return Promise.reject(this.#lastError);
+    // A login that was refused is not accepted by waiting.
+    const isRefused = this.#lastError instanceof AuthenticationFailedError && this.#openingCount === 0;
+    if ((failFast || isRefused) && this.#lastError !== undefined) return Promise.reject(this.#lastError);
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
         resolve,
@@ -121,11 +142,36 @@ export class UpstreamPool {
     return within(opening, timeoutMs);
   }
 
-  /** Takes in a connection whose handshake was done elsewhere (a verified login). False: there is no room. */
-  adopt(connection: UpstreamConnection): boolean {
-    if (this.#isClosed || this.#connections.length >= this.#options.maxConnections) return false;
-    this.#add(connection);
+  /**
+   * Takes in a connection whose handshake was done elsewhere (a verified login). False: there is no need of it.
+   * @param onLost called when it is gone
+   */
+  adopt(connection: UpstreamConnection, onLost?: () => void): boolean {
+    const connections = this.#connections;
+    const isNeeded = !connections.some(
+      ({ host, inFlightCount }) => host === connection.host && inFlightCount < GROW_AT,
+    );
+    if (this.#isClosed || !isNeeded || connections.length >= this.#options.maxConnections()) return false;
+    this.#add(connection, onLost);
     return true;
+  }
+
+  /** Opens a connection to a node that this pool has none to, one at a time; a pool that nobody uses is left alone. */
+  spread(): void {
+    const isWanted = this.#users > 0 && this.#connections.length > 0 && this.#openingCount === 0;
+    if (!isWanted || this.#isClosed || this.#isSpreading) return;
+    const covered = new Set(this.#connections.map(({ host }) => host));
+    const host = covered.size >= MAX_NODES ? undefined : this.#options.uncovered(covered);
+    if (host !== undefined) void this.#spreadTo(host);
+  }
+
+  /** A node is no more: its connections take no further requests, and close when those under way have ended. */
+  retire(host: string): void {
+    for (const connection of this.#connections.filter((one) => one.host === host)) {
+      this.#remove(connection);
+      connection.onClosed = undefined;
+      closeWhenIdle(connection);
+    }
   }
 
   close(reason: unknown = new Error('the pool is closed')): void {
@@ -139,7 +185,7 @@ export class UpstreamPool {
     this.#openingCount++;
     let connection: UpstreamConnection | undefined;
     try {
-      connection = await this.#options.connect();
+      connection = await this.#options.connect(undefined, (host) => this.#connectionsTo(host));
       await openSession(connection, this.identity, this.#options.handshakeTimeoutMs);
       this.#failures = 0;
       this.#lastError = undefined;
@@ -170,16 +216,43 @@ export class UpstreamPool {
     return connection;
   }
 
-  #add(connection: UpstreamConnection): void {
+  async #spreadTo(host: string): Promise<void> {
+    this.#isSpreading = true;
+    try {
+      const connection = await this.#options.openTo(host);
+      if (this.#isClosed) connection.close();
+      else this.#add(connection);
+    } catch {
+      // The other nodes carry on; this one is tried again when its time has come.
+      return;
+    } finally {
+      this.#isSpreading = false;
+    }
+    this.spread();
+  }
+
+  #connectionsTo(host: string): number {
+    let count = 0;
+    for (const connection of this.#connections) if (connection.host === host) count++;
+    return count;
+  }
+
+  #remove(connection: UpstreamConnection): void {
+    const index = this.#connections.indexOf(connection);
+    if (index >= 0) this.#connections.splice(index, 1);
+    if (this.#connections.length === 0) this.#retryLater();
+  }
+
+  #add(connection: UpstreamConnection, onLost?: () => void): void {
     if (connection.isClosed) {
       this.#retryLater();
+      onLost?.();
       return;
     }
     this.#connections.push(connection);
     connection.onClosed = () => {
-      const index = this.#connections.indexOf(connection);
-      if (index >= 0) this.#connections.splice(index, 1);
-      if (this.#connections.length === 0) this.#retryLater();
+      this.#remove(connection);
+      onLost?.();
     };
     for (const waiter of this.#waiters) {
       clearTimeout(waiter.timer);
@@ -219,4 +292,14 @@ async function within<T>(pending: Promise<T>, timeoutMs: number): Promise<T> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+function closeWhenIdle(connection: UpstreamConnection): void {
+  const deadlineMs = performance.now() + RETIRE_MS;
+  const timer = setInterval(() => {
+    if (connection.inFlightCount > 0 && performance.now() < deadlineMs) return;
+    clearInterval(timer);
+    connection.close();
+  }, RETIRE_POLL_MS);
+  timer.unref();
 }
