@@ -41,7 +41,7 @@ export class DualWrite {
       return;
     }
     if (shadow !== undefined && this.#differsByNature(request)) {
-      this.#options.failedWrites.mark(request, 'a write with an unknown function is not copied');
+      this.#options.failedWrites.mark(request, 'a write with a function that can not be evaluated once is not copied');
       this.#primaryAlone(upstreams, request, route.primary, answer);
       return;
     }
@@ -196,7 +196,11 @@ export class DualWrite {
   }
 
   #differsByNature(request: ClientRequest): boolean {
-    return request.statements.some(({ statement }) => statement.unknownFunctions.length > 0);
+    return request.statements.some(
+      ({ statement, entry }) =>
+        statement.unknownFunctions.length > 0 ||
+        (entry !== undefined && entry.inserted.length < statement.nonDeterministic.length),
+    );
   }
 
   #countFailure(cluster: ClusterName, outcome: Outcome): void {
