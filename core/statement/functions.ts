@@ -124,12 +124,14 @@ function typed(type: GeneratedType, literal: string): string {
 }
 
 /**
- * Puts a bind marker in the place of every non-deterministic function, for a statement that is prepared once and then
- * executed with a new value each time. The markers carry their type; they are named when the text's own are.
+ * Puts a bind marker in the place of the non-deterministic functions, for a statement that is prepared once and then
+ * executed with a new value each time. The markers carry their type; they are named when the text's own are. Inside the
+ * literal of a list, set or map servers take no marker: functions there stay, and there are fewer markers than functions.
  */
 export function insertMarkers(text: string): { readonly text: string; readonly inserted: readonly InsertedMarker[] } {
   const tokens = tokenize(text);
-  const found = findGenerated(tokens);
+  const inCollections = tokensInCollections(tokens);
+  const found = findGenerated(tokens).filter(({ start }) => !inCollections.has(start));
   const taken = markerNames(tokens);
   const isNamed = taken.size > 0;
   const inserted: InsertedMarker[] = [];
@@ -146,6 +148,23 @@ export function insertMarkers(text: string): { readonly text: string; readonly i
     replacement.push(`(${call.type})${name === undefined ? '?' : `:${name}`}`);
   }
   return { text: splice(tokens, found, replacement), inserted };
+}
+
+/** Indexes of the tokens inside the literal of a list, set or map; `[…]` behind a name is an index, `{a: …}` a UDT. */
+function tokensInCollections(tokens: Tokens): Set<number> {
+  const inside = new Set<number>();
+  const open: boolean[] = [];
+  const isName = (index: number): boolean =>
+    tokens.kinds[index] === TokenKind.Word || tokens.kinds[index] === TokenKind.QuotedName;
+  for (let index = 0; index < tokens.count; index++) {
+    const symbol = symbolAt(tokens, index);
+    if (symbol === '}' || symbol === ']' || symbol === ')') open.pop();
+    if (open.includes(true)) inside.add(index);
+    if (symbol === '(') open.push(false);
+    else if (symbol === '[') open.push(!isName(index - 1));
+    else if (symbol === '{') open.push(!(isName(index + 1) && symbolAt(tokens, index + 2) === ':'));
+  }
+  return inside;
 }
 
 function markerNames(tokens: Tokens): Set<string> {

@@ -54,8 +54,10 @@ describe.each([
     const replication = "{'class': 'NetworkTopologyStrategy', 'replication_factor': 1}";
     await query(`DROP KEYSPACE IF EXISTS ${keyspace}`);
     await query(`CREATE KEYSPACE ${keyspace} WITH replication = ${replication}`);
+    await query(`CREATE TYPE ${keyspace}.addr (a timeuuid, b date)`);
     await query(
-      `CREATE TABLE ${keyspace}.t (id int PRIMARY KEY, ts timeuuid, v text, at timestamp, d date, tm time, u uuid, tu frozen<tuple<timeuuid, int>>, n bigint)`,
+      `CREATE TABLE ${keyspace}.t (id int PRIMARY KEY, ts timeuuid, v text, at timestamp, d date, tm time, u uuid, tu frozen<tuple<timeuuid, int>>, n bigint,
+        b blob, li list<timeuuid>, se set<uuid>, ma map<text, timestamp>, fl frozen<list<timeuuid>>, ad frozen<addr>)`,
     );
   });
 
@@ -141,8 +143,63 @@ describe.each([
     ['u', 'now()'],
     ['tu', '[now()]'],
     ['n', 'currentTime()'],
+    ['ts', 'NOW()'],
+    ['ts', '"now"()'],
+    ['ts', '"NOW"()'],
+    ['ts', 'system.now()'],
+    ['ts', 'now ( /* none */ )'],
+    ['ts', 'now(1)'],
+    ['ts', 'minTimeuuid(toTimestamp(now()))'],
+    ['ts', 'maxTimeuuid(currentTimestamp())'],
+    ['ts', 'minTimeuuid(now())'],
+    ['at', 'currentTimestamp() - 2d'],
+    ['d', 'toDate(toTimestamp(now()))'],
+    ['at', 'toTimestamp(toDate(now()))'],
+    ['at', 'toTimestamp(uuid())'],
+    ['n', 'toUnixTimestamp(currentDate())'],
+    ['b', 'timeuuidAsBlob(now())'],
+    ['b', 'bigintAsBlob(toUnixTimestamp(now()))'],
+    ['v', 'uuid()'],
+    ['tu', '(now(), 1)'],
+    ['li', '[now(), now()]'],
+    ['se', '{uuid(), uuid()}'],
+    ['ma', "{'k': toTimestamp(now())}"],
+    ['fl', '[now()]'],
+    ['ad', '{a: now(), b: currentDate()}'],
+    ['ad', '{a: now(), b: toDate(uuid())}'],
   ])('column %s = %s is taken or refused as the server itself would', async (column, call) => {
+    await expectSameVerdict(`INSERT INTO ${keyspace}.t (id, ${column}) VALUES (9, ${call})`);
+  });
+
+  test.each([
+    'UPDATE ks.t SET at = currentTimestamp(), ts = now() WHERE id = 9',
+    "UPDATE ks.t SET v = 'x' WHERE id = 9 IF at < currentTimestamp()",
+    'UPDATE ks.t SET u = uuid() WHERE id = 9 IF EXISTS',
+    'UPDATE ks.t SET li = li + [now()], se = {uuid()} WHERE id = 9',
+    "UPDATE ks.t SET ma['now()'] = toTimestamp(now()) WHERE id = 9",
+    'DELETE FROM ks.t WHERE id = 9 IF at < currentTimestamp()',
+    'DELETE FROM ks.t WHERE id = now()',
+    'INSERT INTO ks.t (id, ts) VALUES (9, now()) IF NOT EXISTS USING TTL 50',
+    'INSERT INTO ks.t (id, v) VALUES (9, ?) USING TTL now()',
+    'BEGIN BATCH INSERT INTO ks.t (id, ts) VALUES (9, now()); INSERT INTO ks.t (id, u) VALUES (10, uuid()) APPLY BATCH',
+  ])('%s is taken or refused as the server itself would', async (text) => {
+    await expectSameVerdict(text.replaceAll('ks.t', `${keyspace}.t`));
+  });
+
+  test.each([
+    ['n', 'unixTimestampOf(now())'],
+    ['at', 'dateOf(now())'],
+    ['at', 'current_timestamp()'],
+    ['d', 'to_date(now())'],
+    ['tm', 'current_time()'],
+    ['ts', 'current_timeuuid()'],
+  ])('column %s = %s, which not every version has, is evaluated for those that lack it', async (column, call) => {
     const text = `INSERT INTO ${keyspace}.t (id, ${column}) VALUES (9, ${call})`;
+    await query(replaceFunctions(text, (one) => evaluateCall(one, source).literal).text);
+    await (await prepare(text)).execute([]);
+  });
+
+  async function expectSameVerdict(text: string): Promise<void> {
     const verdict = (attempt: Promise<unknown>): Promise<boolean> =>
       attempt.then(
         () => true,
@@ -152,5 +209,5 @@ describe.each([
     const literal = replaceFunctions(text, (one) => evaluateCall(one, source).literal).text;
     expect(await verdict(query(literal)), 'as a text').toBe(own);
     expect(await verdict(prepare(text).then(({ execute }) => execute([]))), 'prepared').toBe(own);
-  });
+  }
 });

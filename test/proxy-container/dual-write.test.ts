@@ -183,6 +183,18 @@ test('now() in a prepared statement is a hidden value, the same on both clusters
   expect(bodies[0]).toEqual(bodies[1]);
 });
 
+test.each([
+  ['a user-defined function', 'INSERT INTO t (id, v) VALUES (1, my_function(2))'],
+  ['a function in a prepared list', 'INSERT INTO t (id, l) VALUES (?, [now()])'],
+])('what %s writes is not copied, and its table is marked', async (_, text) => {
+  await begin('dual-async');
+  expect(opcodeOf(text.includes('?') ? await execute(await prepare(text)) : await query(text))).toBe(Opcode.RESULT);
+  await eventually(async () => expect((await parts.ledger.readTable('ks', 't'))?.state).toBe('suspect'));
+  await query("INSERT INTO u (id, v) VALUES (1, 'x')");
+  await eventually(() => expect(parts.target.texts(Opcode.QUERY)).toEqual(["INSERT INTO u (id, v) VALUES (1, 'x')"]));
+  expect(parts.target.texts(Opcode.EXECUTE)).toEqual([]);
+});
+
 test('a cluster that does not answer in time gets the client a time-out of the right kind', async () => {
   await begin('origin-only');
   parts.origin.handlers.set(Opcode.QUERY, () => undefined);

@@ -101,3 +101,24 @@ test('date and time are encoded as the protocol has them', () => {
   const time = evaluateCall({ source: 'time', conversions: [], type: 'time' }, source);
   expect(time.bytes.readBigInt64BE()).toBe((7n * 3600n + 30n * 60n + 15n) * 1_000_000_000n + 250_000_000n);
 });
+
+test.each([
+  ['[now()]', 0],
+  ["{'k': now()}", 0],
+  ['{uuid(), uuid()}', 0],
+  ['[(now(), 1)]', 0],
+  ['[{a: now()}]', 0],
+  ['{a: now(), b: uuid()}', 2],
+  ['(now(), uuid())', 2],
+  ['minTimeuuid(toTimestamp(now()))', 1],
+])('servers take no marker inside a list, set or map: %s gets %i', (literal, markers) => {
+  expect(insertMarkers(`INSERT INTO t (id, c) VALUES (?, ${literal})`).inserted).toHaveLength(markers);
+  // A text has no markers, so everything in it is evaluated.
+  expect(replaced(`INSERT INTO t (c) VALUES (${literal})`)).not.toMatch(/now|[ {[(]uuid\(/);
+});
+
+test('an index of a list or map takes a marker', () => {
+  expect(insertMarkers('UPDATE t SET m[now()] = ? WHERE id = ?').text).toBe(
+    'UPDATE t SET m[(timeuuid)?] = ? WHERE id = ?',
+  );
+});

@@ -32,7 +32,7 @@ test('the texts of one request share what may be taken apart', () => {
 });
 
 test('thousands of generated values beside named markers get names of their own', () => {
-  const text = `INSERT INTO t (a, b) VALUES (:ringshift_generated_0, [${'now(),'.repeat(20_000)}now()])`;
+  const text = `INSERT INTO t (a, b) VALUES (:ringshift_generated_0, (${'now(),'.repeat(20_000)}now()))`;
   const { inserted } = insertMarkers(text);
   const names = new Set(inserted.map(({ name }) => name));
   expect(names.size).toBe(20_001);
