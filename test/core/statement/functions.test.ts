@@ -50,9 +50,9 @@ describe('prepared now() in the shapes that go wrong elsewhere', () => {
 
 test('inserted markers carry their type, their position, and a name where the others have one', () => {
   expect(
-    insertMarkers('UPDATE t SET a = ?, b = toDate(now()), c = [?, uuid()] WHERE id = ? AND d = currentTime()'),
+    insertMarkers('UPDATE t SET a = ?, b = toDate(now()), c = (?, uuid()) WHERE id = ? AND d = currentTime()'),
   ).toEqual({
-    text: 'UPDATE t SET a = ?, b = (date)?, c = [?, (uuid)?] WHERE id = ? AND d = (time)?',
+    text: 'UPDATE t SET a = ?, b = (date)?, c = (?, (uuid)?) WHERE id = ? AND d = (time)?',
     inserted: [
       { position: 1, call: { source: 'timeuuid', conversions: ['date'], type: 'date' } },
       { position: 3, call: { source: 'uuid', conversions: [], type: 'uuid' } },
