@@ -2,7 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
 import { BatchKind, Opcode, QueryFlag } from '#core/cql/protocol.ts';
 import { applyEdits, type Edit, requestEdits, type ValueInsertion } from '#core/cql/request-edit.ts';
-import { type RequestLayout, readRequestLayout, readValues, timestampGap } from '#core/cql/request-layout.ts';
+import {
+  executeFlagsOffset,
+  type RequestLayout,
+  readRequestLayout,
+  readValues,
+  timestampGap,
+} from '#core/cql/request-layout.ts';
 import type { Consistency } from '#core/model/cql-request.ts';
 import { replaceFunctions } from '#core/statement/functions.ts';
 import { evaluateCall, type ValueSource } from '#core/statement/generated-value.ts';
@@ -180,6 +186,18 @@ export class ClientRequest implements OutgoingRequest {
   /** Forgets a built frame: a cluster calls a statement by another id now. */
   forgetFrames(): void {
     this.#frames = undefined;
+    this.bringMetadata();
+  }
+
+  /**
+   * A client of v3 or v4 that prepared a statement before its table changed can't be told so by an answer without
+   * metadata, and would read the values of one column as those of another: such an answer brings its own.
+   */
+  bringMetadata(): void {
+    if (this.version >= 5 || this.opcode !== Opcode.EXECUTE || !this.entries[0]?.isReshaped) return;
+    const idStart = this.#offset + 2;
+    const at = executeFlagsOffset(this.#frame, idStart + this.#frame.readUInt16BE(this.#offset), this.version);
+    this.#frame[at] = this.#frame[at]! & ~QueryFlag.SKIP_METADATA;
   }
 
   /**

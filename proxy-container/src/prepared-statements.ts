@@ -35,6 +35,10 @@ export interface PreparedEntry {
   tableCounters: TableCounters | undefined;
   /** Of a topology table's answer without metadata. */
   resultColumns: readonly ResultColumn[] | undefined;
+  /** What tells its result columns from others; known after the first PREPARED. */
+  resultShape?: string;
+  /** A cluster has given it other result columns since: who prepared it before can't read an answer without metadata. */
+  isReshaped?: boolean;
   /** What the filter that was in force last says of it, if its values do not matter. */
   exclusion?: { readonly filter: Filter; readonly decision: Exclusion | undefined };
 }
@@ -146,7 +150,17 @@ export function learnPrepared(
   if (result.kind !== 'prepared') return;
   entry.upstreamIds[cluster] = Buffer.from(result.prepared.id);
   entry.markers = result.prepared.markers;
-  entry.resultColumns = entry.topology === undefined ? undefined : result.prepared.result.columns;
+  const { columns } = result.prepared.result;
+  entry.resultColumns = entry.topology === undefined ? undefined : columns;
+  const shape = shapeOf(columns ?? []);
+  if (entry.resultShape !== undefined && entry.resultShape !== shape) entry.isReshaped = true;
+  entry.resultShape = shape;
+}
+
+/** Names and types in their order, in few bytes. */
+function shapeOf(columns: readonly ResultColumn[]): string {
+  const text = JSON.stringify(columns.map(({ name, type }) => [name, type]));
+  return createHash('md5').update(text).digest('base64');
 }
 
 /**

@@ -30,6 +30,7 @@ export function readClientRequest(
     if (!entry) return { kind: 'unprepared', id: frame.subarray(offset + 2, idEnd) };
     const keyspace = entry.keyspace ?? sessionKeyspace;
     const request = new ClientRequest(frame, version, offset, keyspace, entry.alone, context);
+    if (entry.isReshaped) request.bringMetadata();
     const flagsOffset = executeFlagsOffset(frame, idEnd, version);
     if (entry.requestClass !== 'read') request.pinExecute(flagsOffset);
     else if (hasPagingState(frame, flagsOffset, version)) request.readLayout();
