@@ -2,9 +2,12 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { BodyWriter } from '#core/cql/body-writer.ts';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
+import { encodeRegister } from '#core/cql/handshake-messages.ts';
 import { ErrorCode, Opcode, ResultKind } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
-import { type SchemaChange, writeSchemaChange } from '#core/cql/schema-change.ts';
+import { decodeResult } from '#core/cql/result-message.ts';
+import { decodeEvent, encodeSchemaChangeEvent, type SchemaChange, writeSchemaChange } from '#core/cql/schema-change.ts';
+import { takeDefinitionLock } from '#core/ledger/definition-lock.ts';
 import type { RunRecord } from '#core/ledger/records.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../support/eventually.ts';
@@ -105,4 +108,105 @@ test('a table that a failed load left in the state loading may be changed', asyn
   await load('failed');
   await parts.ledger.setTable('ks', 't', 'loading', { now: new Date(), by: 'unit' });
   expect(opcodeOf(await query('ALTER TABLE t ADD w int'))).toBe(Opcode.RESULT);
+});
+
+const OTHER_VERSION = '00000000-0000-0000-0000-000000000002';
+const SAME_VERSION = '00000000-0000-0000-0000-000000000001';
+const ORIGIN_KEYSPACE = `CREATE KEYSPACE k WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 3}`;
+
+test('definitions of two clients reach both clusters in one order', async () => {
+  await begin();
+  const second = await parts.connect();
+  const texts = Array.from({ length: 8 }, (_, index) => `CREATE TABLE ks.t${index} (id int PRIMARY KEY)`);
+  await Promise.all(
+    texts.map((text, index) =>
+      (index % 2 === 0 ? client : second).request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 20_000),
+    ),
+  );
+  expect(parts.origin.texts(Opcode.QUERY)).toHaveLength(8);
+  expect(parts.target.texts(Opcode.QUERY)).toEqual(parts.origin.texts(Opcode.QUERY));
+});
+
+test('another proxy that changes the schema is waited for, and no definition begins before it has ended', async () => {
+  await begin();
+  const ports = { clock: { nowMillis: Date.now }, sleep: async () => undefined };
+  const lock = await takeDefinitionLock(parts.ledger.store, 'another', 1000, ports);
+  let isAnswered = false;
+  const answer = query('CREATE TABLE ks.t (id int PRIMARY KEY)').then(() => {
+    isAnswered = true;
+  });
+  expect(opcodeOf(await query('SELECT v FROM ks.t'))).toBe(Opcode.RESULT);
+  expect(isAnswered).toBe(false);
+  expect(parts.target.seen).toEqual([]);
+  await lock.release();
+  await answer;
+  expect(parts.target.seen).toHaveLength(1);
+  await eventually(async () => expect(await parts.ledger.store.get('definitions.json')).toBeUndefined());
+});
+
+test('a keyspace gets the replication that the configuration has for the target', async () => {
+  const targetReplication = `{'class': 'NetworkTopologyStrategy', 'aws': 3}`;
+  parts = await startTestProxy(
+    { initialPhase: 'dual-async', targetReplication },
+    {
+      arrange: (_, target) => {
+        target.shown.data_center = 'aws';
+      },
+    },
+  );
+  client = await parts.connect();
+  expect(opcodeOf(await query(ORIGIN_KEYSPACE))).toBe(Opcode.RESULT);
+  expect(parts.origin.texts(Opcode.QUERY)).toEqual([ORIGIN_KEYSPACE]);
+  expect(parts.target.texts(Opcode.QUERY)).toEqual([
+    `CREATE KEYSPACE k WITH replication = {'class': 'NetworkTopologyStrategy', 'aws': 3}`,
+  ]);
+});
+
+test('a data centre that one cluster does not have is told before anything is changed', async () => {
+  await begin();
+  const reply = decodeError(bodyOf(await query(ORIGIN_KEYSPACE.replace('dc1', 'elsewhere'))), 4);
+  expect(reply.code).toBe(ErrorCode.INVALID);
+  expect(reply.message).toMatch(/origin has no data centre elsewhere \(it has dc1\)/);
+  expect([...parts.origin.seen, ...parts.target.seen]).toEqual([]);
+});
+
+test('the answer waits for all nodes of the shadow too', async () => {
+  await begin();
+  parts.target.peerSchemaVersion = OTHER_VERSION;
+  let isAnswered = false;
+  const answer = query('CREATE TABLE ks.t (id int PRIMARY KEY)').then(() => {
+    isAnswered = true;
+  });
+  await eventually(() => expect(parts.target.seen).toHaveLength(1));
+  // A request that comes later is answered earlier.
+  expect(opcodeOf(await query('SELECT v FROM ks.t'))).toBe(Opcode.RESULT);
+  expect(isAnswered).toBe(false);
+  parts.target.peerSchemaVersion = SAME_VERSION;
+  await answer;
+});
+
+test('clients hear of a change of the primary once, when both clusters agree, and of one of the shadow never', async () => {
+  await begin();
+  const heard: SchemaChange[] = [];
+  client.onEvent = (frame) => {
+    const event = decodeEvent(bodyOf(frame));
+    if (event.type === 'SCHEMA_CHANGE') heard.push(event.change);
+  };
+  await client.request(Opcode.REGISTER, 0, encodeRegister(['SCHEMA_CHANGE', 'STATUS_CHANGE']), 20_000);
+  parts.target.peerSchemaVersion = OTHER_VERSION;
+  const table: SchemaChange = { change: 'CREATED', target: 'TABLE', keyspace: 'ks', name: 't' };
+  const other: SchemaChange = { ...table, name: 'only on the target' };
+  parts.target.event(encodeSchemaChangeEvent(other, 4));
+  parts.origin.event(encodeSchemaChangeEvent(table, 4));
+  parts.origin.event(encodeSchemaChangeEvent(table, 4));
+  const versions = async () => {
+    const reply = await query('SELECT schema_version FROM system.local');
+    return decodeResult(bodyOf(reply), 4);
+  };
+  expect(await versions()).toMatchObject({ kind: 'rows' });
+  expect(heard).toEqual([]);
+  parts.target.peerSchemaVersion = SAME_VERSION;
+  await eventually(() => expect(heard).toHaveLength(1));
+  expect(opcodeOf(await query('SELECT v FROM ks.t'))).toBe(Opcode.RESULT);
+  expect(heard).toEqual([table]);
 });

@@ -51,6 +51,8 @@ export interface TestProxyOptions {
   readonly originConfig?: object;
   readonly targetConfig?: object;
   readonly renames?: object;
+  /** Called with the mock clusters before anything connects to them. */
+  readonly arrange?: (origin: MockCluster, target: MockCluster) => void;
   /** The origin has this second node, at 127.0.0.2 and the port of the first. */
   readonly secondOriginNode?: MockCluster;
 }
@@ -58,6 +60,7 @@ export interface TestProxyOptions {
 export async function startTestProxy(proxyConfig: object = {}, options: TestProxyOptions = {}): Promise<TestProxy> {
   const origin = new MockCluster(options.maxVersion);
   const target = new MockCluster(options.maxVersion);
+  options.arrange?.(origin, target);
   const folder = mkdtempSync(join(tmpdir(), 'ringshift-proxy-'));
   const cluster = (clusterPort: number) => ({
     contactPoints: ['127.0.0.1'],

@@ -45,11 +45,16 @@ export class MockCluster {
   readonly handlers = new Map<number, Handler>();
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #registered = new Set<Socket>();
   readonly #texts = new Map<string, string>();
   readonly #maxVersion: number;
   keepsRequests = true;
   /** While it is set, answers go here, to be sent later. */
   kept: (() => void)[] | undefined;
+  /** What it says of itself. */
+  shown = { data_center: 'dc1', partitioner: 'org.apache.cassandra.dht.Murmur3Partitioner' };
+  /** The schema version of another node, at the same address; none when undefined. */
+  peerSchemaVersion: string | undefined;
   /** The RESULT body for a client's own question of system.local that the proxy hands on. */
   localAnswer: Buffer | undefined;
   /** Of every table, whatever its name. */
@@ -67,7 +72,10 @@ export class MockCluster {
       let isSegmented = false;
       this.#sockets.add(socket);
       socket.on('error', () => undefined);
-      socket.on('close', () => this.#sockets.delete(socket));
+      socket.on('close', () => {
+        this.#sockets.delete(socket);
+        this.#registered.delete(socket);
+      });
       socket.on('data', (chunk: Buffer) => {
         const replies: Buffer[] = [];
         const wasSegmented = isSegmented;
@@ -76,6 +84,7 @@ export class MockCluster {
             splitter = new SegmentSplitter('none');
             isSegmented = true;
           }
+          if (opcodeOf(frame) === Opcode.REGISTER) this.#registered.add(socket);
           const reply = this.#answer(frame);
           if (!reply) return;
           const header = { version: versionOf(frame), isResponse: true, flags: 0, streamId: streamIdOf(frame) };
@@ -165,12 +174,42 @@ export class MockCluster {
     const used = /^USE "?(\w+)/i.exec(text)?.[1];
     if (used !== undefined && this.refusesKeyspace(used)) return errorReply(ErrorCode.INVALID, 'no such keyspace');
     if (this.localAnswer && /now\(\) AS now/.test(text)) return { opcode: Opcode.RESULT, body: this.localAnswer };
-    const system = systemAnswer(text, this.columns);
+    const system = this.#schemaAnswer(text) ?? systemAnswer(text, this.columns);
     if (system) return system;
     const request: SeenRequest = { opcode, text, body: Buffer.from(body), timestampMicros: layout.timestampMicros };
     this.#keep(request);
     const handler = this.handlers.get(opcode);
     return handler ? handler(request) : voidReply;
+  }
+
+  /** Tells everybody who has registered, in protocol v4. */
+  event(body: Buffer): void {
+    const header = { version: 4, isResponse: true, flags: 0, streamId: -1, opcode: Opcode.EVENT };
+    for (const socket of this.#registered) socket.write(encodeFrame(header, body));
+  }
+
+  #schemaAnswer(text: string): MockReply | undefined {
+    const text4 = (name: string) => column('local', name, native('text'));
+    if (/^SELECT cluster_name/i.test(text)) {
+      const { data_center, partitioner } = this.shown;
+      const names = ['cluster_name', 'data_center', 'rack', 'release_version', 'cql_version', 'partitioner'];
+      const row = ['mock', data_center, 'rack7', '4.1.0', '3.4.6', partitioner].map(encodeText);
+      return { opcode: Opcode.RESULT, body: encodeRows({ columnCount: 6, columns: names.map(text4) }, [row]) };
+    }
+    if (/^SELECT schema_version, rpc_address FROM system\.peers/i.test(text)) {
+      const columns = [
+        column('peers', 'schema_version', native('uuid')),
+        column('peers', 'rpc_address', native('inet')),
+      ];
+      const version = this.peerSchemaVersion;
+      const row = version === undefined ? [] : [[encodeUuid(version), encodeInet('127.0.0.1')]];
+      return { opcode: Opcode.RESULT, body: encodeRows({ columnCount: 2, columns }, row) };
+    }
+    // What the comparison of the schemas reads: there is nothing.
+    if (/^SELECT keyspace_name, \w+.* FROM system_schema\./i.test(text)) {
+      return { opcode: Opcode.RESULT, body: encodeRows({ columnCount: 1, columns: [text4('keyspace_name')] }, []) };
+    }
+    return undefined;
   }
 
   #keep(request: SeenRequest): void {
@@ -195,13 +234,6 @@ function systemAnswer(text: string, columns: readonly ColumnFact[]): MockReply |
     const alias = /^SELECT release_version AS "([^"]+)"/i.exec(text)?.[1];
     if (alias) return rows([[alias, native('text'), encodeText('4.1.0')]]);
     if (/^SELECT schema_version/i.test(text)) return rows([['schema_version', native('uuid'), encodeUuid(VERSION_ID)]]);
-    if (/^SELECT cluster_name/i.test(text)) {
-      const texts = { cluster_name: 'mock', data_center: 'dc1', rack: 'rack7', release_version: '4.1.0' };
-      const more = { cql_version: '3.4.6', partitioner: 'org.apache.cassandra.dht.Murmur3Partitioner' };
-      return rows(
-        Object.entries({ ...texts, ...more }).map(([name, text]) => [name, native('text'), encodeText(text)]),
-      );
-    }
     return rows([
       ['key', native('text'), encodeText('local')],
       ['rpc_address', native('inet'), encodeInet('10.1.2.3')],
