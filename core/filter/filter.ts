@@ -68,14 +68,19 @@ function tenantMatcher(ids: readonly string[]): ((tenant: string | Uint8Array) =
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-/** UUIDs are equal whatever their case; other texts as they are. */
+const BLOB = /^0x([0-9a-f]{2})*$/i;
+const BOOLEAN = /^(true|false)$/i;
+
+/** UUIDs, blobs and booleans are equal whatever their case; other texts as they are. */
 function canonicalText(id: string): string {
-  return UUID.test(id) ? id.toLowerCase() : id;
+  return UUID.test(id) || BLOB.test(id) || BOOLEAN.test(id) ? id.toLowerCase() : id;
 }
 
-/** The bytes that a text, uuid, tinyint, smallint, int or bigint column would carry for this id. */
+/** The bytes that a text, uuid, blob, boolean, tinyint, smallint, int, bigint or varint column would carry for this id. */
 function wireForms(id: string): Uint8Array[] {
   const forms: Uint8Array[] = [Buffer.from(id)];
+  if (BLOB.test(id)) forms.push(Buffer.from(id.slice(2), 'hex'));
+  if (BOOLEAN.test(id)) forms.push(Uint8Array.of(id.toLowerCase() === 'true' ? 1 : 0));
   if (UUID.test(id)) {
     forms.push(Buffer.from(id.toLowerCase()), Buffer.from(id.toUpperCase()), uuidBytes(id));
   }
@@ -89,9 +94,13 @@ function uuidBytes(id: string): Uint8Array {
 
 function integerForms(value: bigint): Uint8Array[] {
   const forms: Uint8Array[] = [];
-  for (const byteCount of [1, 2, 4, 8]) {
+  // The shortest form is that of a varint.
+  let isShortest = true;
+  for (let byteCount = 1; byteCount <= 8; byteCount++) {
     const bits = byteCount * 8;
     if (BigInt.asIntN(bits, value) !== value) continue;
+    if (!isShortest && byteCount !== 2 && byteCount !== 4 && byteCount !== 8) continue;
+    isShortest = false;
     const unsigned = BigInt.asUintN(bits, value);
     forms.push(
       Uint8Array.from({ length: byteCount }, (_, index) =>

@@ -241,7 +241,10 @@ function parseRelation(
   }
 }
 
-/** (a, b) = (x, y) binds each; a tuple in parentheses compared in another way binds none. */
+/**
+ * (a, b) = (x, y) binds each, (a, b) IN ((x, y), …) each to a list. Where the tuples are bound as a whole the columns are
+ * known, and their terms are not. A tuple compared in another way binds none.
+ */
 function parseTupleRelation(cursor: TokenCursor, markers: MarkerIndexes, bound: Map<string, BoundTerm>): void {
   cursor.at++;
   const names: string[] = [];
@@ -250,10 +253,27 @@ function parseTupleRelation(cursor: TokenCursor, markers: MarkerIndexes, bound: 
     if (name === undefined) return;
     names.push(name);
   } while (cursor.takeSymbol(','));
-  if (!cursor.takeSymbol(')') || !cursor.takeSymbol('=') || !cursor.isSymbol('(')) return;
-  const terms = takeTermList(cursor, markers);
-  if (terms?.length !== names.length) return;
-  for (const [index, name] of names.entries()) bound.set(name, terms[index]!);
+  if (!cursor.takeSymbol(')')) return;
+  const isIn = cursor.takeWord('in');
+  if (!isIn && !cursor.takeSymbol('=')) return;
+  for (const name of names) bound.set(name, { kind: 'expression', text: '(…)' });
+  const tuples = isIn ? takeTuples(cursor, markers) : [takeTermList(cursor, markers)];
+  if (tuples === undefined || tuples.some((terms) => terms?.length !== names.length)) return;
+  for (const [index, name] of names.entries()) {
+    const terms = tuples.map((tuple) => tuple![index]!);
+    bound.set(name, isIn ? { kind: 'list', terms } : terms[0]!);
+  }
+}
+
+/** ((x, y), (x, y), …); undefined for anything else. */
+function takeTuples(cursor: TokenCursor, markers: MarkerIndexes): (BoundTerm[] | undefined)[] | undefined {
+  if (!cursor.takeSymbol('(')) return undefined;
+  const tuples: (BoundTerm[] | undefined)[] = [];
+  do {
+    if (!cursor.isSymbol('(')) return undefined;
+    tuples.push(takeTermList(cursor, markers));
+  } while (cursor.takeSymbol(','));
+  return tuples;
 }
 
 /** (term, term, …); undefined when it does not end. */

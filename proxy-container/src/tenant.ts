@@ -25,6 +25,8 @@ export function exclusionOf(
   const { table } = statement;
   if (keyspace === undefined || table === undefined) return 'migrate';
   const tenants = filter.hasTenantRules ? tenantsOf(filter, statement, boundValueOf) : [];
+  // A tenant that can't be told may be any.
+  if (tenants === undefined) return filter.decide(keyspace, table).kind === 'excluded' ? 'excluded' : 'mixed';
   if (tenants.length === 0) return filter.decide(keyspace, table).kind;
   return combine(tenants.map((tenant) => filter.decide(keyspace, table, tenant).kind));
 }
@@ -64,45 +66,69 @@ function combine(exclusions: readonly Exclusion[]): Exclusion {
   return rest.every((one) => one === first) ? first : 'mixed';
 }
 
-function tenantsOf(filter: Filter, statement: Statement, boundValueOf: ValueLookup): (string | Uint8Array)[] {
+/** undefined: the statement names a tenant in a way that does not tell which. */
+function tenantsOf(
+  filter: Filter,
+  statement: Statement,
+  boundValueOf: ValueLookup,
+): (string | Uint8Array)[] | undefined {
   const json = statement.json && jsonColumns(statement.json, boundValueOf);
   for (const column of filter.tenantColumns) {
-    const inJson = json?.[column] ?? json?.[`"${column}"`];
-    if (inJson !== undefined) return [String(inJson)];
+    const inJson = json?.get(column);
+    if (inJson !== undefined) return [inJson];
     const term = statement.boundColumns.get(column);
     if (term) return termValues(term, boundValueOf);
   }
   return [];
 }
 
-function termValues(term: BoundTerm, boundValueOf: ValueLookup): (string | Uint8Array)[] {
+function termValues(term: BoundTerm, boundValueOf: ValueLookup): (string | Uint8Array)[] | undefined {
   switch (term.kind) {
     case 'literal':
-      return [literalValue(term.text)];
+      return [plainLiteral(term.text)];
     case 'marker': {
       const value = boundValueOf(term.index, term.name);
       return value ? [value] : [];
     }
-    case 'list':
-      return term.terms.flatMap((one) => termValues(one, boundValueOf));
+    case 'list': {
+      const values = term.terms.map((one) => termValues(one, boundValueOf));
+      return values.includes(undefined) ? undefined : values.flatMap((one) => one ?? []);
+    }
     case 'listMarker': {
       const value = boundValueOf(term.index, term.name);
       return value ? decodeList(value) : [];
     }
     case 'expression':
-      return [];
+      // uuid() makes a tenant that nobody has excluded.
+      return /^(system\s*\.\s*)?\w+\s*\(\s*\)$/i.test(term.text) ? [] : undefined;
   }
 }
 
-function jsonColumns(term: BoundTerm, boundValueOf: ValueLookup): Record<string, unknown> | undefined {
+/** A number without the zeros in front, which a text column would keep. */
+function plainLiteral(text: string): string {
+  return /^-?\d+$/.test(text) ? BigInt(text).toString() : literalValue(text);
+}
+
+/** The document's members by the columns that they mean: names without quotes of their own are in any case. */
+function jsonColumns(term: BoundTerm, boundValueOf: ValueLookup): ReadonlyMap<string, string> | undefined {
   const value = term.kind === 'marker' ? boundValueOf(term.index, term.name) : undefined;
   const text = term.kind === 'literal' ? literalValue(term.text) : value ? Buffer.from(value).toString() : undefined;
   if (text === undefined) return undefined;
   try {
-    const parsed: unknown = JSON.parse(text);
-    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : undefined;
+    const parsed: unknown = JSON.parse(text, keepDigits);
+    if (typeof parsed !== 'object' || parsed === null) return undefined;
+    return new Map(Object.entries(parsed).map(([name, member]) => [jsonColumn(name), String(member)]));
   } catch {
     // The server refuses it with a message of its own.
     return undefined;
   }
+}
+
+function jsonColumn(name: string): string {
+  return /^".*"$/s.test(name) ? name.slice(1, -1) : name.toLowerCase();
+}
+
+/** A bigint has more digits than a number holds. */
+function keepDigits(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
+  return typeof value === 'number' ? (context?.source ?? value) : value;
 }
