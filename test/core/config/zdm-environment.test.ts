@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parseMigrationConfig } from '#core/config/parse.ts';
 import { applyZdmSettings, readZdmEnvironment, zdmFileVariables } from '#core/config/zdm-environment.ts';
@@ -156,4 +158,16 @@ test("zdm-proxy's own file is known by its keys", () => {
   });
   expect(zdmFileVariables({ origin: {}, target: {} })).toBeUndefined();
   expect(zdmFileVariables({})).toBeUndefined();
+});
+
+test('the table for those who come from zdm-proxy says of each variable what becomes of it', () => {
+  const text = readFileSync(join(import.meta.dirname, '../../../docs/zdm-migration.md'), 'utf8');
+  const rows = new Map(
+    [...text.matchAll(/^\| `(ZDM_\w+)` \| (.+) \|$/gm)].map(([, name, meaning]) => [name, meaning ?? '']),
+  );
+  expect([...rows.keys()].sort()).toEqual([...zdmVariables.keys()].sort());
+  for (const [name, rule] of zdmVariables) {
+    if (rule.kind === 'ignored') expect(rows.get(name)).toBe(`ignored: ${rule.why}`);
+    if (rule.kind === 'set') for (const path of rule.paths) expect(rows.get(name)).toContain(`\`${path}\``);
+  }
 });
