@@ -1,8 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { resolveCluster, resolveLogins } from '#adapters/config-file.ts';
 import { createLogger } from '#adapters/logger.ts';
-import { type MigrationConfig, migrationConfigSchema, type ResolvedCluster } from '#core/config/schema.ts';
+import { type MigrationConfig, migrationConfigSchema } from '#core/config/schema.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import type { FailedWriteQueue, QueuedMessage } from '#core/ports.ts';
 import { Flusher } from '../../proxy-container/src/frame-writer.ts';
@@ -50,6 +51,8 @@ export interface TestProxyOptions {
   /** Beside the mock's address. */
   readonly originConfig?: object;
   readonly targetConfig?: object;
+  /** Instead of new ones. */
+  readonly clusters?: { readonly origin: MockCluster; readonly target: MockCluster };
   readonly renames?: object;
   /** Called with the mock clusters before anything connects to them. */
   readonly arrange?: (origin: MockCluster, target: MockCluster) => void;
@@ -58,8 +61,8 @@ export interface TestProxyOptions {
 }
 
 export async function startTestProxy(proxyConfig: object = {}, options: TestProxyOptions = {}): Promise<TestProxy> {
-  const origin = new MockCluster(options.maxVersion);
-  const target = new MockCluster(options.maxVersion);
+  const origin = options.clusters?.origin ?? new MockCluster(options.maxVersion);
+  const target = options.clusters?.target ?? new MockCluster(options.maxVersion);
   options.arrange?.(origin, target);
   const folder = mkdtempSync(join(tmpdir(), 'ringshift-proxy-'));
   const cluster = (clusterPort: number) => ({
@@ -86,15 +89,19 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
     renames: options.renames,
     failedWrites: { journalDir: options.journalDir ?? join(folder, 'journal'), retryIntervalSecs: 1 },
   });
-  const resolved = (name: 'origin' | 'target'): ResolvedCluster => ({ ...config[name], name, credentials: null });
+  const [resolvedOrigin, resolvedTarget] = await Promise.all([
+    resolveCluster('origin', config.origin),
+    resolveCluster('target', config.target),
+  ]);
   const ledger = options.ledger ?? createLedger(createMemoryLedgerStore());
   const queue = new MemoryQueue();
   const proxy = new CqlProxy(config, {
     ledger,
     queue,
     maxMessageBytes: 250_000,
-    origin: resolved('origin'),
-    target: resolved('target'),
+    origin: resolvedOrigin,
+    target: resolvedTarget,
+    logins: await resolveLogins(config.proxy.logins),
     logger: createLogger('test', 'silent'),
   });
   try {

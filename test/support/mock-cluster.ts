@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import { encodeError } from '#core/cql/error-message.ts';
 import { bodyOf, encodeFrame, FrameSplitter, opcodeOf, streamIdOf, versionOf } from '#core/cql/frame.ts';
 import { encodeSupported } from '#core/cql/handshake-messages.ts';
@@ -26,6 +27,14 @@ export interface SeenRequest {
 }
 
 type Handler = (request: SeenRequest) => MockReply | undefined;
+
+/** Who may come in, and do what. */
+export interface MockLogin {
+  /** To STARTUP and AUTH_RESPONSE of a connection. */
+  answer(opcode: number, body: Buffer, connection: object): MockReply;
+  /** Why a connection may not do this. */
+  refusal(text: string, connection: object): MockReply | undefined;
+}
 
 const native = (name: 'text' | 'uuid' | 'inet' | 'timestamp' | 'int'): CqlType => ({ kind: 'native', name });
 const column = (table: string, name: string, type: CqlType) => ({ keyspace: 'system', table, name, type });
@@ -65,9 +74,12 @@ export class MockCluster {
   /** Which keyspaces there are not. */
   refusesKeyspace: (name: string) => boolean = () => false;
 
-  constructor(maxVersion = 4) {
+  /** None: everybody may do everything. */
+  login: MockLogin | undefined;
+
+  constructor(maxVersion = 4, tls?: TlsOptions) {
     this.#maxVersion = maxVersion;
-    this.#server = createServer({ noDelay: true }, (socket) => {
+    const accept = (socket: Socket): void => {
       let splitter: FrameSplitter | SegmentSplitter = new FrameSplitter();
       let isSegmented = false;
       this.#sockets.add(socket);
@@ -85,7 +97,7 @@ export class MockCluster {
             isSegmented = true;
           }
           if (opcodeOf(frame) === Opcode.REGISTER) this.#registered.add(socket);
-          const reply = this.#answer(frame);
+          const reply = this.#answer(frame, socket);
           if (!reply) return;
           const header = { version: versionOf(frame), isResponse: true, flags: 0, streamId: streamIdOf(frame) };
           replies.push(encodeFrame({ ...header, opcode: reply.opcode }, reply.body));
@@ -95,7 +107,8 @@ export class MockCluster {
         if (this.kept) this.kept.push(() => socket.write(bytes));
         else socket.write(bytes);
       });
-    });
+    };
+    this.#server = tls ? createTlsServer(tls, accept) : createServer({ noDelay: true }, accept);
   }
 
   async listen(port = 0, host = '127.0.0.1'): Promise<number> {
@@ -122,7 +135,7 @@ export class MockCluster {
     return this.seen.filter((one) => one.opcode === opcode).map((one) => one.text);
   }
 
-  #answer(frame: Buffer): MockReply | undefined {
+  #answer(frame: Buffer, connection: object): MockReply | undefined {
     const opcode = opcodeOf(frame);
     const version = versionOf(frame);
     const body = bodyOf(frame);
@@ -138,12 +151,14 @@ export class MockCluster {
           ),
         };
       case Opcode.STARTUP:
+      case Opcode.AUTH_RESPONSE:
+        return this.login?.answer(opcode, body, connection) ?? { opcode: Opcode.READY, body: Buffer.alloc(0) };
       case Opcode.REGISTER:
         return { opcode: Opcode.READY, body: Buffer.alloc(0) };
       case Opcode.PREPARE:
         return this.#prepare(body, version);
       default:
-        return this.#request(opcode, body, version);
+        return this.#request(opcode, body, version, connection);
     }
   }
 
@@ -166,7 +181,7 @@ export class MockCluster {
     return { opcode: Opcode.RESULT, body: encodePrepared(prepared, version) };
   }
 
-  #request(opcode: number, body: Buffer, version: number): MockReply | undefined {
+  #request(opcode: number, body: Buffer, version: number, connection: object): MockReply | undefined {
     const layout = readRequestLayout(opcode, body, version);
     const [first] = layout.statements;
     const text = first?.text ?? this.#texts.get(first?.id?.toString('hex') ?? '');
@@ -176,6 +191,8 @@ export class MockCluster {
     if (this.localAnswer && /now\(\) AS now/.test(text)) return { opcode: Opcode.RESULT, body: this.localAnswer };
     const system = this.#schemaAnswer(text) ?? systemAnswer(text, this.columns);
     if (system) return system;
+    const refusal = this.login?.refusal(text, connection);
+    if (refusal) return refusal;
     const request: SeenRequest = { opcode, text, body: Buffer.from(body), timestampMicros: layout.timestampMicros };
     this.#keep(request);
     const handler = this.handlers.get(opcode);

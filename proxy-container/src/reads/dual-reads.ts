@@ -213,7 +213,8 @@ export class DualReads {
   /** `done` may throw: that is a fault of the comparison alone. */
   #call({ upstreams, request }: Look, cluster: ClusterName, done: (outcome: Outcome) => void): void {
     const options = { timeoutMs: this.#options.timeoutMs, failFast: true };
-    const call = new UpstreamCall(upstreams, cluster, request, options, (outcome) => {
+    const from = cluster === shadowOf(this.#options.gate.phase) ? upstreams.forShadow : upstreams;
+    const call = new UpstreamCall(from, cluster, request, options, (outcome) => {
       try {
         done(outcome);
       } catch (error) {

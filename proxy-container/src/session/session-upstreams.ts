@@ -63,13 +63,8 @@ export class SessionUpstreams {
 
   /** For copies: the client's own connections, or those of the login that `proxy.logins.shadow` wants for them. */
   get forShadow(): SessionUpstreams {
-    const { shadowCredentials, ...options } = this.#options;
-    if (!shadowCredentials) return this;
-    if (!this.#shadow) {
-      this.#shadow = new SessionUpstreams(this.clusters, { ...options, credentials: shadowCredentials });
-      this.#shadow.#keyspace = this.#keyspace;
-      this.#shadow.#isClosed = this.#isClosed;
-    }
+    if (this.#options.shadowCredentials === undefined) return this;
+    this.#shadow ??= this.#newShadow(this.#options.shadowCredentials);
     return this.#shadow;
   }
 
@@ -211,6 +206,14 @@ export class SessionUpstreams {
       for (const pool of pools.values()) pool.removeUser();
       pools.clear();
     }
+  }
+
+  #newShadow(credentials: PairOfLogins): SessionUpstreams {
+    const options = { ...this.#options, credentials, shadowCredentials: undefined };
+    const shadow = new SessionUpstreams(this.clusters, options);
+    shadow.#keyspace = this.#keyspace;
+    shadow.#isClosed = this.#isClosed;
+    return shadow;
   }
 
   /** Statements are known to a node, not to a connection: one more connection to that node is enough. */
