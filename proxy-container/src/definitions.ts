@@ -78,7 +78,7 @@ export class Definitions {
   }
 
   async #apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route): Promise<Outcome> {
-    const isShared = route.shadow !== undefined && this.#options.policy === 'both';
+    const isShared = this.#isShared(request, route);
     let hasBegun = false;
     try {
       return await this.#options.turns.take(isShared, () => {
@@ -91,10 +91,17 @@ export class Definitions {
     }
   }
 
+  /** A text that no grammar knows may be a read, or a write whose second time is another one. */
+  #isShared(request: ClientRequest, route: Route): boolean {
+    const isKnown = request.statements.every(({ statement }) => statement.kind !== 'other');
+    return route.shadow !== undefined && this.#options.policy === 'both' && isKnown;
+  }
+
   async #applyNow(upstreams: SessionUpstreams, request: ClientRequest, route: Route): Promise<Outcome> {
     const { controls, policy, targetReplication } = this.#options;
     const forms = formsOf(request, targetReplication);
-    const both = [route.primary, ...(route.shadow !== undefined && policy === 'both' ? [route.shadow] : [])];
+    const isShadowed = this.#isShared(request, route);
+    const both = isShadowed ? [route.primary, route.shadow!] : [route.primary];
     // One cluster alone says itself what is wrong.
     const faults = both.length === 1 ? [] : both.map((name) => forms.faultOf(name, controls[name].facts?.datacenters));
     const refusal = (await this.#refusal(request, route)) ?? faults.find((fault) => fault !== undefined);
@@ -108,10 +115,12 @@ export class Definitions {
       return first;
     }
     const change = schemaChangeOf(first, request.version);
-    const isShadowed = route.shadow !== undefined && this.#options.policy === 'both';
     let failure: Outcome | undefined;
     if (isShadowed) failure = await this.#copy(upstreams, request, forms.request, route.shadow!, change);
-    else if (route.shadow !== undefined) this.#noteMissing(request, change, route.shadow, 'proxy.ddl: primary');
+    else if (route.shadow !== undefined) {
+      const why = policy === 'both' ? 'no statement that the proxy knows' : 'proxy.ddl: primary';
+      this.#noteMissing(request, change, route.shadow, why);
+    }
     if (request.requestClass === 'definition') {
       await this.#agree(route.primary);
       if (isShadowed) await this.#agree(route.shadow!);
