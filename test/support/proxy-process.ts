@@ -21,6 +21,8 @@ export interface ProxyProcessOptions {
   readonly login: { readonly username: string; readonly password: string } | null;
   readonly proxy?: object;
   readonly failedWrites?: object;
+  /** The directory of a ledger that other proxies use as well. */
+  readonly ledger?: string;
   /** YAML of the filter rules. */
   readonly filterRules?: string;
   readonly env?: NodeJS.ProcessEnv;
@@ -41,7 +43,7 @@ export class ProxyProcess {
     const config = {
       origin: cluster(origin),
       target: cluster(target),
-      ledger: { kind: 'file', path: join(this.folder, 'ledger') },
+      ledger: { kind: 'file', path: options.ledger ?? join(this.folder, 'ledger') },
       proxy: {
         listen,
         admin: { ...admin, token: TOKEN },
@@ -92,6 +94,14 @@ export class ProxyProcess {
     if (!child || child.exitCode !== null) return child?.exitCode ?? null;
     child.kill('SIGTERM');
     return new Promise((resolve) => child.once('exit', (code) => resolve(code)));
+  }
+
+  /** SIGKILL of the proxy itself, which the command runs as a process of its own: no good-bye to anybody. */
+  async kill(): Promise<void> {
+    const { pid } = await this.get<{ pid: number }>('/status');
+    const ended = new Promise((resolve) => this.#child?.once('exit', resolve));
+    process.kill(pid, 'SIGKILL');
+    await ended;
   }
 
   cleanUp(): void {
