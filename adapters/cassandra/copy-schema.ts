@@ -2,6 +2,7 @@
 import { SchemaMismatchError } from '#core/errors.ts';
 import type { Renames } from '#core/model/rename.ts';
 import { quoteIdentifier } from '#core/model/table-schema.ts';
+import { withReplication } from '#core/statement/keyspace-replication.ts';
 import { renameIn } from '#core/statement/rename-in.ts';
 import type { DriverClient } from './driver-client.ts';
 
@@ -113,7 +114,7 @@ function toTargetStatement(element: SchemaElement, options: CopyOptions): string
       'CREATE $1 IF NOT EXISTS ',
     );
   if (element.type !== 'keyspace' || options.replication === null) return once;
-  return once.replace(/replication\s*=\s*\{[^}]*\}/i, `replication = ${options.replication}`);
+  return withReplication(once, options.replication);
 }
 
 /**

@@ -35,8 +35,13 @@ export function classify(text: string, budget: TokenBudget = newTokenBudget()): 
   while (cursor.takeSymbol(';')) {
     // Empty statements in front are nothing.
   }
-  const found = tokens.isBroken ? of('other') : classifyAt(cursor, markers);
+  const found = tokens.isBroken ? ofBroken(cursor) : classifyAt(cursor, markers);
   return { ...found, markerCount: markerNames.length, markerNames };
+}
+
+/** Every server refuses it; should one read it otherwise after all, a SELECT still goes to one cluster only. */
+function ofBroken(cursor: TokenCursor): Statement {
+  return of('other', undefined, { isRead: cursor.isWord('select') });
 }
 
 function classifyAt(cursor: TokenCursor, markers: MarkerIndexes): Statement {

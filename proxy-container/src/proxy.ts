@@ -40,6 +40,7 @@ import type { ProxyServices } from './proxy-services.ts';
 import type { Reads } from './reads/reads.ts';
 import { Registration } from './registration.ts';
 import { SchemaAgreement } from './schema/schema-agreement.ts';
+import { readKeyspaces } from './schema/schema-elements.ts';
 import { SchemaEvents } from './schema/schema-events.ts';
 import { SchemaWatch } from './schema/schema-watch.ts';
 import { SchemaFacts } from './schema-facts.ts';
@@ -298,7 +299,8 @@ export class CqlProxy {
       };
       this.#controls.of[name].onConnected = () => {
         void this.#face.observe(name);
-        void this.#agreement.agree(name, CONNECTED_AGREEMENT_MS);
+        const before = this.#agreement.versionsOf(name);
+        void this.#schemaEvents.catchUp(name, before, () => readKeyspaces(this.#controls.of[name]));
       };
     }
     await this.#clocks.measure();

@@ -210,3 +210,17 @@ test('clients hear of a change of the primary once, when both clusters agree, an
   expect(opcodeOf(await query('SELECT v FROM ks.t'))).toBe(Opcode.RESULT);
   expect(heard).toEqual([table]);
 });
+
+test('what was missed while the primary was away is told as a change of every keyspace', async () => {
+  await begin();
+  const heard: SchemaChange[] = [];
+  client.onEvent = (frame) => {
+    const event = decodeEvent(bodyOf(frame));
+    if (event.type === 'SCHEMA_CHANGE') heard.push(event.change);
+  };
+  await client.request(Opcode.REGISTER, 0, encodeRegister(['SCHEMA_CHANGE']), 20_000);
+  parts.origin.keyspaces = ['system_auth', 'ks'];
+  parts.origin.schemaVersion = OTHER_VERSION;
+  parts.origin.disconnect();
+  await eventually(() => expect(heard).toEqual([{ change: 'UPDATED', target: 'KEYSPACE', keyspace: 'ks' }]));
+});

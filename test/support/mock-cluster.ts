@@ -62,6 +62,8 @@ export class MockCluster {
   kept: (() => void)[] | undefined;
   /** What it says of itself. */
   shown = { data_center: 'dc1', partitioner: 'org.apache.cassandra.dht.Murmur3Partitioner' };
+  schemaVersion = VERSION_ID;
+  keyspaces: readonly string[] = [];
   /** The schema version of another node, at the same address; none when undefined. */
   peerSchemaVersion: string | undefined;
   /** The RESULT body for a client's own question of system.local that the proxy hands on. */
@@ -221,6 +223,17 @@ export class MockCluster {
       const version = this.peerSchemaVersion;
       const row = version === undefined ? [] : [[encodeUuid(version), encodeInet('127.0.0.1')]];
       return { opcode: Opcode.RESULT, body: encodeRows({ columnCount: 2, columns }, row) };
+    }
+    if (/^SELECT schema_version FROM system\.local$/i.test(text)) {
+      const columns = [column('local', 'schema_version', native('uuid'))];
+      return {
+        opcode: Opcode.RESULT,
+        body: encodeRows({ columnCount: 1, columns }, [[encodeUuid(this.schemaVersion)]]),
+      };
+    }
+    if (/^SELECT keyspace_name FROM system_schema\.keyspaces/i.test(text)) {
+      const rows = this.keyspaces.map((name) => [encodeText(name)]);
+      return { opcode: Opcode.RESULT, body: encodeRows({ columnCount: 1, columns: [text4('keyspace_name')] }, rows) };
     }
     // What the comparison of the schemas reads: there is nothing.
     if (/^SELECT keyspace_name, \w+.* FROM system_schema\./i.test(text)) {

@@ -40,6 +40,11 @@ export class SchemaAgreement {
     return nameBasedUuid(CLUSTER_NAMES.map((name) => `${name} ${this.#states[name].versions}`).join('/'));
   }
 
+  /** What the nodes of a cluster had when it was last asked; empty before. */
+  versionsOf(name: ClusterName): string {
+    return this.#states[name].versions;
+  }
+
   /** False from the first sign of a change until all nodes of that cluster have it. */
   get isSettled(): boolean {
     return CLUSTER_NAMES.every((name) => this.#states[name].isAgreed);

@@ -50,6 +50,12 @@ const SYSTEM_KEYSPACE = /^(system|system_\w+|dse_\w+|OpsCenter)$/;
 /** Beyond it the memory of a proxy is worth more than the comparison. */
 const MAX_ROWS = 200_000;
 
+/** The keyspaces of clients. @throws as below */
+export async function readKeyspaces(control: Pick<ControlConnection, 'schemaRows'>): Promise<readonly string[]> {
+  const rows = await control.schemaRows('keyspaces', ['keyspace_name']);
+  return rows.map((row) => textOf(row, 0)).filter((name) => !SYSTEM_KEYSPACE.test(name));
+}
+
 /** Reads them from a cluster. @throws ClusterUnreachableError, RequestTimeoutError, ServerError */
 export async function readElements(control: Pick<ControlConnection, 'schemaRows'>): Promise<SchemaElements> {
   const elements = new Map<string, string[]>();

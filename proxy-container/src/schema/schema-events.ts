@@ -1,4 +1,5 @@
 import type { SchemaChange } from '#core/cql/schema-change.ts';
+import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/ports.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { SchemaAgreement } from './schema-agreement.ts';
@@ -40,9 +41,20 @@ export class SchemaEvents {
     this.#start();
   }
 
-  /** For tests and for the end: resolves when nothing is held. */
-  idle(): Promise<void> {
-    return this.#running ?? Promise.resolve();
+  /**
+   * The connection to a cluster is there again, and nobody knows what was missed meanwhile: if its schema is another
+   * one, every keyspace has changed.
+   * @param before the version when the connection was lost; empty: there was none
+   */
+  async catchUp(cluster: ClusterName, before: string, keyspaces: () => Promise<readonly string[]>): Promise<void> {
+    const { agreement, logger } = this.#options;
+    await agreement.agree(cluster, AGREEMENT_MS);
+    if (before === '' || agreement.versionsOf(cluster) === before) return;
+    try {
+      for (const keyspace of await keyspaces()) this.take(cluster, { change: 'UPDATED', target: 'KEYSPACE', keyspace });
+    } catch (error) {
+      logger.warn('clients were not told of schema changes that were missed', { cluster, error: describeError(error) });
+    }
   }
 
   #hold(change: SchemaChange): void {

@@ -208,3 +208,8 @@ describe('functions', () => {
     expect(classify(text)).toMatchObject({ nonDeterministic, unknownFunctions });
   });
 });
+
+test('a SELECT that ends inside a string is still a read, which goes to one cluster', () => {
+  expect(classify("SELECT * FROM t WHERE a = 'open")).toMatchObject({ isRead: true });
+  expect(classify("UPDATE t SET a = 'open")).toMatchObject({ kind: 'other', isRead: false });
+});
