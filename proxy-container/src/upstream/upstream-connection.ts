@@ -71,6 +71,8 @@ export class UpstreamConnection {
   #splitter: FrameSplitter | SegmentSplitter = new FrameSplitter();
   #orphanCount = 0;
   #isClosed = false;
+  /** What TLS found wrong after the connection was there: in 1.3 a server looks at certificates late. */
+  #fault: string | undefined;
   #awaitsStartupReply = false;
   readonly #heartbeatMs: number;
   /** Sweeps since the last byte of the node: the clock is not read for every chunk. */
@@ -84,7 +86,7 @@ export class UpstreamConnection {
     this.#writer = new FrameWriter(socket, flusher);
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);
-    socket.on('error', () => this.close());
+    socket.on('error', (error) => this.#fail(error));
     socket.on('close', () => this.close());
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
     this.#sweeper.unref();
@@ -179,7 +181,7 @@ export class UpstreamConnection {
             reject(
               reason === 'timeout'
                 ? new RequestTimeoutError(`${this.host}: no reply within ${timeoutMs} ms`)
-                : new ClusterUnreachableError(`${this.host}: the connection was lost`),
+                : new ClusterUnreachableError(`${this.host}: ${this.#fault ?? 'the connection was lost'}`),
             ),
         },
         timeoutMs,
@@ -192,6 +194,11 @@ export class UpstreamConnection {
   startup(body: Uint8Array, timeoutMs: number): Promise<Buffer> {
     this.#awaitsStartupReply = true;
     return this.request(Opcode.STARTUP, 0, body, timeoutMs);
+  }
+
+  #fail(error: NodeJS.ErrnoException): void {
+    if (error.code?.startsWith('ERR_SSL')) this.#fault = reasonOf(error);
+    this.close();
   }
 
   close(): void {
