@@ -20,6 +20,8 @@ export interface ProxyProcessOptions {
   readonly target: Place;
   readonly login: { readonly username: string; readonly password: string } | null;
   readonly proxy?: object;
+  /** Of both clusters, beside their addresses. */
+  readonly clusters?: object;
   readonly failedWrites?: object;
   /** The directory of a ledger that other proxies use as well. */
   readonly ledger?: string;
@@ -38,7 +40,12 @@ export class ProxyProcess {
   constructor(options: ProxyProcessOptions) {
     this.#options = options;
     const { listen, admin, origin, target, login } = options;
-    const cluster = ({ host, port }: Place): object => ({ contactPoints: [host], port, auth: login });
+    const cluster = ({ host, port }: Place): object => ({
+      contactPoints: [host],
+      port,
+      auth: login,
+      ...options.clusters,
+    });
     if (options.filterRules !== undefined) this.writeFilterRules(options.filterRules);
     const config = {
       origin: cluster(origin),

@@ -1,12 +1,16 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** A TCP forwarder that a test can cut: connections break and new ones are refused until it is restored. */
+/**
+ * A TCP forwarder that a test can cut: connections break and new ones are refused until it is restored. Or mute: nothing
+ * arrives any more, and nobody is told.
+ */
 export class TcpRelay {
   readonly #host: string;
   readonly #port: number;
   readonly #to: { readonly host: string; readonly port: number };
   readonly #sockets = new Set<Socket>();
   #server: Server | undefined;
+  #isMute = false;
 
   constructor(host: string, port: number, to: { readonly host: string; readonly port: number }) {
     this.#host = host;
@@ -28,6 +32,7 @@ export class TcpRelay {
         });
       }
       client.pipe(upstream).pipe(client);
+      if (this.#isMute) for (const socket of [client, upstream]) socket.pause();
     });
     this.#server = server;
     return new Promise((resolve, reject) => {
@@ -41,5 +46,16 @@ export class TcpRelay {
     this.#server = undefined;
     for (const socket of this.#sockets) socket.destroy();
     return new Promise((resolve) => (server ? server.close(() => resolve()) : resolve()));
+  }
+
+  /** What is sent waits until it is heard again; connections stay open, and new ones are accepted. */
+  mute(): void {
+    this.#isMute = true;
+    for (const socket of this.#sockets) socket.pause();
+  }
+
+  unmute(): void {
+    this.#isMute = false;
+    for (const socket of this.#sockets) socket.resume();
   }
 }
