@@ -45,7 +45,8 @@ export class LeftoverJournals {
 
   async stop(): Promise<void> {
     this.#stop.abort();
-    await this.#running;
+    // A lock may be watched for longer; what is then not done stays where it is.
+    await Promise.race([this.#running, sleep(FLUSH_MS, undefined, { ref: false })]);
   }
 
   async #empty(directory: string): Promise<void> {
