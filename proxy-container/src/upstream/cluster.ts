@@ -144,6 +144,7 @@ export class Cluster {
       handshakeTimeoutMs: this.config.connectTimeoutMs,
       connect: () => Promise.reject(new ClusterUnreachableError(`the connection to the ${this.name} was lost`)),
       openTo: () => Promise.reject(new ClusterUnreachableError(`the connection to the ${this.name} was lost`)),
+      noteFailure: () => undefined,
       uncovered: () => undefined,
     });
     pool.adopt(connection, () => {
@@ -198,7 +199,7 @@ export class Cluster {
     connectionsOf?: (host: string) => number,
   ): Promise<UpstreamConnection> {
     const faults: string[] = [];
-    await this.#locate(false, faults);
+    await this.#locate(!this.#nodes.hasHope(performance.now()), faults);
     for (const host of this.#nodes.inOrder(performance.now(), connectionsOf)) {
       if (host === exceptHost) continue;
       try {
@@ -248,6 +249,7 @@ export class Cluster {
       handshakeTimeoutMs: this.config.connectTimeoutMs,
       connect: (exceptHost, connectionsOf) => this.connect(version, exceptHost, connectionsOf),
       openTo: (host) => this.#limitConnects(() => this.#openTo(host, identity)),
+      noteFailure: (host) => this.#nodes.noteFailure(host, performance.now()),
       uncovered: (covered) => this.#nodes.uncovered(performance.now(), covered),
     });
   }

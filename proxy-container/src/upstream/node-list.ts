@@ -62,6 +62,11 @@ export class NodeList {
     return this.#nodes.find(({ host, retryAtMs }) => retryAtMs <= nowMs && !covered.has(host))?.host;
   }
 
+  /** Whether one of them did not fail lately. */
+  hasHope(nowMs: number): boolean {
+    return this.#nodes.some(({ retryAtMs }) => retryAtMs <= nowMs);
+  }
+
   noteSuccess(host: string): void {
     const node = this.#find(host);
     if (!node) return;

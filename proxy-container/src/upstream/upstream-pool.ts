@@ -1,4 +1,4 @@
-import { AuthenticationFailedError, ClusterUnreachableError, describeError } from '#core/errors.ts';
+import { AuthenticationFailedError, ClusterUnreachableError, describeError, MigrationError } from '#core/errors.ts';
 import { openSession, type SessionIdentity } from './handshake.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
@@ -20,6 +20,8 @@ export interface PoolOptions {
   readonly connect: (exceptHost?: string, connectionsOf?: (host: string) => number) => Promise<UpstreamConnection>;
   /** Connects to this node and takes the connection to where it can carry requests. */
   readonly openTo: (host: string) => Promise<UpstreamConnection>;
+  /** A node took the connection and could not serve it. */
+  readonly noteFailure: (host: string) => void;
   /** A node that is worth trying and not among those. */
   readonly uncovered: (covered: ReadonlySet<string>) => string | undefined;
 }
@@ -193,6 +195,7 @@ export class UpstreamPool {
       else this.#add(connection);
     } catch (error) {
       connection?.close();
+      if (connection && error instanceof MigrationError && error.retryable) this.#options.noteFailure(connection.host);
       this.#lastError = error;
       this.#failures++;
       this.#fail(error);
