@@ -1,6 +1,8 @@
 import { flagsOf, HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
 import { FrameFlag, Opcode, QueryFlag } from '#core/cql/protocol.ts';
+import { faultInBatch, faultInParameters, refuseFault } from '#core/cql/request-check.ts';
 import { executeFlagsOffset, readRequestLayout, requestOffset } from '#core/cql/request-layout.ts';
+import { ProtocolError } from '#core/errors.ts';
 import { classify } from '#core/statement/classify.ts';
 import { newTokenBudget } from '#core/statement/tokenizer.ts';
 import { ClientRequest, type RequestContext, type RequestStatement } from './client-request.ts';
@@ -26,17 +28,21 @@ export function readClientRequest(
   const opcode = opcodeOf(frame);
   if (opcode === Opcode.EXECUTE) {
     const idEnd = offset + 2 + frame.readUInt16BE(offset);
+    if (idEnd > frame.length) throw new ProtocolError('an EXECUTE ends in its id');
     const entry = context.prepared.findIn(frame, offset + 2, idEnd);
     if (!entry) return { kind: 'unprepared', id: frame.subarray(offset + 2, idEnd) };
     const keyspace = entry.keyspace ?? sessionKeyspace;
     const request = new ClientRequest(frame, version, offset, keyspace, entry.alone, context);
     if (entry.isReshaped) request.bringMetadata();
     const flagsOffset = executeFlagsOffset(frame, idEnd, version);
+    refuseFault(faultInParameters(frame, flagsOffset, frame.length, version));
     if (entry.requestClass !== 'read') request.pinExecute(flagsOffset);
     else if (hasPagingState(frame, flagsOffset, version)) request.readLayout();
     return { kind: 'request', request };
   }
+  if (opcode === Opcode.BATCH) refuseFault(faultInBatch(frame, offset, frame.length, version));
   const layout = readRequestLayout(opcode, frame, version, offset);
+  if (opcode === Opcode.QUERY) refuseFault(faultInParameters(frame, layout.flagsOffset, frame.length, version));
   const statements: RequestStatement[] = [];
   const budget = newTokenBudget();
   for (const { text, id } of layout.statements) {

@@ -170,13 +170,33 @@ export class ClientSession {
     else if (versionOf(frame) !== this.#version) throw new ProtocolError('the version changed within a connection');
     const opcode = opcodeOf(frame);
     if (this.#handler && opcode !== Opcode.OPTIONS && opcode !== Opcode.REGISTER) {
-      this.#handler.handle(this.#decompress(frame), streamId);
+      const plain = this.#decompress(frame);
+      try {
+        this.#handler.handle(plain, streamId);
+      } catch (error) {
+        this.#refuseBody(error, streamId);
+      }
       return true;
     }
     const splitter = this.#splitter;
-    this.#handleOutside(opcode, this.#decompress(frame), streamId);
+    const plain = this.#decompress(frame);
+    try {
+      this.#handleOutside(opcode, plain, streamId);
+    } catch (error) {
+      // Before the login nothing follows that would be worth a second try.
+      if (!this.#handler) throw error;
+      this.#refuseBody(error, streamId);
+    }
     return splitter === this.#splitter;
   };
+
+  /** The frame was whole and its body was not: as from Cassandra, that request has its answer and the next one is taken. */
+  #refuseBody(error: unknown, streamId: number): void {
+    if (!(error instanceof ProtocolError || error instanceof RangeError)) throw error;
+    this.#services.counters.protocolErrors++;
+    const message = error instanceof ProtocolError ? error.message : 'the body of the request can not be read';
+    this.sendError({ code: ErrorCode.PROTOCOL_ERROR, message }, streamId);
+  }
 
   #handleOutside(opcode: number, frame: Buffer, streamId: number): void {
     switch (opcode) {
@@ -190,9 +210,9 @@ export class ClientSession {
         return void this.#step(this.#login.respond(Buffer.from(bodyOf(frame))), streamId);
       case Opcode.REGISTER: {
         if (!this.#handler) throw new ProtocolError('REGISTER before the login');
-        this.#eventTypes = new Set(
-          [...this.#eventTypes, ...decodeRegister(bodyOf(frame))].filter((type) => EVENT_TYPES.has(type)),
-        );
+        const types = decodeRegister(bodyOf(frame));
+        for (const type of types) if (!EVENT_TYPES.has(type)) throw new ProtocolError('an event type is unknown');
+        this.#eventTypes = new Set([...this.#eventTypes, ...types]);
         this.sendMessage(Opcode.READY, Buffer.alloc(0), streamId);
         return;
       }

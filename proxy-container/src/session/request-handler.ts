@@ -64,7 +64,7 @@ export class RequestHandler {
     this.#held.drop();
   }
 
-  /** @throws ProtocolError, RangeError when the frame is broken; the connection is then closed */
+  /** @throws ProtocolError, RangeError when the body is broken: the request is over, and has no answer yet */
   handle(frame: Buffer, streamId: number): void {
     const { gate } = this.#services;
     if (this.#isDraining) {
