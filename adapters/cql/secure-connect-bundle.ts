@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { createSecureContext, type SecureContext } from 'node:tls';
+import { unzipSync } from 'fflate';
 import { z } from 'zod';
-import { readZip } from '#core/bytes/zip.ts';
 import { ClusterUnreachableError, describeError, PrerequisiteError } from '#core/errors.ts';
 import { reasonOf } from './connection-errors.ts';
 
 /** What a bundle may hold, unpacked, in each file. */
 const MAX_FILE_BYTES = 1024 * 1024;
+const BUNDLE_FILES: ReadonlySet<string> = new Set(['config.json', 'ca.crt', 'cert', 'key']);
 const MAX_ANSWER_BYTES = 1024 * 1024;
 
 const configFile = z.object({ host: z.string().min(1), port: z.coerce.number().int().min(1).max(65535) });
@@ -44,17 +45,17 @@ export interface BundlePlaces {
 export function readSecureConnectBundle(path: string, setting: string): SecureConnectBundle {
   const fault = (what: string): PrerequisiteError =>
     new PrerequisiteError(`${setting}: ${path} ${what}; download the bundle again`);
-  let files: Map<string, Buffer>;
+  let files: Map<string, Uint8Array>;
   try {
-    files = readZip(readFileSync(path), MAX_FILE_BYTES);
+    files = unzip(readFileSync(path));
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    throw fault(code === undefined || code.startsWith('ERR_') ? 'is no bundle' : `can't be read (${code})`);
+    const { code, syscall } = cause as NodeJS.ErrnoException;
+    throw fault(syscall === undefined ? 'is no bundle' : `can't be read (${code})`);
   }
   const file = (name: string): Buffer => {
     const bytes = files.get(name);
     if (!bytes) throw fault(`has no ${name}`);
-    return bytes;
+    return Buffer.from(bytes);
   };
   const config = configFile.safeParse(parseJson(file('config.json').toString('utf8')));
   if (!config.success) throw fault('has a config.json without host and port');
@@ -65,6 +66,17 @@ export function readSecureConnectBundle(path: string, setting: string): SecureCo
   } catch {
     throw fault('has certificates that do not fit together');
   }
+}
+
+/** @throws Error when it is no archive, RangeError when a file in it says that it is too large */
+function unzip(archive: Uint8Array): Map<string, Uint8Array> {
+  const files = unzipSync(archive, {
+    filter: ({ name, originalSize }) => {
+      if (originalSize > MAX_FILE_BYTES) throw new RangeError(`${name} has more than ${MAX_FILE_BYTES} bytes`);
+      return BUNDLE_FILES.has(name);
+    },
+  });
+  return new Map(Object.entries(files));
 }
 
 /**
