@@ -9,6 +9,7 @@ import { Definitions } from './definitions.ts';
 import { DualWrite } from './dual-write.ts';
 import type { FailedWrites } from './failed-writes.ts';
 import type { SuspectMarks } from './journal/suspect-marks.ts';
+import { ListOrder } from './list-order.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { ReadBacks } from './read-backs.ts';
 import { DualReads } from './reads/dual-reads.ts';
@@ -49,7 +50,14 @@ export interface ServiceParts extends Shared {
 export function composeServices(parts: ServiceParts): ProxyServices {
   const { config, gate, counters, logger, failedWrites, prepared, controls, face, agreement, sisters } = parts;
   const { proxy } = config;
-  const shadows = new ShadowWriter({ timeoutMs: proxy.shadowTimeoutMs, gate, failedWrites, counters, logger });
+  const shadows = new ShadowWriter({
+    timeoutMs: proxy.shadowTimeoutMs,
+    gate,
+    failedWrites,
+    lists: new ListOrder(parts.facts),
+    counters,
+    logger,
+  });
   const requestTimeoutMs = { origin: config.origin.requestTimeoutMs, target: config.target.requestTimeoutMs };
   const readBacks = new ReadBacks({
     gate,
@@ -79,7 +87,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
       requestTimeoutMs: longestTimeoutMs,
       dual: new DualReads({
         reads: proxy.reads,
-        timeoutMs: proxy.shadowTimeoutMs,
+        timeoutMs: longestTimeoutMs,
         settleMs: 2 * proxy.shadowTimeoutMs,
         gate,
         marks: parts.marks,

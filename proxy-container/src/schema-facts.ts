@@ -18,6 +18,13 @@ export class SchemaFacts {
     this.#known.clear();
   }
 
+  /** What is known already; if nothing is, it is asked for. */
+  known(keyspace: string, table: string): TableFacts | undefined {
+    const known = this.#known.get(`${keyspace}.${table}`);
+    if (!known) void this.of(keyspace, table);
+    return known;
+  }
+
   /** undefined: no cluster could say. */
   async of(keyspace: string, table: string): Promise<TableFacts | undefined> {
     const key = `${keyspace}.${table}`;

@@ -5,9 +5,12 @@ import type { ClientRequest } from './client-request.ts';
 import { firstTable, tablesWritten } from './count-tables.ts';
 import type { Counters } from './counters.ts';
 import type { FailedWrites } from './failed-writes.ts';
-import { describeOutcome, errorCodeIn } from './outcome.ts';
+import type { ListOrder } from './list-order.ts';
+import { describeOutcome, effectOf, errorCodeIn } from './outcome.ts';
 import type { PhaseGate } from './phase-gate.ts';
 import type { SessionUpstreams } from './session/session-upstreams.ts';
+import type { ShadowInFlight } from './shadow-queue.ts';
+import type { TableCounters } from './table-counters.ts';
 import type { ClusterName } from './upstream/cluster.ts';
 import { type Outcome, UpstreamCall } from './upstream/upstream-call.ts';
 
@@ -15,10 +18,13 @@ const MAX_IN_FLIGHT = 16_384;
 const MAX_BYTES = 64 * 1024 * 1024;
 const WARNING_INTERVAL_MS = 1000;
 
+const SKIPPED: Outcome = { kind: 'unsent', code: ErrorCode.OVERLOADED, message: 'an earlier write to the list failed' };
+
 export interface ShadowWriterOptions {
   readonly timeoutMs: number;
   readonly gate: PhaseGate;
   readonly failedWrites: FailedWrites;
+  readonly lists: ListOrder;
   readonly counters: Counters;
   readonly logger: Logger;
 }
@@ -39,23 +45,17 @@ export class ShadowWriter {
 
   /** Sends a copy of what `epoch` routed; without room for it, it goes where failed ones go. */
   send(upstreams: SessionUpstreams, cluster: ClusterName, request: ClientRequest, epoch: number): void {
-    const { counters, gate } = this.#options;
-    if (counters.shadowInFlight >= MAX_IN_FLIGHT || counters.shadowBytes + request.byteCount > MAX_BYTES) {
+    const { counters, gate, lists } = this.#options;
+    const { byteCount } = request;
+    if (!this.hasRoom(byteCount)) {
       counters.shadowOverflows++;
       this.#fail(request, cluster, epoch, 'too many shadow writes in flight');
       return;
     }
-    const startedMs = performance.now();
-    counters.shadowSent++;
-    counters.shadowInFlight++;
-    counters.shadowBytes += request.byteCount;
-    const link = counters.shadows.enter(firstTable(counters, request), startedMs);
-    gate.enter(epoch);
+    const place = lists.placeOf(request);
+    const link = this.begin(firstTable(counters, request), byteCount, performance.now(), epoch);
     const finish = (outcome: Outcome): void => {
-      counters.shadowInFlight--;
-      counters.shadowBytes -= request.byteCount;
-      counters.shadows.leave(link);
-      counters.shadowLatency[cluster].observe(performance.now() - startedMs);
+      this.end(link, cluster, byteCount, performance.now());
       try {
         this.settle(request, cluster, epoch, outcome);
       } finally {
@@ -63,7 +63,40 @@ export class ShadowWriter {
       }
     };
     const options = { timeoutMs: this.timeoutMs, failFast: true };
-    new UpstreamCall(upstreams.forShadow, cluster, request, options, finish).start();
+    if (place === undefined) {
+      new UpstreamCall(upstreams.forShadow, cluster, request, options, finish).start();
+      return;
+    }
+    const call = new UpstreamCall(upstreams.forShadow, cluster, request, options, (outcome) => {
+      finish(outcome);
+      lists.done(place, effectOf(outcome) !== 'applied');
+    });
+    lists.take(place, { run: () => call.start(), skip: () => finish(SKIPPED) });
+  }
+
+  /** Whether there is room for one more. */
+  hasRoom(byteCount: number): boolean {
+    const { shadowInFlight, shadowBytes } = this.#options.counters;
+    return shadowInFlight < MAX_IN_FLIGHT && shadowBytes + byteCount <= MAX_BYTES;
+  }
+
+  /** Counts a copy that leaves. Returns what `end` needs. */
+  begin(table: TableCounters, byteCount: number, startedMs: number, epoch: number): ShadowInFlight {
+    const { counters, gate } = this.#options;
+    counters.shadowSent++;
+    counters.shadowInFlight++;
+    counters.shadowBytes += byteCount;
+    gate.enter(epoch);
+    return counters.shadows.enter(table, startedMs);
+  }
+
+  /** Counts the end of what `begin` has counted, whatever it was; `gate.leave` comes when it is settled. */
+  end(link: ShadowInFlight, cluster: ClusterName, byteCount: number, nowMs: number): void {
+    const { counters } = this.#options;
+    counters.shadowInFlight--;
+    counters.shadowBytes -= byteCount;
+    counters.shadows.leave(link);
+    counters.shadowLatency[cluster].observe(nowMs - link.startedMs);
   }
 
   /** Takes the outcome of a copy, sent here or together with the primary's. */

@@ -21,7 +21,7 @@ async function begin(shadowTimeoutMs: number): Promise<void> {
 }
 
 beforeEach(async () => {
-  vi.setConfig({ testTimeout: 60_000 });
+  vi.setConfig({ testTimeout: 120_000 });
   await begin(1500);
 });
 
@@ -93,7 +93,7 @@ test('a shadow that is flooded: copies are bounded by their bytes, the rest goes
   parts.origin.keepsRequests = false;
   parts.target.keepsRequests = false;
   const held: number[] = [];
-  for (let round = 0; round < 8; round++) {
+  for (let round = 0; round < 7; round++) {
     await write(50, BIG);
     held.push(counter('shadowBytes'));
   }
@@ -101,7 +101,9 @@ test('a shadow that is flooded: copies are bounded by their bytes, the rest goes
   expect(Math.max(...held)).toBeLessThanOrEqual(64 * 1024 * 1024);
   parts.target.disconnect();
   await eventually(() => expect(counter('shadowInFlight')).toBe(0));
-  await eventually(() => expect(counter('journaled') + counter('journalFull')).toBe(400));
+  // Some 70 MB go to the disk.
+  const isKept = (): void => expect(counter('journaled') + counter('journalFull')).toBe(350);
+  await vi.waitFor(isKept, { timeout: 50_000, interval: 50 });
 });
 
 test('a queue that is away as well: the journal takes what fails, and what it can not take is marked', async () => {

@@ -4,7 +4,7 @@ import { phases } from '#core/config/schema.ts';
 import { encodeFrame, HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { decodeResult, encodeRows } from '#core/cql/result-message.ts';
-import { decodeInet, decodeUuid, encodeInet, encodeList, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
+import { encodeList, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
 import { createFilter } from '#core/filter/filter.ts';
 import { parseFilterRules } from '#core/filter/filter-rules.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
@@ -17,10 +17,8 @@ import { PreparedStatements } from '../../proxy-container/src/prepared-statement
 import { treatmentOf } from '../../proxy-container/src/replayable.ts';
 import { classOf, routeOf } from '../../proxy-container/src/route.ts';
 import { StreamIds } from '../../proxy-container/src/stream-ids.ts';
-import { supportOf } from '../../proxy-container/src/support.ts';
 import { exclusionOf } from '../../proxy-container/src/tenant.ts';
 import { TimestampGenerator } from '../../proxy-container/src/timestamps.ts';
-import { faceOf, showProxy } from '../../proxy-container/src/topology.ts';
 import { highestVersion } from '../../proxy-container/src/upstream/control-connection.ts';
 
 test('write times never repeat and never go back, whatever the clock does', () => {
@@ -134,8 +132,8 @@ test('the last page of a result is not touched', () => {
   expect(hasMorePages(encodeFrame(header, encodeRows({ columnCount: 1 }, [[encodeText('row')]])), 0)).toBe(false);
 });
 
-const native = (name: 'inet' | 'uuid' | 'text'): CqlType => ({ kind: 'native', name });
-const columns = (...names: [string, CqlType][]) =>
+const _native = (name: 'inet' | 'uuid' | 'text'): CqlType => ({ kind: 'native', name });
+const _columns = (...names: [string, CqlType][]) =>
   names.map(([name, type]) => ({ keyspace: 'system', table: 'local', name, type }));
 
 test('prepared ids are those of the text and keyspace, and the memory of them is bounded', () => {

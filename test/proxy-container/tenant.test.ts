@@ -72,7 +72,14 @@ describe.each(TYPES)('a tenant of type %s', (_, rule, literal, bytes, other, oth
       [other, otherBytes, 'migrate'],
     ] as const) {
       // Literals are no markers, so what is bound behind them moves up.
-      expect(judge(rule, text.replace('%', () => value), [...before, ...after]), 'as a literal').toBe(verdict);
+      expect(
+        judge(
+          rule,
+          text.replace('%', () => value),
+          [...before, ...after],
+        ),
+        'as a literal',
+      ).toBe(verdict);
       expect(judge(rule, text.replace('%', '?'), [...before, wire, ...after]), 'bound by position').toBe(verdict);
       expect(judge(rule, text.replace('%', '(ascii)?'), [...before, wire, ...after]), 'behind a cast').toBe(verdict);
     }
