@@ -14,12 +14,21 @@ import type { TableCounters } from './table-counters.ts';
 import type { Exclusion } from './tenant.ts';
 import type { ClusterName } from './upstream/cluster.ts';
 
+/** What a client has prepared. */
+export interface PreparedText {
+  readonly text: string;
+  /** The keyspace in force. */
+  readonly keyspace: string | undefined;
+}
+
 /** A statement that some client has prepared, and what each cluster calls it. */
 export interface PreparedEntry {
   /** The proxy's own, the same on every instance and in every phase: md5(keyspace + text). */
   readonly id: Buffer;
   /** What is prepared upstream: the client's text, with markers in the place of non-deterministic functions. */
   readonly text: string;
+  /** The client's own text, of which the id is made. */
+  readonly clientText: string;
   /** The keyspace in force when it was prepared. */
   readonly keyspace: string | undefined;
   readonly statement: Statement;
@@ -50,6 +59,8 @@ const ENTRY_OVERHEAD_BYTES = 1024;
 export class PreparedStatements {
   readonly #entries: LRUCache<string, PreparedEntry>;
   #evictionCount = 0;
+  /** Called with each statement that was not known before. */
+  onNew: ((statement: PreparedText) => void) | undefined;
 
   constructor(maxBytes: number = MAX_BYTES) {
     this.#entries = new LRUCache({
@@ -78,6 +89,24 @@ export class PreparedStatements {
     return this.#evictionCount;
   }
 
+  /** The most recently used, at most so many. */
+  recent(count: number): PreparedText[] {
+    const texts: PreparedText[] = [];
+    for (const { clientText, keyspace } of this.#entries.values()) {
+      if (texts.length >= count) break;
+      texts.push({ text: clientText, keyspace });
+    }
+    return texts;
+  }
+
+  /** Takes over statements that clients have prepared elsewhere; clusters are asked when they are first executed. */
+  learn(statements: readonly PreparedText[]): void {
+    const { onNew } = this;
+    this.onNew = undefined;
+    for (const { text, keyspace } of statements) this.entryOf(text, keyspace);
+    this.onNew = onNew;
+  }
+
   find(id: Buffer): PreparedEntry | undefined {
     return this.#entries.get(id.toString('latin1'));
   }
@@ -102,6 +131,7 @@ export class PreparedStatements {
     if (known) return known;
     const entry = newEntry(id, text, keyspace);
     this.#entries.set(key, entry);
+    this.onNew?.({ text, keyspace });
     return entry;
   }
 }
@@ -122,6 +152,7 @@ function newEntry(id: Buffer, text: string, keyspace: string | undefined): Prepa
   const entry: PreparedEntry = {
     id,
     text: rewritten.text,
+    clientText: text,
     keyspace,
     statement,
     requestClass,

@@ -37,7 +37,7 @@ export async function runProcess(config: MigrationConfig, logger: Logger): Promi
   const leftovers =
     place.index === 1 ? await createLeftovers(config, processCount(config.proxy), place.instance, logger) : undefined;
   const stop = stopOnSignals(logger, () => Promise.all([proxy.stop(), leftovers?.stop()]));
-  const link = new ProcessLink(proxy.subject, () => stop('the host is gone'));
+  const link = new ProcessLink(proxy.subject, proxy.prepared, () => stop('the host is gone'));
   await proxy.start();
   installLastResort(process, { logger, onFault: () => proxy.noteFault() });
   leftovers?.start();

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { opcodeOf } from '#core/cql/frame.ts';
+import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import { encodeQuery } from '#core/cql/request-messages.ts';
+import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
+import { decodeResult } from '#core/cql/result-message.ts';
 import type { ProxyStatus } from '../../proxy-container/src/admin/status.ts';
 import { Flusher } from '../../proxy-container/src/frame-writer.ts';
 import { openSession } from '../../proxy-container/src/upstream/handshake.ts';
@@ -77,6 +78,18 @@ test('both processes take their share of the clients, and answer for all of them
   expect(await metric('ringshift_epoch')).toBe(1);
 }, 120_000);
 
+test('what is prepared in one process can be executed in the other one', async () => {
+  const [first, second] = clients;
+  const prepare = encodePrepare('INSERT INTO ks.p (a) VALUES (1)', 4);
+  const prepared = decodeResult(bodyOf(await first!.request(Opcode.PREPARE, 0, prepare, 20_000)), 4);
+  if (prepared.kind !== 'prepared') throw new Error('not prepared');
+  const execute = async (client: UpstreamConnection): Promise<number> =>
+    opcodeOf(await client.request(Opcode.EXECUTE, 0, encodeExecute(prepared.prepared.id, {}, 4), 20_000));
+  await eventually(async () => expect((await status()).preparedStatements).toBe(2));
+  for (const client of [first!, second!]) expect(await execute(client)).toBe(Opcode.RESULT);
+  expect(await metric('ringshift_prepared_misses_total')).toBe(0);
+}, 120_000);
+
 test('a change of phase is acted on by each of them before it is done', async () => {
   await proxy.setPhase('dual-sync');
   const { processes = [], phase } = await status();
@@ -114,6 +127,7 @@ test('one that is killed costs its own clients only, is started again, and what 
   expect(await write(more)).toBe(Opcode.RESULT);
   await eventually(async () => expect((await status()).processes).toHaveLength(2));
   const healed = (await status()).processes![0]!;
+  await eventually(async () => expect((await status()).preparedStatements).toBe(2));
   expect(healed.pid).not.toBe(first!.pid);
   expect(healed.failedWrites.journalMessages).toBe(10);
   expect(await metric('ringshift_process_restarts_total')).toBe(1);

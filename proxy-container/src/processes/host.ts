@@ -95,7 +95,11 @@ export class Host {
       {
         onReady: () => {
           this.#hasBeenWhole ||= this.serving.length === this.#options.count;
+          this.serving.find((other) => other !== worker)?.send({ kind: 'share' });
           this.#options.logger.info('a process takes clients', { process: index, pid: worker.pid, port: worker.port });
+        },
+        onPrepared: (message) => {
+          for (const other of this.#workers.values()) if (other !== worker) other.send(message);
         },
         onExit: (code, signal) => void this.#ended(worker, code, signal),
       },

@@ -1,6 +1,7 @@
 /** What the host and its processes say to each other. */
 import { ConfigError, describeError, GateClosedError, UsageError } from '#core/errors.ts';
 import type { AdminSubject } from '../admin/admin-subject.ts';
+import type { PreparedText } from '../prepared-statements.ts';
 
 /** What the host asks of a process: a method of its subject. */
 export type Verb = keyof AdminSubject;
@@ -33,7 +34,19 @@ export interface Ready {
   readonly port: number;
 }
 
-export type FromProcess = Answer | Ready;
+/** Statements that clients have prepared: a client may execute them in another process, as ids are the same everywhere. */
+export interface Prepared {
+  readonly kind: 'prepared';
+  readonly statements: readonly PreparedText[];
+}
+
+/** Asks for all that a process knows, for one that is new. */
+export interface Share {
+  readonly kind: 'share';
+}
+
+export type FromProcess = Answer | Ready | Prepared;
+export type ToProcess = Question | Prepared | Share;
 
 export function sendError(error: unknown): SentError {
   const isGate = error instanceof GateClosedError;

@@ -1,7 +1,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { MetricFamily } from '../admin/metric-family.ts';
 import { NoProcessError } from '../admin/no-process-error.ts';
-import { type FromProcess, receiveError, type Verb } from './messages.ts';
+import { type FromProcess, type Prepared, receiveError, type ToProcess, type Verb } from './messages.ts';
 import { type ProcessPlace, placeVariable } from './process-place.ts';
 
 interface Waiting {
@@ -23,7 +23,11 @@ export class ProxyWorker {
 
   constructor(
     place: ProcessPlace,
-    events: { onReady(): void; onExit(code: number | null, signal: string | null): void },
+    events: {
+      onReady(): void;
+      onPrepared(message: Prepared): void;
+      onExit(code: number | null, signal: string | null): void;
+    },
   ) {
     this.index = place.index;
     this.#worker = cluster.fork(placeVariable(place));
@@ -33,7 +37,8 @@ export class ProxyWorker {
         this.#waiting.delete(message.id);
         if ('error' in message) waiting?.reject(receiveError(message.error));
         else waiting?.resolve(message.value);
-      } else {
+      } else if (message.kind === 'prepared') events.onPrepared(message);
+      else {
         this.#port = message.port;
         events.onReady();
       }
@@ -84,8 +89,12 @@ export class ProxyWorker {
           reject(error);
         },
       });
-      this.#worker.send({ kind: 'question', id, verb, argument }, () => undefined);
+      this.send({ kind: 'question', id, verb, argument });
     });
+  }
+
+  send(message: ToProcess): void {
+    if (!this.#isGone && this.#worker.isConnected()) this.#worker.send(message, () => undefined);
   }
 
   kill(signal: 'SIGTERM' | 'SIGKILL'): void {
