@@ -328,6 +328,11 @@ export class CqlProxy {
     });
   }
 
+  /** The statements that its clients have prepared. */
+  get prepared(): PreparedStatements {
+    return this.#prepared;
+  }
+
   /** What its admin API shows and changes. */
   get subject(): AdminSubject {
     const zdmPrefix = this.#config.proxy.admin.zdmMetricsPrefix;
