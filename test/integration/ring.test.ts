@@ -12,6 +12,8 @@ import { administrator, connectAsAdministrator } from '../../infra/local/cluster
 import { testEnvironment } from '../../infra/local/environment.ts';
 import { prepare } from '../../infra/local/prepare.ts';
 import { ringNodes } from '../../infra/local/test-nodes.ts';
+import { eventually } from '../support/eventually.ts';
+import { ProxyProcess } from '../support/proxy-process.ts';
 import { CassandraTools } from './support/cassandra-tools.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { MigrationCommand } from './support/command.ts';
@@ -21,6 +23,8 @@ import { Random } from './support/random.ts';
 import { RandomMutations } from './support/random-mutations.ts';
 import { type RandomSchema, randomSchema } from './support/random-schema.ts';
 import { readTable, sameExpiries } from './support/rows.ts';
+import { SteadyLoad, type Work } from './support/steady-load.ts';
+import { readTestEnvironment } from './support/test-environment.ts';
 
 const KS = 'ring_proof';
 const TAG = 'ring';
@@ -35,6 +39,7 @@ let target: Client;
 let tools: CassandraTools;
 let command: MigrationCommand;
 let place: string;
+let java: string;
 
 /** A client of these nodes alone. */
 function clientOf(nodes: readonly NodeSettings[]): Client {
@@ -95,7 +100,7 @@ async function differingPartitions(): Promise<number> {
 }
 
 beforeAll(async () => {
-  const { java } = await prepare(() => undefined);
+  ({ java } = await prepare(() => undefined));
   await Promise.all(ringNodes.map((node) => stopNode(node)));
   const [seed, ...others] = ringNodes;
   await startNode(seed, { java, keepData: false });
@@ -165,3 +170,93 @@ test(`the replicas differ, and a load of all of them equals a read at ALL, seed 
     expect(sameExpiries(expected, actual), `the expiries of ${table.create}`).toBe(true);
   }
 });
+
+const DEATHS = 'ring_deaths';
+const PROXY_PORT = 19_830;
+
+function pidOf(node: NodeSettings): number {
+  return Number(readFileSync(join(node.folder, 'pid'), 'utf8'));
+}
+
+/** The node that has answered most on one connection, which is one of the proxy's while it is under load. */
+async function busiestNode(): Promise<NodeSettings> {
+  const answered = await Promise.all(
+    ringNodes.map(async (node) => {
+      const client = clientOf([node]);
+      const { rows } = await client.execute('SELECT request_count FROM system_views.clients');
+      await client.shutdown();
+      return { node, count: Math.max(...rows.map((row) => Number(row['request_count']))) };
+    }),
+  );
+  return answered.reduce((most, one) => (one.count > most.count ? one : most)).node;
+}
+
+/** A client of the proxy that shows every error to the application. */
+async function applicationOf(host: string): Promise<Client> {
+  const client = new Client({
+    contactPoints: [`${host}:${PROXY_PORT}`],
+    localDataCenter: 'dc1',
+    socketOptions: { readTimeout: 60_000 },
+    queryOptions: { consistency: types.consistencies.localOne, isIdempotent: true },
+    policies: { retry: new policies.retry.FallthroughRetryPolicy() },
+  });
+  await client.connect();
+  return client;
+}
+
+test('a node that is killed costs at most the writes in flight on it, and is used again when it is back', async () => {
+  await origin.execute(`CREATE KEYSPACE ${DEATHS} WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 3}`);
+  await origin.execute(`CREATE TABLE ${DEATHS}.items (id int PRIMARY KEY, v text)`);
+  const insert = `INSERT INTO ${DEATHS}.items (id, v) VALUES (?, ?)`;
+  const select = `SELECT v FROM ${DEATHS}.items WHERE id = ?`;
+  const everywhere = { prepare: true, consistency: types.consistencies.all };
+  for (let id = 0; id < 20; id++) await origin.execute(insert, [id, `row ${id}`], everywhere);
+  const { proxyAddress, username, password } = readTestEnvironment();
+  const proxy = new ProxyProcess({
+    listen: { host: proxyAddress, port: PROXY_PORT },
+    admin: { host: proxyAddress, port: PROXY_PORT + 1 },
+    origin: { host: ringNodes[0].address, port: ringNodes[0].port },
+    target: readTestEnvironment().target,
+    login: { username, password },
+  });
+  await proxy.start();
+  const applications = await Promise.all(Array.from({ length: 6 }, () => applicationOf(proxyAddress)));
+  const read = (client: Client, prepare: boolean): Work => {
+    let id = 0;
+    return async () => {
+      id = (id + 1) % 20;
+      const { rows } = await client.execute(select, [id], { prepare, hints: ['int'] });
+      expect(rows[0]?.['v']).toBe(`row ${id}`);
+    };
+  };
+  const write = (client: Client, id: number): Work => {
+    return async () => void (await client.execute(insert, [id, 'written'], { prepare: true }));
+  };
+  const reads = new SteadyLoad(applications.flatMap((one) => [read(one, true), read(one, false)]));
+  const writes = new SteadyLoad(applications.map((one, index) => write(one, 100 + index)));
+  const wholeRounds = async (): Promise<void> => {
+    for (let round = 0; round < 3; round++) await Promise.all([reads.wholeRound(), writes.wholeRound()]);
+  };
+  try {
+    await wholeRounds();
+    const dead = await busiestNode();
+    process.kill(pidOf(dead), 'SIGKILL');
+    await wholeRounds();
+    expect(reads.faults).toEqual([]);
+    expect(writes.faults.length, writes.faults.join('; ')).toBeLessThanOrEqual(applications.length);
+    await startNode(dead, { java, keepData: true });
+    await wholeRing();
+    // Nobody else is left.
+    for (const node of ringNodes) if (node !== dead) process.kill(pidOf(node), 'SIGKILL');
+    await eventually(async () => {
+      const before = reads.faults.length + writes.faults.length;
+      await wholeRounds();
+      expect(reads.faults.length + writes.faults.length).toBe(before);
+    });
+  } finally {
+    await Promise.all([reads.end(), writes.end()]);
+    await Promise.all(applications.map((one) => one.shutdown()));
+    await proxy.stop();
+    proxy.cleanUp();
+  }
+}, 300_000);

@@ -23,6 +23,7 @@ import type { SessionUpstreams } from './session-upstreams.ts';
 
 const MAX_IN_FLIGHT = 8192;
 const SHUTTING_DOWN = 'Shutting down, please retry on next host.';
+const MIXED_READ = 'The statement reads tenants of both clusters; ask for them apart';
 const NO_ORIGIN = 'A filter keeps this on the origin, and in the phase target-only nothing goes there any more';
 
 /** Takes the requests of one client that is logged in: each gets exactly one answer, whatever fails on the way. */
@@ -143,7 +144,9 @@ export class RequestHandler {
       return;
     }
     if (request.requestClass === 'read') {
-      this.#read(request, route, streamId, epoch);
+      // The origin has the rows of all tenants, the target only those that are not excluded.
+      if (exclusion === 'mixed' && route.primary === 'target') this.#invalid(streamId, epoch, MIXED_READ);
+      else this.#read(request, route, streamId, epoch);
       return;
     }
     this.#write(request, route, exclusion, streamId, epoch);

@@ -14,8 +14,9 @@ let parts: TestProxy;
 let client: UpstreamConnection;
 
 /** Differences are looked at again after twice the time of a shadow. */
-async function begin(phase: string, reads: object, more: object = {}): Promise<void> {
-  parts = await startTestProxy({ initialPhase: phase, shadowTimeoutMs: 100, reads, ...more });
+async function begin(phase: string, reads: object): Promise<void> {
+  const patient = { targetConfig: { requestTimeoutMs: 30_000 } };
+  parts = await startTestProxy({ initialPhase: phase, shadowTimeoutMs: 100, reads }, patient);
   client = await parts.connect();
 }
 
@@ -143,7 +144,7 @@ test('what the primary refuses is not copied', async () => {
 });
 
 test('a cluster that hangs holds no more copies than there may be, and delays nobody', async () => {
-  await begin('dual-sync', EACH, { shadowTimeoutMs: 20_000 });
+  await begin('dual-sync', EACH);
   answer(parts.origin, 'x');
   parts.target.handlers.set(Opcode.QUERY, () => undefined);
   for (let round = 0; round < 11; round++) await Promise.all(Array.from({ length: 100 }, () => query(READ)));

@@ -1,0 +1,61 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, expect, test, vi } from 'vitest';
+import { decodeError } from '#core/cql/error-message.ts';
+import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import { encodeQuery } from '#core/cql/request-messages.ts';
+import { encodeRows } from '#core/cql/result-message.ts';
+import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
+import { eventually } from '../../support/eventually.ts';
+import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
+
+vi.setConfig({ testTimeout: 30_000 });
+
+const folder = mkdtempSync(join(tmpdir(), 'ringshift-filter-'));
+const path = join(folder, 'filter-rules.yaml');
+let parts: TestProxy;
+let client: UpstreamConnection;
+
+async function begin(phase: string): Promise<void> {
+  writeFileSync(path, 'tenants: { columns: [tenant], exclude: [kept] }');
+  parts = await startTestProxy({ initialPhase: phase, filterRules: path, reads: { samplePercent: 100 } });
+  client = await parts.connect();
+  const column = { keyspace: 'ks', table: 't', name: 'v', type: { kind: 'native', name: 'text' } as const };
+  for (const cluster of [parts.origin, parts.target]) {
+    cluster.handlers.set(Opcode.QUERY, () => ({
+      opcode: Opcode.RESULT,
+      body: encodeRows({ columnCount: 1, columns: [column] }, []),
+    }));
+  }
+}
+
+afterEach(async () => {
+  await parts?.stop();
+  rmSync(path, { force: true });
+});
+
+const query = (text: string): Promise<Buffer> => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 20_000);
+
+test('in target-primary an excluded tenant is read from the origin, one of both clusters is refused', async () => {
+  await begin('target-primary');
+  await query("SELECT v FROM t WHERE tenant = 'kept'");
+  expect(parts.target.seen).toEqual([]);
+  expect(parts.origin.seen).toHaveLength(1);
+  const mixed = await query("SELECT v FROM t WHERE tenant IN ('kept', 'moved')");
+  expect(decodeError(bodyOf(mixed), 4).code).toBe(ErrorCode.INVALID);
+  await query("SELECT v FROM t WHERE tenant = 'moved'");
+  expect(parts.target.seen).toHaveLength(1);
+});
+
+test('while the origin answers a read may name any tenants, and only those of both clusters are compared', async () => {
+  await begin('dual-sync');
+  expect(opcodeOf(await query("SELECT v FROM t WHERE tenant IN ('kept', 'moved')"))).toBe(Opcode.RESULT);
+  expect(opcodeOf(await query('SELECT v FROM t'))).toBe(Opcode.RESULT);
+  await eventually(() => expect(parts.proxy.status().reads.notCompared.filtered).toBe(2));
+  await query("SELECT v FROM t WHERE tenant = 'kept'");
+  await query("SELECT v FROM t WHERE tenant = 'moved'");
+  await eventually(() => expect(parts.proxy.status().reads).toMatchObject({ copies: 1, equal: 1 }));
+  expect(parts.target.seen).toHaveLength(1);
+});
