@@ -83,6 +83,12 @@ export function encodeFrame(header: FrameHeader, body: Uint8Array): Buffer {
 // biome-ignore lint/suspicious/noConfusingVoidType: a consumer that never stops returns nothing
 export type FrameConsumer = (frame: Buffer) => boolean | void;
 
+/**
+ * Looks at a frame where it lies, at [start, end), before a view of it is made. True: it was taken.
+ * It is not asked about a frame that came in pieces.
+ */
+export type FramePeek = (bytes: Buffer, start: number, end: number) => boolean;
+
 /** Cuts a byte stream into frames. A frame that lies inside one chunk is a view of that chunk; nothing is copied. */
 export class FrameSplitter {
   readonly #maxBodyBytes: number;
@@ -106,7 +112,7 @@ export class FrameSplitter {
    * Memory held grows with bytes received, never with a length that was only announced.
    * @throws ProtocolError when the stream can't be a CQL stream; it must then be closed
    */
-  push(chunk: Buffer, consume: FrameConsumer): void {
+  push(chunk: Buffer, consume: FrameConsumer, peek?: FramePeek): void {
     let rest = chunk;
     if (this.#bufferedBytes > 0) {
       // Only a stopped splitter holds more than one unfinished frame.
@@ -135,9 +141,11 @@ export class FrameSplitter {
     while (rest.length - offset >= HEADER_BYTES) {
       wanted = this.#frameBytes(rest, offset);
       if (wanted > rest.length - offset) break;
-      const frame = rest.subarray(offset, offset + wanted);
+      const start = offset;
       offset += wanted;
       wanted = HEADER_BYTES;
+      if (peek?.(rest, start, offset)) continue;
+      const frame = rest.subarray(start, offset);
       if (consume(frame) === false) {
         this.#stop(rest.subarray(offset));
         return;

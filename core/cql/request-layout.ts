@@ -159,9 +159,9 @@ function readTail(reader: BodyReader, flags: number, version: number): Tail {
   return { serialConsistency, timestampOffset, timestampMicros, keyspace, nowInSeconds };
 }
 
-/** Parameters that lie between the values and the timestamp, or behind which it is there already. */
-const UNUSUAL_FLAGS =
-  QueryFlag.PAGE_SIZE | QueryFlag.PAGING_STATE | QueryFlag.SERIAL_CONSISTENCY | QueryFlag.NAMES_FOR_VALUES;
+/** The parameters of a write that needs no layout to be understood. */
+const USUAL_FLAGS = QueryFlag.VALUES | QueryFlag.SKIP_METADATA | QueryFlag.DEFAULT_TIMESTAMP;
+const LONG_BYTES = 8;
 
 /**
  * Where the flags of an EXECUTE begin.
@@ -171,24 +171,31 @@ export function executeFlagsOffset(frame: Buffer, idEnd: number, version: number
   return 2 + (version >= 5 ? idEnd + 2 + frame.readUInt16BE(idEnd) : idEnd);
 }
 
+/** What `timestampGap` says of a request that has a default timestamp. */
+export const HAS_TIMESTAMP = 0;
+
 /**
- * Where the default timestamp of the usual EXECUTE would have to be inserted, found without making a layout; -1: it has
- * one, or parameters that are not usual in a write, for which there is `readRequestLayout`.
- * @throws ProtocolError, RangeError where the frame ends too soon
+ * Where the default timestamp of the usual EXECUTE, which ends at `end`, would have to be inserted, found without making
+ * a layout. -1: it has parameters that are not usual in a write, or is broken; `readRequestLayout` tells.
  */
-export function timestampGap(frame: Buffer, flagsOffset: number, version: number): number {
-  const flags = version >= 5 ? frame.readInt32BE(flagsOffset) : frame.readUInt8(flagsOffset);
-  if ((flags & (UNUSUAL_FLAGS | QueryFlag.DEFAULT_TIMESTAMP)) !== 0) return -1;
+export function timestampGap(bytes: Buffer, flagsOffset: number, end: number, version: number): number {
   let offset = flagsOffset + (version >= 5 ? 4 : 1);
-  if ((flags & QueryFlag.VALUES) === 0) return offset;
-  const count = frame.readUInt16BE(offset);
-  offset += 2;
-  for (let left = count; left > 0; left--) {
-    const length = frame.readInt32BE(offset);
-    offset += length > 0 ? 4 + length : 4;
+  if (offset > end) return -1;
+  const flags = version >= 5 ? bytes.readInt32BE(flagsOffset) : bytes[flagsOffset]!;
+  if ((flags & ~USUAL_FLAGS) !== 0) return -1;
+  if ((flags & QueryFlag.VALUES) !== 0) {
+    if (offset + 2 > end) return -1;
+    let count = bytes.readUInt16BE(offset);
+    offset += 2;
+    for (; count > 0 && offset + 4 <= end; count--) {
+      const length = bytes.readInt32BE(offset);
+      if (length < -2) return -1;
+      offset += length > 0 ? 4 + length : 4;
+    }
+    if (count > 0) return -1;
   }
-  if (offset > frame.length) throw new ProtocolError('a value is longer than the rest of its frame');
-  return offset;
+  if ((flags & QueryFlag.DEFAULT_TIMESTAMP) !== 0) return offset + LONG_BYTES === end ? HAS_TIMESTAMP : -1;
+  return offset === end ? offset : -1;
 }
 
 function skipValues(reader: BodyReader, hasNames: boolean): number {

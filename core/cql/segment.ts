@@ -1,7 +1,7 @@
 import { decodeLz4Block, encodeLz4Block, lz4CompressBound } from '#core/bytes/lz4.ts';
 import { ProtocolError } from '#core/errors.ts';
 import { segmentHeaderCrc, segmentPayloadCrc } from './crc.ts';
-import { DEFAULT_MAX_BODY_BYTES, type FrameConsumer, FrameSplitter, HEADER_BYTES } from './frame.ts';
+import { DEFAULT_MAX_BODY_BYTES, type FrameConsumer, type FramePeek, FrameSplitter, HEADER_BYTES } from './frame.ts';
 
 /**
  * Segments of protocol v5 (section 2.2 of its specification), little-endian, unlike everything inside them:
@@ -117,7 +117,7 @@ export class SegmentSplitter {
    * Takes the next bytes of the stream and hands every frame that they complete to `consume`.
    * @throws ProtocolError on a checksum that does not fit or a segment that breaks the rules; the stream must be closed
    */
-  push(chunk: Buffer, consume: FrameConsumer): void {
+  push(chunk: Buffer, consume: FrameConsumer, peek?: FramePeek): void {
     this.#parts.push(chunk);
     this.#bufferedBytes += chunk.length;
     // Not one join for every small read of a segment: only when enough is there to go on.
@@ -125,7 +125,7 @@ export class SegmentSplitter {
     this.#rest = this.#parts.length === 1 ? chunk : Buffer.concat(this.#parts, this.#bufferedBytes);
     let offset = 0;
     for (;;) {
-      const used = this.#segment(offset, consume);
+      const used = this.#segment(offset, consume, peek);
       if (used === 0) break;
       offset += used;
     }
@@ -135,7 +135,7 @@ export class SegmentSplitter {
   }
 
   /** Consumes the segment at `offset`; 0 when it is incomplete, with the bytes it needs noted. */
-  #segment(offset: number, consume: FrameConsumer): number {
+  #segment(offset: number, consume: FrameConsumer, peek: FramePeek | undefined): number {
     const available = this.#rest.length - offset;
     if (available < this.#headerBytes) {
       this.#wantedBytes = this.#headerBytes;
@@ -153,7 +153,7 @@ export class SegmentSplitter {
     if (segmentPayloadCrc(payload) !== this.#rest.readUInt32LE(start + wireBytes)) {
       throw new ProtocolError('the CRC32 of a segment payload does not fit its bytes');
     }
-    this.#deliver(plainBytes === 0 ? payload : decompress(payload, plainBytes), isSelfContained, consume);
+    this.#deliver(plainBytes === 0 ? payload : decompress(payload, plainBytes), isSelfContained, consume, peek);
     return segmentBytes;
   }
 
@@ -175,10 +175,10 @@ export class SegmentSplitter {
     };
   }
 
-  #deliver(payload: Buffer, isSelfContained: boolean, consume: FrameConsumer): void {
+  #deliver(payload: Buffer, isSelfContained: boolean, consume: FrameConsumer, peek: FramePeek | undefined): void {
     if (isSelfContained) {
       if (this.#frames.isInsideFrame) throw new ProtocolError('a self-contained segment interrupts a large frame');
-      this.#frames.push(payload, consume);
+      this.#frames.push(payload, consume, peek);
       if (this.#frames.isInsideFrame) throw new ProtocolError('a self-contained segment ends inside a frame');
       return;
     }

@@ -15,6 +15,7 @@ import { evaluateCall, type ValueSource } from '#core/statement/generated-value.
 import type { Statement } from '#core/statement/statement.ts';
 import { COPIED_FRAME_BYTES } from './frame-writer.ts';
 import { readPagingMark } from './paging.ts';
+import { pinTimestamp, TIMESTAMP_BYTES } from './pin-timestamp.ts';
 import type { PreparedEntry, PreparedStatements } from './prepared-statements.ts';
 import type { RequestClass } from './route.ts';
 import type { ValueLookup } from './tenant.ts';
@@ -50,9 +51,8 @@ interface Generated {
   readonly values: ReadonlyMap<number, ValueInsertion[]> | undefined;
 }
 
-const TIMESTAMP_BYTES = 8;
 /** With the timestamp, and a little, below what a frame writer copies. */
-const MAX_SHARED_BYTES = COPIED_FRAME_BYTES - 64;
+export const MAX_SHARED_BYTES = COPIED_FRAME_BYTES - 64;
 
 const VALUE_SOURCE: ValueSource = { nowMillis: Date.now, randomBytes: () => randomBytes(16) };
 
@@ -71,7 +71,7 @@ export class ClientRequest implements OutgoingRequest {
   #frame: Buffer;
   readonly #offset: number;
   readonly #context: RequestContext;
-  readonly #takenAtMs = Date.now();
+  readonly #takenAtMs: number;
   #frames: Record<ClusterName, Buffer | undefined> | undefined;
   #layout: RequestLayout | undefined;
   #pageEdit: Edit | undefined;
@@ -85,10 +85,12 @@ export class ClientRequest implements OutgoingRequest {
     keyspace: string | undefined,
     parts: RequestParts,
     context: RequestContext,
+    takenAtMs = Date.now(),
   ) {
     this.#frame = frame;
     this.#offset = offset;
     this.#context = context;
+    this.#takenAtMs = takenAtMs;
     this.opcode = opcodeOf(frame);
     this.version = version;
     this.keyspace = keyspace;
@@ -118,8 +120,9 @@ export class ClientRequest implements OutgoingRequest {
    */
   pinExecute(flagsOffset: number): void {
     const isPlain = this.requestClass === 'write' && this.statements[0]!.statement.nonDeterministic.length === 0;
-    const gap = isPlain ? timestampGap(this.#frame, flagsOffset, this.version) : -1;
-    if (gap < 0) this.readLayout();
+    const frame = this.#frame;
+    const gap = isPlain ? timestampGap(frame, flagsOffset, frame.length, this.version) : -1;
+    if (gap <= 0) this.readLayout();
     else this.#pin(flagsOffset, gap);
   }
 
@@ -219,16 +222,9 @@ export class ClientRequest implements OutgoingRequest {
   /** Puts the default timestamp into the frame, and the flag that says so. */
   #pin(flagsOffset: number, timestampOffset: number): void {
     const old = this.#frame;
-    const { length } = old;
-    const frame = Buffer.allocUnsafe(length + TIMESTAMP_BYTES);
-    frame.set(old);
-    const behind = timestampOffset + TIMESTAMP_BYTES;
-    if (timestampOffset < length) frame.copyWithin(behind, timestampOffset, length);
-    writeMicros(frame, timestampOffset, this.#context.timestamps.next());
-    // The flag is in the lowest byte, which is the last of four in v5.
-    const flagsByte = this.version >= 5 ? flagsOffset + 3 : flagsOffset;
-    frame[flagsByte] = frame[flagsByte]! | QueryFlag.DEFAULT_TIMESTAMP;
-    setBodyLength(frame);
+    const frame = Buffer.allocUnsafe(old.length + TIMESTAMP_BYTES);
+    old.copy(frame);
+    pinTimestamp(frame, 0, old.length, flagsOffset, timestampOffset, this.version, this.#context.timestamps.next());
     this.#frame = frame;
     this.#layout = undefined;
     this.#isPinned = true;
@@ -309,10 +305,4 @@ export class ClientRequest implements OutgoingRequest {
 
 function setBodyLength(frame: Buffer): void {
   frame.writeInt32BE(frame.length - HEADER_BYTES, 5);
-}
-
-/** A [long] from a safe integer, without making a bigint of it. */
-function writeMicros(frame: Buffer, offset: number, micros: number): void {
-  frame.writeUInt32BE(Math.floor(micros / 2 ** 32), offset);
-  frame.writeUInt32BE(micros % 2 ** 32, offset + 4);
 }

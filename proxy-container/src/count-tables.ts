@@ -1,6 +1,7 @@
 import type { Statement } from '#core/statement/statement.ts';
 import type { ClientRequest, RequestStatement } from './client-request.ts';
 import type { Counters } from './counters.ts';
+import type { PreparedEntry } from './prepared-statements.ts';
 import type { TableCounters } from './table-counters.ts';
 
 /** Counts a write that the primary took for each statement's table. */
@@ -30,9 +31,14 @@ export function tablesWritten(counters: Counters, request: ClientRequest): Set<T
   return tables;
 }
 
-/** Kept with a prepared statement, so that the usual write looks nothing up. */
 function tableOf(counters: Counters, { statement, entry }: RequestStatement, keyspace: string | undefined) {
   if (entry === undefined) return counters.table(statement.keyspace ?? keyspace, statement.table);
+  return tableOfPrepared(counters, entry, keyspace);
+}
+
+/** Kept with a prepared statement, so that the usual write looks nothing up. */
+export function tableOfPrepared(counters: Counters, entry: PreparedEntry, keyspace: string | undefined): TableCounters {
+  const { statement } = entry;
   entry.tableCounters ??= counters.table(statement.keyspace ?? entry.keyspace ?? keyspace, statement.table);
   return entry.tableCounters;
 }

@@ -75,14 +75,27 @@ export class DualWrite {
   ): void {
     const { epoch } = this.#options.gate;
     this.#call(upstreams, primary, request, (outcome) => {
-      this.#countFailure(primary, outcome);
-      answer(outcome);
-      const effect = effectOf(outcome);
-      if (effect === 'notApplied') return;
-      if (effect === 'unknown')
-        this.#options.failedWrites.mark(request, `a write had no clear outcome on the ${primary}`);
-      this.#options.shadows.send(upstreams, shadow, request, epoch);
+      this.settlePrimary(upstreams, request, { primary, shadow }, epoch, outcome, answer);
     });
+  }
+
+  /** Takes the outcome of a write that one cluster decides, sent here or by `UsualWrites`, which does this by itself where it is plain. */
+  settlePrimary(
+    upstreams: SessionUpstreams,
+    request: ClientRequest,
+    { primary, shadow }: Pick<Route, 'primary' | 'shadow'>,
+    epoch: number,
+    outcome: Outcome,
+    answer: Answer,
+  ): void {
+    this.#countFailure(primary, outcome);
+    answer(outcome);
+    if (shadow === undefined) return;
+    const effect = effectOf(outcome);
+    if (effect === 'notApplied') return;
+    if (effect === 'unknown')
+      this.#options.failedWrites.mark(request, `a write had no clear outcome on the ${primary}`);
+    this.#options.shadows.send(upstreams, shadow, request, epoch);
   }
 
   #bothAtOnce(

@@ -47,22 +47,24 @@ export class FrameWriter {
 
   /** Queues a frame under another stream id; the frame's own bytes are not touched. */
   write(frame: Buffer, streamId: number): void {
-    const { length } = frame;
-    if (length > COPIED_FRAME_BYTES) this.#writeLarge(frame, streamId);
+    if (frame.length <= COPIED_FRAME_BYTES) this.writeBytes(frame, 0, frame.length, streamId);
     else {
-      const slab = this.#slab !== undefined && this.#end + length <= SLAB_BYTES ? this.#slab : this.#nextSlab();
-      const at = this.#end;
-      if (length <= TINY_BYTES) for (let index = 0; index < length; index++) slab[at + index] = frame[index]!;
-      else frame.copy(slab, at);
-      slab[at + 2] = (streamId >> 8) & 0xff;
-      slab[at + 3] = streamId & 0xff;
-      this.#end = at + length;
-      if (this.#segments !== undefined) this.#closeRun();
+      this.#writeLarge(frame, streamId);
+      this.#queue();
     }
-    if (!this.#isQueued) {
-      this.#isQueued = true;
-      this.#flusher.add(this);
-    }
+  }
+
+  /** The same for a frame of at most `COPIED_FRAME_BYTES` that lies at [start, end). */
+  writeBytes(bytes: Buffer, start: number, end: number, streamId: number): void {
+    const length = end - start;
+    const slab = this.#slab !== undefined && this.#end + length <= SLAB_BYTES ? this.#slab : this.#nextSlab();
+    const at = this.#end;
+    if (length <= TINY_BYTES) for (let index = 0; index < length; index++) slab[at + index] = bytes[start + index]!;
+    else bytes.copy(slab, at, start, end);
+    slab[at + 2] = (streamId >> 8) & 0xff;
+    slab[at + 3] = streamId & 0xff;
+    this.#end = at + length;
+    this.#queue();
   }
 
   /** Hands what is queued to the socket. */
@@ -91,6 +93,12 @@ export class FrameWriter {
     this.#socket.cork();
     for (const part of parts) this.#socket.write(part);
     this.#socket.uncork();
+  }
+
+  #queue(): void {
+    if (this.#isQueued) return;
+    this.#isQueued = true;
+    this.#flusher.add(this);
   }
 
   #writeLarge(frame: Buffer, streamId: number): void {
@@ -128,6 +136,7 @@ export class Flusher {
   #dirty: FrameWriter[] = [];
   #flushing: FrameWriter[] = [];
   #isScheduled = false;
+  #turnStartedMs = 0;
   readonly #spare: Buffer[] = [];
   readonly #flush = (): void => this.#run();
 
@@ -135,7 +144,18 @@ export class Flusher {
     this.#dirty.push(writer);
     if (this.#isScheduled) return;
     this.#isScheduled = true;
+    this.#turnStartedMs = performance.now();
     setImmediate(this.#flush);
+  }
+
+  /** Like performance.now(), but while bytes wait to be flushed the time at which the first of them did. */
+  now(): number {
+    return this.#isScheduled ? this.#turnStartedMs : performance.now();
+  }
+
+  /** Something arrived: the time is looked at anew. */
+  tick(): void {
+    if (this.#isScheduled) this.#turnStartedMs = performance.now();
   }
 
   borrow(): Buffer {

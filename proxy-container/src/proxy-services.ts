@@ -13,6 +13,7 @@ import type { Reads } from './reads/reads.ts';
 import type { Clusters } from './session/session-upstreams.ts';
 import type { SystemTables } from './system-tables/system-tables.ts';
 import type { ClusterName } from './upstream/cluster.ts';
+import type { UsualWrites } from './usual-write.ts';
 
 /** What the proxy offers to drivers: no more than both clusters can do. */
 export interface Support {
@@ -29,6 +30,7 @@ export interface ProxyServices {
   readonly requestContext: RequestContext;
   readonly reads: Reads;
   readonly dualWrite: DualWrite;
+  readonly usualWrites: UsualWrites;
   readonly definitions: Definitions;
   readonly systemTables: SystemTables;
   readonly counters: Counters;

@@ -30,6 +30,8 @@ const MAX_CLIENT_BODY_BYTES = 64 * 1024 * 1024;
 /** A client that does not read its answers is not read either, until it has. */
 const PAUSE_AT_BYTES = 4 * 1024 * 1024;
 const EVENT_STREAM_ID = -1;
+/** Frames up to this are copied at once, and are not worth compressing. */
+const MAX_SHORT_BYTES = 256;
 const EVENT_TYPES: ReadonlySet<string> = new Set(['SCHEMA_CHANGE', 'TOPOLOGY_CHANGE', 'STATUS_CHANGE']);
 /** Messages of clusters name what a client sent, and a [string] has no room for more than 64 KiB. */
 const MAX_ERROR_LENGTH = 8 * 1024;
@@ -80,6 +82,17 @@ export class ClientSession {
   send(frame: Buffer, streamId: number): void {
     if (this.#isClosed) return;
     this.#writer.write(this.#bodyCompression ? compressFrame(frame, this.#bodyCompression) : frame, streamId);
+    if (this.#writer.bufferedBytes > PAUSE_AT_BYTES) this.#socket.pause();
+  }
+
+  /** The same for a short frame that lies at [start, end). */
+  sendBytes(bytes: Buffer, start: number, end: number, streamId: number): void {
+    if (end - start > MAX_SHORT_BYTES) {
+      this.send(bytes.subarray(start, end), streamId);
+      return;
+    }
+    if (this.#isClosed) return;
+    this.#writer.writeBytes(bytes, start, end, streamId);
     if (this.#writer.bufferedBytes > PAUSE_AT_BYTES) this.#socket.pause();
   }
 
@@ -137,7 +150,8 @@ export class ClientSession {
     if (this.#isEnding) return;
     try {
       if (this.#version === 0) this.#refuseUnknownVersion(chunk);
-      this.#splitter.push(chunk, this.#consume);
+      this.#services.flusher.tick();
+      this.#splitter.push(chunk, this.#consume, this.#peek);
     } catch (error) {
       this.#services.counters.protocolErrors++;
       this.#services.logger.debug('a client broke the protocol', { error: describeError(error) });
@@ -160,6 +174,15 @@ export class ClientSession {
       `Invalid or unsupported protocol version (${version}); supported versions are (${versions.join(', ')})`,
     );
   }
+
+  /** The usual write, which is taken where it lies. */
+  readonly #peek = (bytes: Buffer, start: number, end: number): boolean => {
+    const handler = this.#handler;
+    // A request of the version in force has no other bit in its first byte; stream ids are not negative.
+    if (handler === undefined || bytes[start] !== this.#version || bytes[start + 2]! > 0x7f) return false;
+    if (this.#isClosed || this.#isEnding) return false;
+    return handler.handleUsual(bytes, start, end);
+  };
 
   readonly #consume = (frame: Buffer): boolean => {
     if (this.#isClosed || this.#isEnding) return false;

@@ -15,6 +15,7 @@ import { topologyTable } from '../system-tables/columns.ts';
 import { type Exclusion, exclusionOfRequest } from '../tenant.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
+import type { UsualClient } from '../usual-write.ts';
 import type { ClientSession } from './client-session.ts';
 import { HeldRequests } from './held-requests.ts';
 import { outgoingPrepare } from './outgoing-prepare.ts';
@@ -33,6 +34,7 @@ export class RequestHandler {
   readonly #version: number;
   readonly #services: ProxyServices;
   readonly #held: HeldRequests;
+  readonly #usual: UsualClient;
   #inFlight = 0;
   #isDraining = false;
 
@@ -41,6 +43,18 @@ export class RequestHandler {
     this.#upstreams = upstreams;
     this.#version = version;
     this.#services = services;
+    this.#usual = {
+      version,
+      upstreams,
+      begin: () => {
+        this.#inFlight++;
+        return services.gate.enter();
+      },
+      send: (bytes, start, end, streamId) => session.sendBytes(bytes, start, end, streamId),
+      finish: (epoch) => this.#finish(epoch),
+      answer: (request, primary, startedMs, streamId, epoch) =>
+        this.#answerOf(request, primary, startedMs, streamId, epoch),
+    };
     this.#held = new HeldRequests({
       gate: services.gate,
       timeoutMs: services.requestTimeoutMs,
@@ -63,6 +77,14 @@ export class RequestHandler {
   /** The client has gone. */
   close(): void {
     this.#held.drop();
+  }
+
+  /** Takes the usual write where it lies, at [start, end). False: it is none, or this is no usual time. */
+  handleUsual(bytes: Buffer, start: number, end: number): boolean {
+    const { gate, usualWrites } = this.#services;
+    if (bytes[start + 4] !== Opcode.EXECUTE || this.#isDraining || gate.isHolding) return false;
+    if (this.inFlightCount >= MAX_IN_FLIGHT || this.#services.isFenced()) return false;
+    return usualWrites.take(this.#usual, bytes, start, end);
   }
 
   /** @throws ProtocolError, RangeError when the body is broken: the request is over, and has no answer yet */
@@ -185,8 +207,8 @@ export class RequestHandler {
   }
 
   #systemFault(error: unknown, streamId: number): void {
-    if (!(error instanceof ServerError)) return this.#fault(error, streamId);
-    this.#session.sendError({ code: error.code, message: error.message }, streamId);
+    if (error instanceof ServerError) this.#session.sendError({ code: error.code, message: error.message }, streamId);
+    else this.#fault(error, streamId);
   }
 
   #read(request: ClientRequest, route: Route, streamId: number, epoch: number): void {
@@ -217,30 +239,11 @@ export class RequestHandler {
         logger.debug(`Skipping target write for blacklisted request: ${keyspace}.${table}`);
       }
     }
-    const isWrite = request.requestClass === 'write' || request.requestClass === 'lwt';
-    const startedMs = performance.now();
-    let isAnswered = false;
     counters.writes++;
     counters.inFlightWrites++;
     if (request.wasPinned) counters.pinnedTimestamps++;
-    const answer = (outcome: Outcome): void => {
-      if (isAnswered) return;
-      isAnswered = true;
-      counters.inFlightWrites--;
-      const kind = isWrite ? 'write' : 'definition';
-      counters.latencies[kind][route.primary].observe(performance.now() - startedMs);
-      try {
-        if (outcome.kind === 'reply') {
-          if (isWrite && opcodeOf(outcome.frame) !== Opcode.ERROR) countWrites(counters, request);
-          this.#session.send(outcome.frame, streamId);
-        } else this.#sendFailure(request, route.primary, outcome, streamId);
-      } catch (error) {
-        this.#fault(error, streamId);
-      }
-      // In dual-async the copy leaves after this, and must be counted before the request is over.
-      queueMicrotask(() => this.#finish(epoch));
-    };
-    if (isWrite) {
+    const answer = this.#answerOf(request, route.primary, performance.now(), streamId, epoch);
+    if (isMutation(request)) {
       dualWrite.apply(this.#upstreams, request, route, answer);
       return;
     }
@@ -248,6 +251,36 @@ export class RequestHandler {
       this.#noteFault(error);
       answer({ kind: 'unsent', code: ErrorCode.SERVER_ERROR, message: describeError(error) });
     });
+  }
+
+  /** What tells a client the outcome of a write, once, and ends it. */
+  #answerOf(
+    request: ClientRequest,
+    primary: ClusterName,
+    startedMs: number,
+    streamId: number,
+    epoch: number,
+  ): (outcome: Outcome) => void {
+    const { counters } = this.#services;
+    const isWrite = isMutation(request);
+    let isAnswered = false;
+    return (outcome) => {
+      if (isAnswered) return;
+      isAnswered = true;
+      counters.inFlightWrites--;
+      const kind = isWrite ? 'write' : 'definition';
+      counters.latencies[kind][primary].observe(performance.now() - startedMs);
+      try {
+        if (outcome.kind === 'reply') {
+          if (isWrite && opcodeOf(outcome.frame) !== Opcode.ERROR) countWrites(counters, request);
+          this.#session.send(outcome.frame, streamId);
+        } else this.#sendFailure(request, primary, outcome, streamId);
+      } catch (error) {
+        this.#fault(error, streamId);
+      }
+      // In dual-async the copy leaves after this, and must be counted before the request is over.
+      queueMicrotask(() => this.#finish(epoch));
+    };
   }
 
   #prepare(frame: Buffer, streamId: number, epoch: number): void {
@@ -337,4 +370,8 @@ export class RequestHandler {
     this.#services.gate.leave(epoch);
     if (this.#isDraining && this.#inFlight === 0) this.#session.end();
   }
+}
+
+function isMutation({ requestClass }: ClientRequest): boolean {
+  return requestClass === 'write' || requestClass === 'lwt';
 }

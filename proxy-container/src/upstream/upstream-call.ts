@@ -36,7 +36,7 @@ export interface CallOptions {
 
 const MAX_REPREPARES = 3;
 /** Nothing is sent over a connection that has this many bytes waiting. */
-const MAX_BUFFERED_BYTES = 32 * 1024 * 1024;
+export const MAX_BUFFERED_BYTES = 32 * 1024 * 1024;
 
 /**
  * Sends one request to one cluster and reports its one outcome, whatever fails on the way: no method throws. A statement
@@ -80,6 +80,11 @@ export class UpstreamCall implements ReplyHandler {
       if (entry.upstreamIds[this.cluster] === undefined) return void this.#prepareThenSend(undefined);
     }
     this.#send();
+  }
+
+  /** Takes over a request that somebody else has sent there; what comes back is then reported here. */
+  resume(connection: UpstreamConnection): void {
+    this.#connection = connection;
   }
 
   onReply(frame: Buffer): void {

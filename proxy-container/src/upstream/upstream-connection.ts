@@ -16,6 +16,8 @@ export type LostReason = 'timeout' | 'closed';
 export interface ReplyHandler {
   onReply(frame: Buffer): void;
   onLost(reason: LostReason): void;
+  /** Is shown the reply where it lies, at [start, end), before a view of it is made. False: `onReply` is to be called. */
+  onBytes?(bytes: Buffer, start: number, end: number): boolean;
 }
 
 /** Where and how to connect. */
@@ -65,6 +67,7 @@ export class UpstreamConnection {
   onEvent: ((frame: Buffer) => void) | undefined;
   readonly #socket: Socket;
   readonly #writer: FrameWriter;
+  readonly #flusher: Flusher;
   readonly #ids = new StreamIds();
   readonly #inFlight: (InFlight | undefined)[] = [];
   readonly #sweeper: NodeJS.Timeout;
@@ -84,6 +87,7 @@ export class UpstreamConnection {
     this.#heartbeatMs = address.heartbeatMs ?? HEARTBEAT_MS;
     this.version = version;
     this.#writer = new FrameWriter(socket, flusher);
+    this.#flusher = flusher;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);
     socket.on('error', (error) => this.#fail(error));
@@ -153,17 +157,30 @@ export class UpstreamConnection {
 
   /** Sends a frame under a stream id of this connection. False: nothing was sent (closed, or no id left). */
   send(frame: Buffer, handler: ReplyHandler, timeoutMs: number): boolean {
-    if (this.#isClosed) return false;
+    const id = this.#enter(handler, timeoutMs);
+    if (id >= 0) this.#writer.write(frame, id);
+    return id >= 0;
+  }
+
+  /** The same for a small frame that lies at [start, end); it is copied. */
+  sendBytes(bytes: Buffer, start: number, end: number, handler: ReplyHandler, timeoutMs: number): boolean {
+    const id = this.#enter(handler, timeoutMs);
+    if (id >= 0) this.#writer.writeBytes(bytes, start, end, id);
+    return id >= 0;
+  }
+
+  /** Takes a stream id; -1 when there is none. */
+  #enter(handler: ReplyHandler, timeoutMs: number): number {
+    if (this.#isClosed) return -1;
     const id = this.#ids.take();
-    if (id < 0) return false;
+    if (id < 0) return -1;
     const slot = this.#inFlight[id];
-    const deadlineMs = performance.now() + timeoutMs;
+    const deadlineMs = this.#flusher.now() + timeoutMs;
     if (slot) {
       slot.handler = handler;
       slot.deadlineMs = deadlineMs;
     } else this.#inFlight[id] = { handler, deadlineMs, isOrphan: false };
-    this.#writer.write(frame, id);
-    return true;
+    return id;
   }
 
   /**
@@ -218,13 +235,33 @@ export class UpstreamConnection {
   #read(chunk: Buffer): void {
     this.#silentSweeps = 0;
     try {
-      this.#splitter.push(chunk, this.#consume);
+      this.#flusher.tick();
+      this.#splitter.push(chunk, this.#consume, this.#peek);
     } catch (error) {
       // The node's stream can't be cut into frames any more. Faults of handlers do not come here.
       this.close();
       if (!(error instanceof ProtocolError)) rethrowLater(error);
     }
   }
+
+  /** The usual reply, whose handler takes it where it lies. */
+  readonly #peek = (bytes: Buffer, start: number, end: number): boolean => {
+    const id = (bytes[start + 2]! << 8) | bytes[start + 3]!;
+    const slot = this.#inFlight[id];
+    const handler = slot?.handler;
+    if (handler?.onBytes === undefined || bytes[start]! < 0x80) return false;
+    slot!.handler = undefined;
+    try {
+      if (!handler.onBytes(bytes, start, end)) {
+        slot!.handler = handler;
+        return false;
+      }
+    } catch (error) {
+      rethrowLater(error);
+    }
+    this.#ids.release(id);
+    return true;
+  };
 
   readonly #consume = (frame: Buffer): boolean => {
     if (!isResponse(frame)) throw new ProtocolError('a node sent a request');
