@@ -76,6 +76,8 @@ export class MockCluster {
   /** Which keyspaces there are not. */
   refusesKeyspace: (name: string) => boolean = () => false;
 
+  /** How often the proxy has read the nodes. */
+  peerReads = 0;
   /** None: everybody may do everything. */
   login: MockLogin | undefined;
 
@@ -115,6 +117,10 @@ export class MockCluster {
 
   async listen(port = 0, host = '127.0.0.1'): Promise<number> {
     await new Promise<void>((resolve) => this.#server.listen(port, host, resolve));
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  get port(): number {
     return (this.#server.address() as AddressInfo).port;
   }
 
@@ -187,6 +193,7 @@ export class MockCluster {
     const layout = readRequestLayout(opcode, body, version);
     const [first] = layout.statements;
     const text = first?.text ?? this.#texts.get(first?.id?.toString('hex') ?? '');
+    if (text?.startsWith('SELECT data_center, rack, rpc_address FROM system.peers')) this.peerReads++;
     if (text === undefined) return errorReply(ErrorCode.UNPREPARED, 'unknown here', first?.id);
     const used = /^USE "?(\w+)/i.exec(text)?.[1];
     if (used !== undefined && this.refusesKeyspace(used)) return errorReply(ErrorCode.INVALID, 'no such keyspace');

@@ -16,12 +16,15 @@ import {
 import type { ShownCluster } from '#core/ledger/records.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Cluster } from './cluster.ts';
+import { withRemedy } from './connect-remedy.ts';
 import { encodePlainQuery, openSession } from './handshake.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
 const STARTUP_OPTIONS: ReadonlyMap<string, string> = new Map([['CQL_VERSION', '3.0.0']]);
 const PROBE_VERSION = 4;
 const HEARTBEAT_MS = 10_000;
+const EVENT_TYPES = ['SCHEMA_CHANGE', 'TOPOLOGY_CHANGE', 'STATUS_CHANGE'] as const;
+const SETTLE_MS = 1_000;
 const MIN_BACKOFF_MS = 250;
 const MAX_BACKOFF_MS = 10_000;
 const SHOWN_COLUMNS = ['cluster_name', 'data_center', 'rack', 'release_version', 'cql_version', 'partitioner'];
@@ -62,6 +65,7 @@ export class ControlConnection {
   #connection: UpstreamConnection | undefined;
   #stop = new AbortController();
   #running: Promise<void> | undefined;
+  #discovery: NodeJS.Timeout | undefined;
 
   constructor(cluster: Cluster, logger: Logger) {
     this.cluster = cluster;
@@ -78,7 +82,7 @@ export class ControlConnection {
       await this.#connect();
     } catch (error) {
       this.state = 'down';
-      throw withRemedy(this.cluster, error);
+      throw withRemedy(this.cluster.config, error);
     }
   }
 
@@ -93,6 +97,8 @@ export class ControlConnection {
 
   async stop(): Promise<void> {
     this.#stop.abort();
+    clearTimeout(this.#discovery);
+    this.#discovery = undefined;
     this.#connection?.close();
     this.#connection = undefined;
     await this.#running;
@@ -131,7 +137,10 @@ export class ControlConnection {
     const version = (value: Buffer | null | undefined) => (value ? decodeUuid(value) : undefined);
     return [
       { host: undefined, version: version(local[0]?.[0]) },
-      ...peers.map(([value, address]) => ({ host: address ? this.#reachable(address) : '', version: version(value) })),
+      ...peers.map(([value, address]) => ({
+        host: address ? this.#reachable(decodeInet(address)) : '',
+        version: version(value),
+      })),
     ];
   }
 
@@ -183,7 +192,7 @@ export class ControlConnection {
         { version: maxVersion, startup: STARTUP_OPTIONS, credentials, keyspace: undefined },
         config.connectTimeoutMs,
       );
-      await connection.request(Opcode.REGISTER, 0, encodeRegister(['SCHEMA_CHANGE']), config.requestTimeoutMs);
+      await connection.request(Opcode.REGISTER, 0, encodeRegister(EVENT_TYPES), config.requestTimeoutMs);
     } catch (error) {
       connection.close();
       throw error;
@@ -215,14 +224,17 @@ export class ControlConnection {
 
   /** Nodes of the local data center, as far as the configuration says how to reach them, and what all have in common. */
   async #discover(): Promise<Pick<ClusterFacts, 'shown' | 'datacenters'>> {
-    const { localDatacenter } = this.cluster.config;
+    const { localDatacenter } = this.cluster;
+    const host = this.#connection?.host;
     const [local, peers] = await Promise.all([
       this.#query(`SELECT ${SHOWN_COLUMNS.join(', ')} FROM system.local`),
       this.#query('SELECT data_center, rack, rpc_address FROM system.peers'),
     ]);
     const text = (value: Buffer | null | undefined, otherwise: string) => (value ? decodeText(value) : otherwise);
     const near = peers.filter(([datacenter]) => text(datacenter, '') === localDatacenter);
-    this.cluster.setDiscovered(near.flatMap(([, , address]) => (address ? [this.#reachable(address)] : [])));
+    const others = near.flatMap(([, , address]) => (address ? [this.#reachable(decodeInet(address))] : []));
+    // The node itself is not among its peers.
+    this.cluster.setDiscovered(host === undefined ? others : [host, ...others]);
     const [clusterName, datacenter, rack, releaseVersion, cqlVersion, partitioner] = local[0] ?? [];
     const isLocal = near.length === 0 || text(datacenter, '') === localDatacenter;
     return {
@@ -240,15 +252,30 @@ export class ControlConnection {
     };
   }
 
-  #reachable(address: Buffer): string {
-    const advertised = decodeInet(address);
+  #reachable(advertised: string): string {
     return this.cluster.config.addressMap[advertised] ?? advertised;
+  }
+
+  /** Nodes that come and go are told of one by one, and some of it before the node that tells it knows all. */
+  #discoverSoon(): void {
+    this.#discovery ??= setTimeout(() => {
+      this.#discovery = undefined;
+      if (this.#connection?.isClosed !== false) return;
+      const unread = (error: unknown) => this.#logger.debug('the nodes could not be read', { error: String(error) });
+      this.#discover().then((found) => {
+        if (this.facts) this.facts = { ...this.facts, ...found };
+      }, unread);
+    }, SETTLE_MS).unref();
   }
 
   #takeEvent(frame: Buffer): void {
     try {
       const event = decodeEvent(bodyOf(frame), responseOffset(flagsOf(frame), bodyOf(frame)));
       if (event.type === 'SCHEMA_CHANGE') this.onSchemaChange?.(event.change);
+      else {
+        if (event.change === 'UP') this.cluster.noteUp(this.#reachable(event.address));
+        this.#discoverSoon();
+      }
     } catch (error) {
       this.#logger.warn('an event could not be read', { cluster: this.cluster.name, error: describeError(error) });
     }
@@ -279,17 +306,4 @@ export function highestVersion(entries: readonly string[] | undefined): number {
     if (match) highest = Math.max(highest, Math.min(Number(match[1]), MAX_PROTOCOL_VERSION));
   }
   return highest === 0 ? PROBE_VERSION : highest;
-}
-
-function withRemedy(cluster: Cluster, error: unknown): Error {
-  const { name, config } = cluster;
-  if (error instanceof AuthenticationFailedError) {
-    return new AuthenticationFailedError(
-      `the ${name} refuses the login of ${name}.auth (${describeError(error)}); correct it in the config`,
-    );
-  }
-  return new ClusterUnreachableError(
-    `${describeError(error)}; check ${name}.contactPoints (${config.contactPoints.join(', ')}), port ${config.port}, and that the cluster runs`,
-    { cause: error },
-  );
 }
