@@ -21,7 +21,7 @@ export interface ProxyConfigFile {
 /**
  * Reads the configuration of the proxy: the file, with zdm-proxy's variables over it; with these alone where there is no
  * file; or zdm-proxy's own file.
- * @param path undefined: `RINGSHIFT_CONFIG`, or the usual place
+ * @param path undefined: `RINGSHIFT_CONFIG_FILE`, or the usual place
  * @throws UsageError when there is no such file, ConfigError with every fault
  */
 export async function readProxyConfig(
@@ -29,7 +29,7 @@ export async function readProxyConfig(
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<ProxyConfigFile> {
   let settings = readZdmEnvironment(env);
-  const config = await readMigrationConfig(path ?? env['RINGSHIFT_CONFIG'] ?? DEFAULT_PATH, env, {
+  const config = await readMigrationConfig(path ?? env['RINGSHIFT_CONFIG_FILE'] ?? DEFAULT_PATH, env, {
     change: (value) => {
       const ofFile = zdmFileVariables(value);
       // As zdm-proxy has it: a file of its own is taken instead of the environment.

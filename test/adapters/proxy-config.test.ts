@@ -12,7 +12,7 @@ const file = (name: string, text: string): string => {
   writeFileSync(join(folder, name), text);
   return join(folder, name);
 };
-const absent = { RINGSHIFT_CONFIG: join(folder, 'absent.yaml') };
+const absent = { RINGSHIFT_CONFIG_FILE: join(folder, 'absent.yaml') };
 const clusters = { ZDM_ORIGIN_CONTACT_POINTS: '10.0.0.1', ZDM_TARGET_CONTACT_POINTS: '10.1.0.1' };
 
 test('without a file the variables of zdm-proxy are the configuration, and without these the file is missed', async () => {
