@@ -60,7 +60,8 @@ function faultInTail(bytes: Buffer, start: number, end: number, flags: number, v
 
 /** Behind <n> values; -1 where they can't be values. */
 function skipValues(bytes: Buffer, start: number, end: number, version: number, hasNames: boolean): number {
-  const least = version < 4 ? -1 : UNSET_LENGTH;
+  // In v3 every negative length is null.
+  const least = version < 4 ? Number.NEGATIVE_INFINITY : UNSET_LENGTH;
   let offset = start + 2;
   if (offset > end) return -1;
   for (let count = bytes.readUInt16BE(start); count > 0; count--) {
