@@ -178,6 +178,26 @@ async function originIsBack(load: SteadyLoad): Promise<void> {
   });
 }
 
+test('what differs between the clusters is found by reads in dual-sync, and told without data', async () => {
+  await setPhase('dual-async');
+  await setPhase('dual-sync');
+  await target.execute(`UPDATE ${KEYSPACE}.scanned USING TIMESTAMP 2 SET v = 'altered' WHERE id = 7`);
+  const client = await connect([HOSTS[0]]);
+  for (const prepare of [true, false]) {
+    const { rows } = await client.execute('SELECT v, id FROM scanned WHERE id = ?', [7], { prepare, hints: ['int'] });
+    expect(rows[0]?.['v']).toBe('row 7');
+  }
+  await eventually(async () => {
+    const { reads } = await first.get<{ reads: { different: number; differences: object[] } }>('/status');
+    expect(reads.different).toBe(2);
+    expect(reads.differences[0]).toMatchObject({ keyspace: KEYSPACE, table: 'scanned', primaryRows: 1, shadowRows: 1 });
+    expect(JSON.stringify(reads)).not.toMatch(/altered|row 7/);
+  });
+  await target.execute(`UPDATE ${KEYSPACE}.scanned USING TIMESTAMP 3 SET v = 'row 7' WHERE id = 7`);
+  await setPhase('dual-async');
+  await setPhase('origin-only');
+});
+
 const { RetryPolicy } = policies.retry;
 type Of<Method extends keyof policies.retry.RetryPolicy> = Parameters<policies.retry.RetryPolicy[Method]>;
 /** Of the driver's `retryDecision`, which its types lack. */
