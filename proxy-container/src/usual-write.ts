@@ -7,6 +7,7 @@ import { tableOfPrepared } from './count-tables.ts';
 import type { Counters } from './counters.ts';
 import type { Answer, DualWrite } from './dual-write.ts';
 import type { Flusher } from './frame-writer.ts';
+import { isOrdered } from './list-order.ts';
 import type { PhaseGate } from './phase-gate.ts';
 import { pinTimestamp, TIMESTAMP_BYTES } from './pin-timestamp.ts';
 import type { PreparedEntry } from './prepared-statements.ts';
@@ -175,6 +176,8 @@ export class UsualWrites {
     // Counters, and lists, whose copies keep their order.
     if (statement.operations.length > 0) return undefined;
     if (statement.nonDeterministic.length + statement.unknownFunctions.length > 0) return undefined;
+    // Appends to a list keep their order.
+    if (isOrdered(statement)) return undefined;
     if (this.#options.context.targetConsistency.size > 0) return undefined;
     const filter = this.#options.filter();
     if (!filter.isEmpty && constantExclusion(filter, entry) !== 'migrate') return undefined;
