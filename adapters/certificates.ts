@@ -49,7 +49,7 @@ export class Certificates {
   }
 
   /** Takes what the files hold now. @throws PrerequisiteError, and then all stays as it was */
-  reload(): void {
+  #reload(): void {
     const stamp = stampOf(this.#files);
     const material = readMaterial(this.#files, this.#setting);
     const context = contextOf(material, this.#setting);
@@ -65,7 +65,7 @@ export class Certificates {
       const stamp = stampOf(this.#files);
       if (stamp === this.#stamp) return;
       try {
-        this.reload();
+        this.#reload();
         toldOf = undefined;
         onChange();
       } catch (error) {

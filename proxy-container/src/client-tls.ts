@@ -48,12 +48,6 @@ export class ClientTls {
     return server;
   }
 
-  /** Takes the certificates as the files hold them now, for clients to come. @throws PrerequisiteError */
-  reload(): void {
-    this.#certificates.reload();
-    this.#apply();
-  }
-
   close(): void {
     this.#certificates.close();
   }

@@ -165,10 +165,9 @@ test('two proxies do not share a journal', async () => {
   await second.stop();
 });
 
-test('a secure-connect bundle is refused, not ignored', async () => {
+test('a secure connect bundle beside contact points is refused: each says where the cluster is', async () => {
   const start = startTestProxy({}, { originConfig: { secureConnectBundle: 'bundle.zip' } });
-  await expect(start).rejects.toThrow(ConfigError);
-  await expect(start).rejects.toThrow(/origin\.secureConnectBundle.*contactPoints/);
+  await expect(start).rejects.toThrow(/the secureConnectBundle says where the nodes are; leave it out/);
 });
 
 test('renames are refused, as the proxy would write to the tables of the old names', async () => {

@@ -175,11 +175,6 @@ export class Cluster {
     pool.close(refusal);
   }
 
-  /** Takes the certificates as the files hold them now, for connections to come. @throws PrerequisiteError */
-  reloadCertificates(): void {
-    this.#endpoints.reload();
-  }
-
   /** Reads certificates again whenever their files change. */
   watchCertificates(logger: Logger): void {
     this.#endpoints.watch(logger);

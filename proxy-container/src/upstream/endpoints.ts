@@ -66,11 +66,6 @@ export class Endpoints {
     return { host, port, connectTimeoutMs, tls: { context, verifyHostname: tls.verifyHostname } };
   }
 
-  /** Takes the certificates as the files hold them now, for connections to come. @throws PrerequisiteError */
-  reload(): void {
-    this.#certificates?.reload();
-  }
-
   watch(logger: Logger): void {
     const { name } = this.#config;
     this.#certificates?.watch(
