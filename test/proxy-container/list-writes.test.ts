@@ -2,8 +2,9 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { bodyOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import { encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
+import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
 import { decodeResult } from '#core/cql/result-message.ts';
+import { encodeInt, encodeList } from '#core/cql/value-codec.ts';
 import { decodeFailedWrite, type FailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../support/eventually.ts';
@@ -65,6 +66,33 @@ test('their order holds while the shadow answers', async () => {
   const texts = Array.from({ length: 30 }, (_, element) => append(1, element));
   for (const text of texts) await query(text);
   await eventually(() => expect(parts.target.texts(Opcode.QUERY)).toEqual(texts));
+});
+
+test('the order of prepared appends holds as well', async () => {
+  await learnTypes();
+  const reply = await client.request(
+    Opcode.PREPARE,
+    0,
+    encodePrepare('UPDATE t SET l = l + ? WHERE id = ?', 4),
+    20_000,
+  );
+  const result = decodeResult(bodyOf(reply), 4);
+  if (result.kind !== 'prepared') throw new Error('not prepared');
+  const execute = (element: number, id: number): Promise<Buffer> => {
+    const values = [encodeList([encodeInt(element)]), encodeInt(id)];
+    return client.request(Opcode.EXECUTE, 0, encodeExecute(result.prepared.id, { values }, 4), 20_000);
+  };
+  parts.target.handlers.set(Opcode.EXECUTE, () => undefined);
+  for (const [element, id] of [
+    [1, 1],
+    [2, 1],
+    [1, 2],
+  ] as const) {
+    await execute(element, id);
+  }
+  await eventually(() => expect(parts.target.texts(Opcode.EXECUTE)).toHaveLength(2));
+  await eventually(() => expect(queued()).toHaveLength(3));
+  expect(parts.target.texts(Opcode.EXECUTE)).toHaveLength(2);
 });
 
 test('a write of a list that fails is queued to be read back, with its values and its write time', async () => {
