@@ -8,6 +8,7 @@ import { PerformanceObserver } from 'node:perf_hooks';
 export interface ProbeReport {
   readonly rssMiB: number;
   readonly heapMiB: number;
+  readonly externalMiB: number;
   /** Since the last report. Milliseconds. */
   readonly longestPauseMs: number;
   readonly pauses: number;
@@ -23,12 +24,13 @@ const toMiB = (bytes: number): number => Math.round((bytes / 1024 / 1024) * 10) 
 
 process.on('message', (message) => {
   const report = (): void => {
-    const { rss, heapUsed } = process.memoryUsage();
+    const { rss, heapUsed, external } = process.memoryUsage();
     const seen = pauses;
     pauses = [];
     const told: ProbeReport = {
       rssMiB: toMiB(rss),
       heapMiB: toMiB(heapUsed),
+      externalMiB: toMiB(external),
       longestPauseMs: Math.max(0, ...seen),
       pauses: seen.length,
       pausedMs: seen.reduce((sum, one) => sum + one, 0),

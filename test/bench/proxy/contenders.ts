@@ -32,13 +32,18 @@ const PROXY_HOST = '127.9.0.1';
 export async function startOurs(
   cpus: Cpus,
   phase: Phase,
-  options: { readonly proxy?: object; readonly nodeFlags?: readonly string[]; readonly hasChannel?: boolean } = {},
+  options: {
+    readonly proxy?: object;
+    readonly nodeFlags?: readonly string[];
+    readonly hasChannel?: boolean;
+    readonly targetPort?: number | undefined;
+  } = {},
 ): Promise<Running> {
   const folder = mkdtempSync(join(tmpdir(), 'ringshift-bench-'));
   const cluster = (port: number): object => ({ contactPoints: [STUB_HOST], port });
   const config = {
     origin: cluster(STUB_PORTS.origin),
-    target: cluster(STUB_PORTS.target),
+    target: cluster(options.targetPort ?? STUB_PORTS.target),
     ledger: { kind: 'file', path: join(folder, 'ledger') },
     proxy: {
       listen: { host: PROXY_HOST, port: 0 },

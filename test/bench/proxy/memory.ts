@@ -18,9 +18,9 @@ export async function ask(running: Running, what: 'memory' | 'pauses'): Promise<
 }
 
 /** Starts the proxy with the probe inside. */
-export function startProbed(cpus: Cpus, proxy: object = {}): Promise<Running> {
+export function startProbed(cpus: Cpus, proxy: object = {}, targetPort?: number): Promise<Running> {
   const nodeFlags = ['--expose-gc', '--import', PROBE];
-  return startOurs(cpus, 'dual-async', { nodeFlags, hasChannel: true, proxy });
+  return startOurs(cpus, 'dual-async', { nodeFlags, hasChannel: true, proxy, targetPort });
 }
 
 /** Logs clients in that then do nothing; `leave` closes them. */
