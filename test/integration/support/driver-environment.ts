@@ -18,8 +18,17 @@ export class DriverEnvironment {
   readonly proxy: ProxyProcess;
   readonly listen: HostAndPort;
   readonly relay: TcpRelay;
+  readonly #keyspaces: readonly string[];
 
-  private constructor(origin: Client, target: Client, relay: TcpRelay, proxy: ProxyProcess, listen: HostAndPort) {
+  private constructor(
+    origin: Client,
+    target: Client,
+    relay: TcpRelay,
+    proxy: ProxyProcess,
+    listen: HostAndPort,
+    keyspaces: readonly string[],
+  ) {
+    this.#keyspaces = keyspaces;
     this.origin = origin;
     this.target = target;
     this.relay = relay;
@@ -41,15 +50,16 @@ export class DriverEnvironment {
     const environment = readTestEnvironment();
     const { proxyAddress: host, username, password } = environment;
     const [origin, target] = await Promise.all([connectToTestCluster('origin'), connectToTestCluster('target')]);
-    const prepare = async (client: Client, names: readonly string[]): Promise<void> => {
+    const names = [...keyspaces, ...direct].flatMap((one) => [one, `${one}_2`]);
+    const prepare = async (client: Client): Promise<void> => {
       const { username: role, password: secret } = readerLogin;
       await client.execute(`CREATE ROLE IF NOT EXISTS ${role} WITH password = '${secret}' AND login = true`);
-      for (const name of names.flatMap((one) => [one, `${one}_2`])) {
+      for (const name of names) {
         await recreateKeyspace(client, name);
         await client.execute(`GRANT SELECT ON KEYSPACE ${name} TO ${role}`);
       }
     };
-    await Promise.all([origin, target].map((client) => prepare(client, [...keyspaces, ...direct])));
+    await Promise.all([origin, target].map(prepare));
     const relayPlace = { host, port: port + 2 };
     const relay = new TcpRelay(relayPlace.host, relayPlace.port, environment.origin);
     await relay.restore();
@@ -62,7 +72,7 @@ export class DriverEnvironment {
       clusters: { requestTimeoutMs: REQUEST_TIMEOUT_MS },
       proxy: { initialPhase: 'dual-async' },
     });
-    const started = new DriverEnvironment(origin, target, relay, proxy, { host, port });
+    const started = new DriverEnvironment(origin, target, relay, proxy, { host, port }, names);
     try {
       await proxy.start();
     } catch (error) {
@@ -76,6 +86,11 @@ export class DriverEnvironment {
     await this.proxy.stop();
     await this.relay.cut();
     this.proxy.cleanUp();
+    // Each definition costs more, the more tables a cluster has.
+    for (const client of [this.origin, this.target]) {
+      for (const name of this.#keyspaces)
+        await client.execute(`DROP KEYSPACE IF EXISTS ${name}`).catch(() => undefined);
+    }
     await Promise.all([this.origin.shutdown(), this.target.shutdown()]);
   }
 
