@@ -20,7 +20,7 @@ let asked: MockCluster[];
 /** Two nodes; `answer` is given how many requests there were before. */
 async function begin(answer: (node: MockCluster, before: number) => MockReply | undefined, opcode: number) {
   const second = new MockCluster();
-  parts = await startTestProxy({}, { secondOriginNode: second });
+  parts = await startTestProxy({}, { secondOriginNode: second, originConfig: { requestTimeoutMs: 20_000 } });
   client = await parts.connect();
   asked = [];
   for (const node of [parts.origin, second]) {
