@@ -148,7 +148,11 @@ test('USE of names without end leaves no connections behind, and says what the c
 });
 
 test('10,000 requests while a change is under way are all answered: applied, or refused where there is no room', async () => {
-  await begin(4, { initialPhase: 'dual-sync' }, { originConfig: { requestTimeoutMs: 9000 }, targetConfig: { requestTimeoutMs: 9000 } });
+  await begin(
+    4,
+    { initialPhase: 'dual-sync' },
+    { originConfig: { requestTimeoutMs: 9000 }, targetConfig: { requestTimeoutMs: 9000 } },
+  );
   const second = await parts.connect();
   const proposed = { by: 'test', why: 'test', now: new Date(), force: true };
   await parts.ledger.changePhase((record) => proposePhase(record, 'target-primary', proposed));
