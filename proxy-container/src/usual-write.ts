@@ -1,5 +1,6 @@
 import { opcodeOf } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
+import { faultInParameters } from '#core/cql/request-check.ts';
 import { executeFlagsOffset, HAS_TIMESTAMP, timestampGap } from '#core/cql/request-layout.ts';
 import type { Filter } from '#core/filter/filter.ts';
 import { ClientRequest, MAX_SHARED_BYTES, type RequestContext } from './client-request.ts';
@@ -75,7 +76,7 @@ export class UsualWrites {
     const { version } = client;
     const flagsOffset = executeFlagsOffset(bytes, idEnd, version);
     const gap = timestampGap(bytes, flagsOffset, end, version);
-    if (gap < 0) return false;
+    if (gap < 0 || faultInParameters(bytes, flagsOffset, end, version) !== undefined) return false;
     const connection = client.upstreams.pool(route.primary).pick();
     if (connection === undefined || connection.bufferedBytes > MAX_BUFFERED_BYTES) return false;
 
