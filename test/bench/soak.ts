@@ -82,7 +82,7 @@ function startDeafClient(address: string): Socket {
     const query = encodeQuery(LARGE_READ, {}, 4);
     let streamId = 0;
     const timer = setInterval(() => {
-      for (let count = 0; count < 100 && socket.writableLength < 64 * 1024; count++) {
+      for (let count = 0; count < 5 && socket.writableLength < 64 * 1024; count++) {
         streamId = (streamId + 1) % 32_768;
         socket.write(frame(Opcode.QUERY, streamId, query));
       }
