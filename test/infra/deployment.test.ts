@@ -28,10 +28,11 @@ test('a literal password is refused, without being repeated in the message', () 
 
 test('a private key and files that are not there are refused together', () => {
   const config = parse(
-    'origin: { contactPoints: [a], tls: { enabled: true, caFile: /nowhere/ca.pem, keyFile: /nowhere/key.pem } }\ntarget: { contactPoints: [b] }\nproxy: { filterRules: /nowhere/rules.yaml }',
+    'origin: { contactPoints: [a], tls: { enabled: true, caFile: /nowhere/ca.pem, certFile: /nowhere/cert.pem, keyFile: /nowhere/key.pem } }\ntarget: { contactPoints: [b] }\nproxy: { filterRules: /nowhere/rules.yaml }',
   );
   expect(faultsOf(() => describeDeployment(config, options)).toSorted()).toEqual([
     'origin.tls.caFile',
+    'origin.tls.certFile',
     'origin.tls.keyFile',
     'proxy.filterRules',
   ]);

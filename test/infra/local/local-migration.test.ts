@@ -14,7 +14,7 @@ test('the config of the local environment is valid and holds no password', () =>
   const config = parseMigrationConfig(text, 'migration.yaml', {});
   expect(config.origin.contactPoints).toEqual(['127.0.0.21']);
   expect(config.target.contactPoints).toEqual(['127.0.0.22']);
-  expect(config.proxy.listen).toEqual({ host: '127.0.0.23', port: 9042 });
+  expect(config.proxy.listen).toEqual({ host: '127.0.0.23', port: 9042, tls: null });
   expect(config.ledger).toMatchObject({ kind: 's3', bucket: 'some-bucket' });
   expect(text).not.toMatch(/password/i);
 });
