@@ -65,6 +65,7 @@ export class ClientRequest implements OutgoingRequest {
   readonly requestClass: RequestClass;
   /** The keyspace of statements that name none. */
   readonly keyspace: string | undefined;
+  textKeyspace: string | undefined;
   /** The cluster whose page is continued. */
   pageCluster: ClusterName | undefined;
   /** As the client sent it, until its timestamp is pinned in it. */

@@ -4,7 +4,7 @@ import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
 import type { ClientRequest } from './client-request.ts';
 import type { Counters } from './counters.ts';
 import type { FailedWrites } from './failed-writes.ts';
-import { effectOf } from './outcome.ts';
+import { effectOf, isPartly } from './outcome.ts';
 import type { PhaseGate } from './phase-gate.ts';
 import type { ReadBacks } from './read-backs.ts';
 import type { Route } from './route.ts';
@@ -92,7 +92,10 @@ export class DualWrite {
     answer(outcome);
     if (shadow === undefined) return;
     const effect = effectOf(outcome);
-    if (effect === 'notApplied') return;
+    if (effect === 'notApplied') {
+      this.#markIfPartly(request, primary, outcome);
+      return;
+    }
     if (effect === 'unknown')
       this.#options.failedWrites.mark(request, `a write had no clear outcome on the ${primary}`);
     this.#options.shadows.send(upstreams, shadow, request, epoch);
@@ -135,6 +138,7 @@ export class DualWrite {
       upstreams.permits(primary).learn(request, first, sentAtMs);
       if (effectOf(first) === 'notApplied') {
         this.#countFailure(primary, first);
+        this.#markIfPartly(request, primary, first);
         answer(first);
         return;
       }
@@ -174,8 +178,11 @@ export class DualWrite {
       answer(isOnShadow === 'applied' || dualSync === 'lenient' ? first : second);
       return;
     }
-    if (isOnPrimary === 'notApplied' && isOnShadow === 'notApplied') counters.failedWritesBoth++;
-    else {
+    if (isOnPrimary === 'notApplied' && isOnShadow === 'notApplied') {
+      counters.failedWritesBoth++;
+      this.#markIfPartly(request, primary, first);
+      this.#markIfPartly(request, shadow, second);
+    } else {
       this.#countFailure(primary, first);
       failedWrites.mark(request, `a write reached the ${shadow} and perhaps not the ${primary}`);
     }
@@ -184,10 +191,11 @@ export class DualWrite {
 
   /**
    * Decided by the primary; what it left is read back and copied. In `dual-sync` the answer waits until the shadow has it,
-   * but it is the primary's in any case: an application that is told of a failure would ask again, and be refused.
+   * or the time of a request is over; it is the primary's in any case: an application that is told of a failure would ask
+   * again, and be refused.
    */
   #conditional(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): void {
-    const { gate, failedWrites, readBacks } = this.#options;
+    const { gate, failedWrites, readBacks, requestTimeoutMs } = this.#options;
     const { epoch } = gate;
     const { primary, shadow } = route;
     this.#call(upstreams, primary, request, (outcome) => {
@@ -199,13 +207,24 @@ export class DualWrite {
       if (effect === 'unknown') failedWrites.mark(request, 'a conditional write (LWT) had no clear outcome');
       if (!isApplied) return;
       const copied = readBacks.copy(upstreams, request, { primary, shadow }, epoch);
-      if (route.isSync) void copied.then(() => answer(outcome));
+      if (!route.isSync) return;
+      // Behind others whose shadow hangs it would wait for longer than the client does.
+      const timer = setTimeout(() => answer(outcome), requestTimeoutMs[shadow]);
+      void copied.then(() => {
+        clearTimeout(timer);
+        answer(outcome);
+      });
     });
   }
 
   #call(upstreams: SessionUpstreams, cluster: ClusterName, request: ClientRequest, done: Answer): void {
     const options = { timeoutMs: this.#options.requestTimeoutMs[cluster], failFast: false };
     new UpstreamCall(upstreams, cluster, request, options, done).start();
+  }
+
+  #markIfPartly(request: ClientRequest, cluster: ClusterName, outcome: Outcome): void {
+    if (!isPartly(request, outcome)) return;
+    this.#options.failedWrites.mark(request, `the ${cluster} refused a write that it may have applied in part`);
   }
 
   #differsByNature(request: ClientRequest): boolean {

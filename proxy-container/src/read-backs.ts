@@ -15,7 +15,7 @@ import type { ClientRequest } from './client-request.ts';
 import { firstTable } from './count-tables.ts';
 import type { Counters } from './counters.ts';
 import type { FailedWrites } from './failed-writes.ts';
-import { describeOutcome, effectOf, errorCodeIn } from './outcome.ts';
+import { describeOutcome, effectOf, errorCodeIn, isForbidden } from './outcome.ts';
 import type { PhaseGate } from './phase-gate.ts';
 import type { SchemaFacts } from './schema-facts.ts';
 import { type SentStatements, sentStatements } from './sent-statements.ts';
@@ -185,7 +185,7 @@ export class ReadBacks {
     }
     counters.shadowFailed++;
     if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
-    if (outcome.kind === 'reply' && errorCodeIn(outcome.frame) === ErrorCode.UNAUTHORIZED) {
+    if (isForbidden(outcome)) {
       failedWrites.mark(request, `the ${cluster} does not permit a write that the other cluster permits`);
       return;
     }

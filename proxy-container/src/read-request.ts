@@ -55,6 +55,7 @@ export function readClientRequest(
   const entries = statements.flatMap(({ entry }) => (entry ? [entry] : []));
   const request = new ClientRequest(frame, version, offset, keyspace, { statements, entries, requestClass }, context);
   request.readLayout(layout);
+  if (layout.keyspace === undefined) request.textKeyspace = sessionKeyspace;
   return { kind: 'request', request };
 }
 

@@ -6,7 +6,7 @@ import { firstTable, tablesWritten } from './count-tables.ts';
 import type { Counters } from './counters.ts';
 import type { FailedWrites } from './failed-writes.ts';
 import type { ListOrder } from './list-order.ts';
-import { describeOutcome, effectOf, errorCodeIn } from './outcome.ts';
+import { describeOutcome, effectOf, isForbidden } from './outcome.ts';
 import type { PhaseGate } from './phase-gate.ts';
 import type { SessionUpstreams } from './session/session-upstreams.ts';
 import type { ShadowInFlight } from './shadow-queue.ts';
@@ -143,10 +143,4 @@ export class ShadowWriter {
     this.#lastWarningMs = nowMs;
     this.#failedSinceWarning = 0;
   }
-}
-
-/** The cluster does not permit the statement, or does not take the client's login at all. */
-function isForbidden(outcome: Outcome): boolean {
-  if (outcome.kind === 'lost') return false;
-  return (outcome.kind === 'unsent' ? outcome.code : errorCodeIn(outcome.frame)) === ErrorCode.UNAUTHORIZED;
 }

@@ -108,6 +108,16 @@ test('in dual-sync the answer is the primary one, and waits until the shadow has
   expect(parts.target.texts(Opcode.QUERY)).toEqual([COPY]);
 });
 
+test('in dual-sync the answer waits no longer than a request may take', async () => {
+  await begin('dual-sync', { shadowTimeoutMs: 60_000 });
+  parts.target.handlers.set(Opcode.QUERY, () => undefined);
+  expect(bodyOf(await query(INSERT))).toEqual(applied().body);
+  expect(parts.target.texts(Opcode.QUERY)).toEqual([COPY]);
+  expect(parts.proxy.status().counters['shadowInFlight']).toBe(1);
+  parts.target.disconnect();
+  await eventually(() => expect(parts.proxy.status().counters['shadowInFlight']).toBe(0));
+});
+
 test('in strict dual-sync a copy that fails does not turn an applied write into an error', async () => {
   await begin('dual-sync', { dualSync: 'strict' });
   parts.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.OVERLOADED));

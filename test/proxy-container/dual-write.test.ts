@@ -72,6 +72,40 @@ test('a write of unknown outcome is copied all the same, and its table is marked
   await eventually(async () => expect((await parts.ledger.readTable('ks', 't'))?.state).toBe('suspect'));
 });
 
+test.each([
+  ['an unlogged batch', `BEGIN UNLOGGED BATCH ${INSERT}; INSERT INTO t (id) VALUES (2); APPLY BATCH`, true],
+  ['a write of several partitions', "UPDATE t SET v = 'x' WHERE id IN (1, 2)", true],
+  ['a logged batch', `BEGIN BATCH ${INSERT}; INSERT INTO t (id) VALUES (2); APPLY BATCH`, false],
+  ['a write of one row', INSERT, false],
+])(
+  '%s for which there are too few replicas is not copied; its table is marked if a part may be there',
+  async (...[, text, isPartly]) => {
+    await begin('dual-async');
+    parts.origin.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.UNAVAILABLE));
+    await query(text);
+    parts.origin.handlers.clear();
+    await query("INSERT INTO u (id, v) VALUES (1, 'x')");
+    await eventually(() => expect(parts.target.texts(Opcode.QUERY)).toEqual(["INSERT INTO u (id, v) VALUES (1, 'x')"]));
+    if (isPartly)
+      await eventually(async () => expect((await parts.ledger.readTable('ks', 't'))?.state).toBe('suspect'));
+    else expect(parts.proxy.status().failedWrites.suspectMarks).toBe(0);
+  },
+);
+
+test('a copy goes to the keyspace that was in force when the write came, whatever is in force when it leaves', async () => {
+  await begin('dual-async');
+  parts.origin.kept = [];
+  const write = query(INSERT);
+  await eventually(() => expect(parts.origin.seen).toHaveLength(1));
+  const answers = parts.origin.kept;
+  parts.origin.kept = undefined;
+  await query('USE other');
+  for (const answer of answers) answer();
+  await write;
+  await query(INSERT);
+  await eventually(() => expect(parts.target.seen.map(({ keyspace }) => keyspace)).toEqual(['ks', 'other']));
+});
+
 test('a target that hangs delays nobody; its writes end in the queue with their first timestamp', async () => {
   await begin('dual-async');
   parts.target.handlers.set(Opcode.QUERY, () => undefined);

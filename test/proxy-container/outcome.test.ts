@@ -36,3 +36,15 @@ test('an ERROR that can not be read leaves everything open and throws nothing', 
   expect(effectOf(outcome)).toBe('unknown');
   expect(describeOutcome(outcome)).toBeTypeOf('string');
 });
+
+test('a server quotes what it does not prepare, so its words are not passed on to logs and reports', () => {
+  const refused = {
+    kind: 'unsent',
+    code: ErrorCode.INVALID,
+    message: 'Invalid constant (\'secret\') for "v"',
+  } as const;
+  expect(describeOutcome(refused)).toBe('INVALID');
+  expect(describeOutcome({ kind: 'unsent', code: ErrorCode.OVERLOADED, message: 'no connection' })).toBe(
+    'no connection',
+  );
+});

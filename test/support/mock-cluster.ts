@@ -24,6 +24,8 @@ export interface SeenRequest {
   readonly text: string;
   readonly body: Buffer;
   readonly timestampMicros: bigint | undefined;
+  /** Of its connection. */
+  readonly keyspace?: string | undefined;
 }
 
 type Handler = (request: SeenRequest) => MockReply | undefined;
@@ -55,6 +57,7 @@ export class MockCluster {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #registered = new Set<Socket>();
+  readonly #keyspaces = new WeakMap<object, string>();
   readonly #texts = new Map<string, string>();
   readonly #maxVersion: number;
   keepsRequests = true;
@@ -197,12 +200,15 @@ export class MockCluster {
     if (text === undefined) return errorReply(ErrorCode.UNPREPARED, 'unknown here', first?.id);
     const used = /^USE "?(\w+)/i.exec(text)?.[1];
     if (used !== undefined && this.refusesKeyspace(used)) return errorReply(ErrorCode.INVALID, 'no such keyspace');
+    if (used !== undefined) this.#keyspaces.set(connection, used);
     if (this.localAnswer && /now\(\) AS now/.test(text)) return { opcode: Opcode.RESULT, body: this.localAnswer };
     const system = this.#schemaAnswer(text) ?? systemAnswer(text, this.columns);
     if (system) return system;
     const refusal = this.login?.refusal(text, connection);
     if (refusal) return refusal;
-    const request: SeenRequest = { opcode, text, body: Buffer.from(body), timestampMicros: layout.timestampMicros };
+    const { timestampMicros } = layout;
+    const keyspace = this.#keyspaces.get(connection);
+    const request: SeenRequest = { opcode, text, body: Buffer.from(body), timestampMicros, keyspace };
     this.#keep(request);
     const handler = this.handlers.get(opcode);
     return handler ? handler(request) : voidReply;

@@ -97,8 +97,9 @@ export class SessionUpstreams {
     if (this.#shadow) this.#shadow.keyspace = keyspace;
   }
 
-  /** The pool for the keyspace in force. */
-  pool(cluster: ClusterName): UpstreamPool {
+  /** The pool for the keyspace in force; or for one that was in force before, when the request came that a copy is made of. */
+  pool(cluster: ClusterName, keyspace: string | undefined = this.#keyspace): UpstreamPool {
+    if (keyspace !== this.#keyspace) return this.#poolOf(cluster, keyspace);
     const current = this.#current[cluster];
     if (current) return current;
     const pool = this.#poolOf(cluster, this.#keyspace);
@@ -220,7 +221,12 @@ export class SessionUpstreams {
   async #openTo(cluster: ClusterName, pool: UpstreamPool, host: string): Promise<UpstreamConnection> {
     const { connectTimeoutMs } = this.clusters[cluster].config;
     const connection = await this.clusters[cluster].connectTo(host, this.#version);
-    await openSession(connection, pool.identity, connectTimeoutMs);
+    try {
+      await openSession(connection, pool.identity, connectTimeoutMs);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
     if (!pool.adopt(connection)) setTimeout(() => connection.close(), connectTimeoutMs).unref();
     return connection;
   }

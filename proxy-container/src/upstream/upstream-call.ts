@@ -20,6 +20,8 @@ export type Outcome =
 export interface OutgoingRequest {
   /** The prepared statements in it. */
   readonly entries: readonly PreparedEntry[];
+  /** The keyspace in force when it came, where a text in it may mean other tables in another one. */
+  readonly textKeyspace?: string | undefined;
   /** The frame for a cluster; every entry has an id there. */
   frameFor(cluster: ClusterName): Buffer;
   /** Called when a cluster may call a statement by another id now. */
@@ -107,7 +109,7 @@ export class UpstreamCall implements ReplyHandler {
   }
 
   #send(): void {
-    const pool = this.#upstreams.pool(this.cluster);
+    const pool = this.#upstreams.pool(this.cluster, this.#request.textKeyspace);
     const { exceptHost } = this.#options;
     if (exceptHost !== undefined) {
       this.#sendWhen(pool.acquireElsewhere(exceptHost, this.#timeoutMs));

@@ -1,4 +1,4 @@
-import { AuthenticationFailedError, ClusterUnreachableError, describeError, MigrationError } from '#core/errors.ts';
+import { AuthenticationFailedError, ClusterUnreachableError, MigrationError } from '#core/errors.ts';
 import { openSession, type SessionIdentity } from './handshake.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
@@ -67,8 +67,9 @@ export class UpstreamPool {
     return this.#users;
   }
 
-  get lastError(): string | undefined {
-    return this.#lastError === undefined ? undefined : describeError(this.#lastError);
+  /** What the last attempt to connect threw; undefined: it did not fail. */
+  get lastError(): unknown {
+    return this.#lastError;
   }
 
   addUser(): void {

@@ -113,6 +113,23 @@ test('in dual-sync a right that is taken away holds for the shadow too, from the
   expect(written(world.target)).toHaveLength(before);
 });
 
+test('what a client may not write on the shadow is marked and not queued, whether its rights or its login are missing', async () => {
+  const [origin, target] = [users({ ann: 'a', bob: 'b' }), users({ ann: 'a' })];
+  target.forbidden.set('ann', /INTO ks\.t /);
+  await start({ origin, target }, { initialPhase: 'dual-async', shadowTimeoutMs: 1000 });
+  const [ann, bob] = [await connect('ann', 'a'), await connect('bob', 'b')];
+  const lwt = `${WRITE} IF NOT EXISTS`;
+  for (const [index, client] of [ann, bob].entries()) {
+    for (let round = 1; round <= 4; round++) {
+      expect(await send(client, round === 4 ? lwt : WRITE)).toBe('ok');
+      const shadowFailed = index * 4 + round;
+      await eventually(() => expect(world.proxy.status().counters).toMatchObject({ shadowFailed, shadowInFlight: 0 }));
+    }
+  }
+  expect(world.proxy.status().counters['journaled']).toBe(0);
+  expect(world.queue.messages).toEqual([]);
+});
+
 test("with the proxy's own login for copies a client still does no more than the primary lets it", async () => {
   const [origin, target] = [users({ ann: 'a' }), users({})];
   origin.forbidden.set('ann', /INTO ks\.secret /);
