@@ -79,7 +79,8 @@ function tenantsOf(
     const term = statement.boundColumns.get(column);
     if (term) return termValues(term, boundValueOf);
   }
-  return [];
+  // In a part of the text that was not read any tenant may be named.
+  return statement.isUnderstood ? [] : undefined;
 }
 
 function termValues(term: BoundTerm, boundValueOf: ValueLookup): (string | Uint8Array)[] | undefined {

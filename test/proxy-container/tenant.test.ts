@@ -125,6 +125,7 @@ test.each([
   ['INSERT INTO t (tenant) VALUES (blobAsUuid(?))', 'mixed'],
   ['DELETE FROM t WHERE id = 1 AND (tenant, x) IN ?', 'mixed'],
   ['DELETE FROM t WHERE id = 1 AND (tenant, x) = ?', 'mixed'],
+  ['DELETE FROM t WITH tenant = 1', 'mixed'],
   ['INSERT INTO t (tenant) VALUES (uuid())', 'migrate'],
   ['INSERT INTO t (id) VALUES (1)', 'migrate'],
 ])('%s, which does not tell the tenant, is %s', (text, verdict) => {
