@@ -7,7 +7,9 @@ const MAX_TABLES = 10_000;
 /** Column types of tables, asked for when a shadow write fails, and kept until the schema changes. */
 export class SchemaFacts {
   readonly #sources: () => readonly ControlConnection[];
-  readonly #known = new Map<string, TableFacts>();
+  #known = new Map<string, TableFacts>();
+  /** What is being asked for, so that many writes of a table ask once. */
+  #asked = new Map<string, Promise<TableFacts | undefined>>();
 
   /** @param sources the connections to ask, in order */
   constructor(sources: () => readonly ControlConnection[]) {
@@ -15,7 +17,9 @@ export class SchemaFacts {
   }
 
   forget(): void {
-    this.#known.clear();
+    // An answer that is under way may be of the time before; it is kept in the old map, which nobody reads any more.
+    this.#known = new Map();
+    this.#asked = new Map();
   }
 
   /** What is known already; if nothing is, it is asked for. */
@@ -26,15 +30,25 @@ export class SchemaFacts {
   }
 
   /** undefined: no cluster could say. */
-  async of(keyspace: string, table: string): Promise<TableFacts | undefined> {
+  of(keyspace: string, table: string): Promise<TableFacts | undefined> {
     const key = `${keyspace}.${table}`;
     const known = this.#known.get(key);
-    if (known) return known;
+    if (known) return Promise.resolve(known);
+    const asked = this.#asked;
+    let asking = asked.get(key);
+    if (!asking) {
+      asking = this.#ask(keyspace, table, this.#known).finally(() => asked.delete(key));
+      asked.set(key, asking);
+    }
+    return asking;
+  }
+
+  async #ask(keyspace: string, table: string, known: Map<string, TableFacts>): Promise<TableFacts | undefined> {
     for (const source of this.#sources()) {
       const facts = await source.columnTypes(keyspace, table).then(toFacts, () => undefined);
       if (!facts) continue;
-      if (this.#known.size >= MAX_TABLES) this.#known.clear();
-      this.#known.set(key, facts);
+      if (known.size >= MAX_TABLES) known.clear();
+      known.set(`${keyspace}.${table}`, facts);
       return facts;
     }
     return undefined;
