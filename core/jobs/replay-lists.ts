@@ -12,6 +12,7 @@ import { type TouchedRow, touchedRows } from '../statement/touched-rows.ts';
 /** Longer than a copy of a list write that succeeds is under way. */
 const SETTLE_MS = 2_000;
 const MAX_LOOKS = 3;
+const EXPIRES = 'the elements of a failed list write expire by the table, and the rest of their lives can not be read';
 
 export interface ListReplay {
   readonly write: FailedWrite;
@@ -63,7 +64,10 @@ async function rowsOf(write: FailedWrite, session: CqlSession): Promise<TouchedR
     for (const child of statement.kind === 'batch' ? statement.children : [statement]) {
       const keyspace = child.keyspace ?? write.keyspace ?? '';
       const name = `${keyspace}.${child.table}`;
-      if (!known.has(name)) known.set(name, await factsOf(keyspace, child.table ?? '', session));
+      if (!known.has(name)) {
+        known.set(name, await factsOf(keyspace, child.table ?? '', session));
+        if (await expires(keyspace, child.table ?? '', session)) throw new MessageInvalidError(EXPIRES);
+      }
       const facts = known.get(name);
       const touched = facts && touchedRows({ statement: child, keyspace, valueOf: valueLookup(one) }, facts);
       if (touched === undefined)
@@ -72,6 +76,16 @@ async function rowsOf(write: FailedWrite, session: CqlSession): Promise<TouchedR
     }
   }
   return rows;
+}
+
+/** Whether the table gives what it holds a life of its own. */
+async function expires(keyspace: string, table: string, session: CqlSession): Promise<boolean> {
+  const { rows } = await session.query(
+    'SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?',
+    [encodeText(keyspace), encodeText(table)],
+  );
+  const seconds = rows[0]?.[0];
+  return seconds ? decodeInt(seconds) > 0 : false;
 }
 
 async function factsOf(keyspace: string, table: string, session: CqlSession): Promise<TableFacts | undefined> {

@@ -15,6 +15,7 @@ class ListCluster implements CqlSession {
   readonly protocolVersion = 4;
   #cells: { at: bigint; element: string }[] = [];
   #deletedAt = 0n;
+  defaultTtl = 0;
   cell: { value: string; at: bigint } | undefined;
   onBatch: () => void = () => undefined;
 
@@ -27,6 +28,7 @@ class ListCluster implements CqlSession {
   }
 
   async query(text: string): Promise<ResultPage> {
+    if (text.includes('system_schema.tables')) return { columns: [], rows: [[encodeInt(this.defaultTtl)]] };
     if (text.includes('system_schema')) {
       const column = (name: string, type: string, kind: string, position: number) => [
         encodeText(name),
@@ -156,6 +158,14 @@ test('a write that meets it is waited for; a list that stays different is an att
   afterSleep = () => origin.append('more', at(2));
   expect(await replay(failed())).toMatchObject([{ kind: 'refused', attempts: 2 }]);
   expect(await replay(failed({ attempts: 3 }))).toMatchObject([{ kind: 'dead' }]);
+  expect(await ports.ledger.listSuspects()).toMatchObject([{ keyspace: 'ks', table: 't' }]);
+});
+
+test('a list whose elements expire by the table is not given a new life: its table is marked', async () => {
+  origin.append('a', at(-60_000));
+  origin.defaultTtl = 3600;
+  expect(await replay(failed())).toMatchObject([{ kind: 'dead' }]);
+  expect(target.list).toEqual([]);
   expect(await ports.ledger.listSuspects()).toMatchObject([{ keyspace: 'ks', table: 't' }]);
 });
 
