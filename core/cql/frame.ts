@@ -91,7 +91,7 @@ export type FramePeek = (bytes: Buffer, start: number, end: number) => boolean;
 
 /** Cuts a byte stream into frames. A frame that lies inside one chunk is a view of that chunk; nothing is copied. */
 export class FrameSplitter {
-  readonly #maxBodyBytes: number;
+  #maxBodyBytes: number;
   #parts: Buffer[] = [];
   #bufferedBytes = 0;
   /** Bytes the unfinished frame needs in all, once its header is there; else those of a header. */
@@ -105,6 +105,11 @@ export class FrameSplitter {
   /** Whether bytes are held that no consumer has seen. */
   get isInsideFrame(): boolean {
     return this.#bufferedBytes > 0;
+  }
+
+  /** Longer bodies are taken from now on. */
+  allow(maxBodyBytes: number): void {
+    this.#maxBodyBytes = maxBodyBytes;
   }
 
   /**

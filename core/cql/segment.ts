@@ -113,6 +113,16 @@ export class SegmentSplitter {
     this.#frames = new FrameSplitter(maxBodyBytes);
   }
 
+  /** Whether bytes are held that no consumer has seen. */
+  get isInsideFrame(): boolean {
+    return this.#bufferedBytes > 0 || this.#frames.isInsideFrame;
+  }
+
+  /** Frames of longer bodies are taken from now on. */
+  allow(maxBodyBytes: number): void {
+    this.#frames.allow(maxBodyBytes);
+  }
+
   /**
    * Takes the next bytes of the stream and hands every frame that they complete to `consume`.
    * @throws ProtocolError on a checksum that does not fit or a segment that breaks the rules; the stream must be closed

@@ -27,6 +27,8 @@ import type { SessionUpstreams } from './session-upstreams.ts';
 
 const HANDSHAKE_MS = 30_000;
 const MAX_CLIENT_BODY_BYTES = 64 * 1024 * 1024;
+/** Of who has not logged in: STARTUP and the steps of a login. */
+const MAX_LOGIN_BODY_BYTES = 256 * 1024;
 /** A client that does not read its answers is not read either, until it has. */
 const PAUSE_AT_BYTES = 4 * 1024 * 1024;
 const EVENT_STREAM_ID = -1;
@@ -43,7 +45,7 @@ export class ClientSession {
   readonly #services: ProxyServices;
   readonly #writer: FrameWriter;
   readonly #handshakeTimer: NodeJS.Timeout;
-  #splitter: FrameSplitter | SegmentSplitter = new FrameSplitter(MAX_CLIENT_BODY_BYTES);
+  #splitter: FrameSplitter | SegmentSplitter = new FrameSplitter(MAX_LOGIN_BODY_BYTES);
   #compression: BodyCompression | undefined;
   /** The same in v3 and v4, where it is done frame by frame. */
   #bodyCompression: BodyCompression | undefined;
@@ -71,6 +73,10 @@ export class ClientSession {
     this.#socket.on('error', () => this.close());
     this.#socket.on('close', () => this.close());
     this.#handshakeTimer = setTimeout(() => this.close(), HANDSHAKE_MS).unref();
+  }
+
+  get #maxBodyBytes(): number {
+    return this.#handler ? MAX_CLIENT_BODY_BYTES : MAX_LOGIN_BODY_BYTES;
   }
 
   /** Requests that the client has no answer to yet. */
@@ -149,7 +155,7 @@ export class ClientSession {
   #read(chunk: Buffer): void {
     if (this.#isEnding) return;
     try {
-      if (this.#version === 0) this.#refuseUnknownVersion(chunk);
+      if (this.#version === 0 && !this.#splitter.isInsideFrame) this.#refuseUnknownVersion(chunk);
       this.#services.flusher.tick();
       this.#splitter.push(chunk, this.#consume, this.#peek);
     } catch (error) {
@@ -195,6 +201,10 @@ export class ClientSession {
     if (this.#handler && opcode !== Opcode.OPTIONS && opcode !== Opcode.REGISTER) {
       const plain = this.#decompress(frame);
       try {
+        if (this.#version < 4 && (flagsOf(frame) & FrameFlag.CUSTOM_PAYLOAD) !== 0) {
+          // A node closes the connection for it, and that one is shared.
+          throw new ProtocolError('v3 has no custom payloads');
+        }
         this.#handler.handle(plain, streamId);
       } catch (error) {
         this.#refuseBody(error, streamId);
@@ -272,7 +282,7 @@ export class ClientSession {
       if (isStartup && this.#version >= 5 && step.opcode !== Opcode.ERROR) {
         const compression = this.#compression === 'lz4' ? 'lz4' : 'none';
         this.#writer.startSegments(compression);
-        this.#splitter = new SegmentSplitter(compression, MAX_CLIENT_BODY_BYTES);
+        this.#splitter = new SegmentSplitter(compression, this.#maxBodyBytes);
       }
     } catch (error) {
       this.#login?.abandon();
@@ -292,12 +302,13 @@ export class ClientSession {
     this.#upstreams = upstreams;
     upstreams.onRefused = () => this.drain();
     this.#handler = new RequestHandler(this, upstreams, this.#version, this.#services);
+    this.#splitter.allow(this.#maxBodyBytes);
   }
 
   #decompress(frame: Buffer): Buffer {
     if ((flagsOf(frame) & FrameFlag.COMPRESSION) === 0 || this.#version >= 5) return frame;
     if (!this.#compression) throw new ProtocolError('a compressed frame without COMPRESSION in STARTUP');
-    const body = decompressBody(frame.subarray(HEADER_BYTES), this.#compression, MAX_CLIENT_BODY_BYTES);
+    const body = decompressBody(frame.subarray(HEADER_BYTES), this.#compression, this.#maxBodyBytes);
     return encodeFrame(
       {
         version: this.#version,

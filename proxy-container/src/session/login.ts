@@ -4,7 +4,7 @@ import { encodeError } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { decodeAuthenticate, decodeAuthToken, decodePlainToken, encodeStartup } from '#core/cql/handshake-messages.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import { AuthenticationFailedError, describeError, ProtocolError } from '#core/errors.ts';
+import { AuthenticationFailedError, ClusterUnreachableError, describeError, ProtocolError } from '#core/errors.ts';
 import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
 import type { Logger } from '#core/ports.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
@@ -52,6 +52,7 @@ export class Login {
   #given: Credentials | undefined;
   #mechanism = '';
   #steps = 0;
+  #isAbandoned = false;
 
   constructor(options: LoginOptions) {
     this.#options = options;
@@ -66,6 +67,10 @@ export class Login {
     const { version, logins } = this.#options;
     const anonymous = logins.anonymous[this.#primary];
     const connection = await cluster.connect(version);
+    if (this.#isAbandoned) {
+      connection.close();
+      throw new ClusterUnreachableError('the client has gone');
+    }
     this.#connection = connection;
     if (anonymous) {
       await cluster.limitLogins(() => openSession(connection, this.#identityOf(anonymous), this.#timeoutMs));
@@ -86,7 +91,7 @@ export class Login {
     if (this.#steps++ >= MAX_STEPS) throw new ProtocolError('a login of too many steps');
     const token = decodeAuthToken(body);
     this.#given = this.#isPlainTurn && token?.[0] === 0 ? decodePlainToken(token) : undefined;
-    this.#isPlainTurn = token !== null && token.equals(DSE_PLAIN);
+    this.#isPlainTurn = token?.equals(DSE_PLAIN) === true;
     const { logins, phase } = this.#options;
     const needsOther = phase() !== 'target-only';
     const plan = this.#given ? planLogin(logins, this.#given, this.#primary, needsOther) : undefined;
@@ -101,6 +106,7 @@ export class Login {
 
   /** Gives up the connection of an unfinished login. */
   abandon(): void {
+    this.#isAbandoned = true;
     this.#connection?.close();
     this.#connection = undefined;
   }
