@@ -23,7 +23,7 @@ export interface PreparedText {
 
 /** A statement that some client has prepared, and what each cluster calls it. */
 export interface PreparedEntry {
-  /** The proxy's own, the same on every instance and in every phase: md5(keyspace + text). */
+  /** The proxy's own, the same on every instance and in every phase. */
   readonly id: Buffer;
   /** What is prepared upstream: the client's text, with markers in the place of non-deterministic functions. */
   readonly text: string;
@@ -123,9 +123,7 @@ export class PreparedStatements {
 
   /** The entry of a text; made when there is none. */
   entryOf(text: string, keyspace: string | undefined): PreparedEntry {
-    const id = createHash('md5')
-      .update((keyspace ?? '') + text)
-      .digest();
+    const id = idOf(text, keyspace);
     const key = id.toString('latin1');
     const known = this.#entries.get(key);
     if (known) return known;
@@ -134,6 +132,19 @@ export class PreparedStatements {
     this.onNew?.({ text, keyspace });
     return entry;
   }
+}
+
+const USUAL_TEXT = /^\s*(select|insert|update|delete|begin|create|alter|drop|truncate|grant|revoke|list|use)\b/i;
+const USUAL_KEYSPACE = /^\w{1,48}$/;
+
+/**
+ * As Cassandra makes it. A client may name any keyspace, and one such as `IN` with the text `SERT INTO …` must not get the
+ * id of another client's statement: what is not usual has an id of another kind.
+ */
+function idOf(text: string, keyspace: string | undefined): Buffer {
+  const isUsual = USUAL_TEXT.test(text) && (keyspace === undefined || USUAL_KEYSPACE.test(keyspace));
+  const named = isUsual ? (keyspace ?? '') + text : JSON.stringify([keyspace ?? null, text]);
+  return createHash('md5').update(named).digest();
 }
 
 function isAt(id: Buffer, frame: Buffer, start: number, end: number): boolean {

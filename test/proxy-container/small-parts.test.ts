@@ -141,6 +141,18 @@ test('prepared ids are those of the text and keyspace, and the memory of them is
   expect(prepared.find(first.id)).toBeUndefined();
 });
 
+test.each([
+  ['INSERT INTO ks.t (id) VALUES (?)', undefined, 'SERT INTO ks.t (id) VALUES (?)', 'IN'],
+  ["INSERT INTO ks.t (v) VALUES ('SELECT 1')", undefined, "SELECT 1')", "INSERT INTO ks.t (v) VALUES ('"],
+  ['SELECT * FROM t', 'ks', '\0SELECT * FROM t', 'ks'],
+])('no client makes another one get a statement that it did not prepare: %s', (text, keyspace, otherText, other) => {
+  const prepared = new PreparedStatements();
+  const spoiling = prepared.entryOf(otherText, other);
+  const entry = prepared.entryOf(text, keyspace);
+  expect(entry.id).not.toEqual(spoiling.id);
+  expect(prepared.find(entry.id)).toMatchObject({ clientText: text, keyspace });
+});
+
 const facts = (more: Partial<TableFacts>): TableFacts => ({
   isCounter: false,
   lists: new Set(),

@@ -31,6 +31,8 @@ export class SchemaAgreement {
     target: { versions: '', isAgreed: true, waiting: undefined },
   };
 
+  #settling: Promise<boolean> | undefined;
+
   constructor(options: SchemaAgreementOptions) {
     this.#options = options;
   }
@@ -55,8 +57,16 @@ export class SchemaAgreement {
     this.#states[name].isAgreed = false;
   }
 
-  /** Waits for all nodes of all clusters that are not agreed. */
-  async settled(withinMs: number): Promise<boolean> {
+  /** Waits for all nodes of all clusters that are not agreed; who comes meanwhile waits as long as the first one. */
+  settled(withinMs: number): Promise<boolean> {
+    // Any number of clients may ask; the clusters are asked once for all of them.
+    this.#settling ??= this.#settle(withinMs).finally(() => {
+      this.#settling = undefined;
+    });
+    return this.#settling;
+  }
+
+  async #settle(withinMs: number): Promise<boolean> {
     const open = CLUSTER_NAMES.filter((name) => !this.#states[name].isAgreed);
     const results = await Promise.all(open.map((name) => this.agree(name, withinMs)));
     return results.every(Boolean);

@@ -22,6 +22,12 @@ export interface SelectPlan {
 /** The value bound to a marker: null, or undefined when there is none. */
 export type BoundLookup = (index: number, name: string | undefined) => Uint8Array | null | undefined;
 
+/** Each table has fewer columns; without a bound a short request would make an answer of any length. */
+const MAX_SELECTORS = 64;
+/** Values that the rows are compared with. */
+const MAX_TERMS = 1024;
+const MAX_LIST_BYTES = 64 * 1024;
+
 const BIGINT: CqlType = { kind: 'native', name: 'bigint' };
 const INT: CqlType = { kind: 'native', name: 'int' };
 const TEXT: CqlType = { kind: 'native', name: 'text' };
@@ -38,6 +44,10 @@ export function planSelect(select: SystemSelect, table: SystemTable): SelectPlan
     select.selectors === 'all'
       ? [...table.columns.keys()].map((column) => ({ kind: 'column', column, name: column }))
       : select.selectors;
+  const termCount = select.relations.reduce((count, { terms }) => count + terms.length, 0);
+  if (selectors.length > MAX_SELECTORS || termCount > MAX_TERMS) {
+    throw invalid(`The proxy answers at most ${MAX_SELECTORS} columns and ${MAX_TERMS} values on this table`);
+  }
   const columns = selectors.map((selector) => {
     const type = selector.column === undefined ? BIGINT : typeOf(selector.column);
     return named(selector.name, selector.kind === 'count' ? BIGINT : type);
@@ -159,6 +169,7 @@ function literal(text: string, token: 'string' | 'number' | 'uuid', type: CqlTyp
 }
 
 function listElements(value: Uint8Array, column: string): readonly Uint8Array[] {
+  if (value.length > MAX_LIST_BYTES) throw invalid(`The list for column ${column} is too long`);
   try {
     return decodeList(value);
   } catch {

@@ -58,6 +58,25 @@ test('nodes that differ are not agreed, one that is down is not waited for, and 
   expect(agreement.version).not.toBe(before);
 });
 
+test('however many wait for agreement, the cluster is asked once for all of them', async () => {
+  const [origin, target] = [fakeCluster(), fakeCluster()];
+  const agreement = new SchemaAgreement({ controls: { origin, target }, logger });
+  let asked = 0;
+  const answer = Promise.withResolvers<NodeSchema[]>();
+  origin.nodeSchemas = () => {
+    asked++;
+    return answer.promise;
+  };
+  agreement.unsettle('origin');
+  const waiting = Array.from({ length: 50 }, () => agreement.settled(60_000));
+  answer.resolve(origin.nodes);
+  expect(await Promise.all(waiting)).toEqual(waiting.map(() => true));
+  expect(asked).toBe(1);
+  agreement.unsettle('origin');
+  expect(await agreement.settled(60_000)).toBe(true);
+  expect(asked).toBe(2);
+});
+
 test('a cluster that is away is waited for by nobody', async () => {
   const [origin, target] = [fakeCluster(), fakeCluster()];
   const agreement = new SchemaAgreement({ controls: { origin, target }, logger });

@@ -179,3 +179,14 @@ test('nothing but that ever reaches a cluster', () => {
   const asked = [...parts.origin.seen, ...parts.target.seen].filter(({ text }) => /system\.(local|peers)/.test(text));
   expect(asked.filter(({ text }) => !text.includes('now()'))).toEqual([]);
 });
+
+test('an answer is never longer than the columns of the table ask for', async () => {
+  const many = (count: number, what: string) => Array.from({ length: count }, () => what).join(', ');
+  await expect(rows(`SELECT ${many(60_000, 'tokens')} FROM system.local`)).rejects.toThrow(/at most/);
+  await expect(rows(`SELECT peer FROM system.peers WHERE peer IN (${many(50_000, "'127.0.0.1'")})`)).rejects.toThrow(
+    /at most/,
+  );
+  const list = encodeList(Array.from({ length: 10_000 }, () => encodeInet('127.0.0.1')));
+  await expect(rows('SELECT peer FROM system.peers WHERE peer IN ?', { values: [list] })).rejects.toThrow(/too long/);
+  expect((await rows(`SELECT ${many(20, 'key')} FROM system.local`)).rows[0]).toHaveLength(20);
+});
