@@ -86,8 +86,13 @@ export class Certificates {
 function stampOf({ caFile, certFile, keyFile }: CertificateFiles): string {
   return [caFile, certFile, keyFile]
     .map((file) => {
-      const stat = file === null ? undefined : statSync(file, { throwIfNoEntry: false });
-      return stat ? `${stat.ino}:${stat.size}:${stat.mtimeMs}` : '-';
+      try {
+        const stat = file === null ? undefined : statSync(file, { throwIfNoEntry: false });
+        return stat ? `${stat.ino}:${stat.size}:${stat.mtimeMs}` : '-';
+      } catch {
+        // Whoever reads it says which file and why.
+        return '!';
+      }
     })
     .join(' ');
 }

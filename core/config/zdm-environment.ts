@@ -117,6 +117,10 @@ function booleanOf(name: string, given: ReadonlyMap<string, string>, fault: Faul
 function setTls(given: ReadonlyMap<string, string>, overrides: Map<string, unknown>, fault: Fault): void {
   for (const section of ['origin', 'target']) {
     if (overrides.has(`${section}.tls.caFile`)) overrides.set(`${section}.tls.enabled`, true);
+    else if (overrides.has(`${section}.tls.certFile`) || overrides.has(`${section}.tls.keyFile`)) {
+      const name = `ZDM_${section.toUpperCase()}_TLS_SERVER_CA_PATH`;
+      fault(name, 'is needed beside the certificate and key of the client: without it there would be no TLS');
+    }
   }
   const mustHave = booleanOf('ZDM_PROXY_TLS_REQUIRE_CLIENT_AUTH', given, fault);
   if (overrides.has('proxy.listen.tls.certFile') && mustHave !== undefined) {

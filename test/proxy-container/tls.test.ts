@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls, createSecureContext, type TLSSocket } from 'node:tls';
@@ -195,4 +195,22 @@ test('a node that wants a certificate which this side does not have says so', as
   const wantsOne = { requestCert: true, rejectUnauthorized: true, ca: authority.cert };
   const start = startWithOrigin(issue(authority, 'node', HOST), { caFile: save('ca.crt', authority.cert) }, wantsOne);
   await expect(start).rejects.toThrow(/wants a certificate of this side; set tls\.certFile and tls\.keyFile/);
+});
+
+test('a certificate whose path leads nowhere is named, before and while the proxy runs', async () => {
+  const pem = issue(authority, 'node', HOST);
+  const certFile = save('cert.pem', pem.cert);
+  const files = { caFile: null, certFile, keyFile: save('key.pem', pem.key) };
+  const certificates = new Certificates(files, 'origin.tls');
+  const faults: string[] = [];
+  certificates.watch(
+    () => undefined,
+    (fault) => faults.push(fault),
+    5,
+  );
+  rmSync(certFile);
+  symlinkSync(certFile, certFile);
+  await eventually(() => expect(faults).toEqual([expect.stringMatching(/origin\.tls\.certFile.*ELOOP/)]));
+  certificates.close();
+  expect(() => new Certificates(files, 'origin.tls')).toThrow(/origin\.tls\.certFile.*ELOOP/);
 });

@@ -182,6 +182,7 @@ export class ControlConnection {
 
   async #connect(): Promise<void> {
     const { config, name } = this.cluster;
+    const { signal } = this.#stop;
     const supported = await this.#probe();
     const maxVersion = highestVersion(supported.get('PROTOCOL_VERSIONS'));
     const connection = await this.cluster.connect(maxVersion);
@@ -193,6 +194,8 @@ export class ControlConnection {
         config.connectTimeoutMs,
       );
       await connection.request(Opcode.REGISTER, 0, encodeRegister(EVENT_TYPES), config.requestTimeoutMs);
+      // Whoever stopped it saw no connection to close.
+      if (signal.aborted) throw new ClusterUnreachableError(`the ${name} is not needed any more`);
     } catch (error) {
       connection.close();
       throw error;

@@ -171,3 +171,8 @@ test('the table for those who come from zdm-proxy says of each variable what bec
     if (rule.kind === 'set') for (const path of rule.paths) expect(rows.get(name)).toContain(`\`${path}\``);
   }
 });
+
+test('a certificate for a cluster without its authority is a fault, and no connection without TLS', () => {
+  const { faults } = readZdmEnvironment({ ZDM_TARGET_TLS_CLIENT_CERT_PATH: '/cert.pem' });
+  expect(faults.map(({ path }) => path)).toEqual(['ZDM_TARGET_TLS_SERVER_CA_PATH']);
+});

@@ -1,12 +1,15 @@
 import { afterEach, expect, test } from 'vitest';
+import { createLogger } from '#adapters/logger.ts';
 import { migrationConfigSchema } from '#core/config/schema.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { encodeHostEvent } from '#core/cql/schema-change.ts';
 import { Counters } from '../../../proxy-container/src/counters.ts';
 import { Flusher } from '../../../proxy-container/src/frame-writer.ts';
 import { Cluster } from '../../../proxy-container/src/upstream/cluster.ts';
+import { ControlConnection } from '../../../proxy-container/src/upstream/control-connection.ts';
 import { encodePlainQuery } from '../../../proxy-container/src/upstream/handshake.ts';
 import { NodeList } from '../../../proxy-container/src/upstream/node-list.ts';
+import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
 import { MockCluster } from '../../support/mock-cluster.ts';
@@ -165,4 +168,28 @@ test('nodes take turns, the least connected first, those that failed last', () =
   expect(nodes.inOrder(100, () => 0).at(-1)).toBe('b');
   expect(nodes.uncovered(100, new Set(['a', 'c']))).toBeUndefined();
   expect(nodes.uncovered(10_000, new Set(['a', 'c']))).toBe('b');
+});
+
+test('a control connection that is stopped while it connects leaves no connection behind', async () => {
+  const node = new MockCluster();
+  ends.push(() => node.close());
+  const opened: UpstreamConnection[] = [];
+  const cluster = newCluster(await node.listen());
+  const connect = cluster.connect.bind(cluster);
+  cluster.connect = async (...given) => {
+    const connection = await connect(...given);
+    opened.push(connection);
+    return connection;
+  };
+  const control = new ControlConnection(cluster, createLogger('test', 'silent'));
+  const kept: (() => void)[] = [];
+  node.kept = kept;
+  control.start();
+  await eventually(() => expect(kept).toHaveLength(1));
+  const stopped = control.stop();
+  node.kept = undefined;
+  for (const answer of kept) answer();
+  await stopped;
+  expect(opened.map(({ isClosed }) => isClosed)).toEqual([true, true]);
+  expect(control.state).toBe('stopped');
 });
