@@ -34,6 +34,11 @@ export class DualWrite {
     this.#options = options;
   }
 
+  /** The proxy goes away: what is under way and can't be kept is marked. */
+  abandon(): void {
+    this.#options.readBacks.abandon();
+  }
+
   apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): void {
     const { shadow } = route;
     if (request.requestClass === 'lwt') {

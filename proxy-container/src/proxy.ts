@@ -28,6 +28,7 @@ import { Counters } from './counters.ts';
 import { defaultInstance } from './default-instance.ts';
 import type { Definitions } from './definitions.ts';
 import { DirectoryLock } from './directory-lock.ts';
+import type { DualWrite } from './dual-write.ts';
 import { FailedWrites } from './failed-writes.ts';
 import { Flusher } from './frame-writer.ts';
 import { Journal } from './journal/journal.ts';
@@ -56,6 +57,8 @@ import { CLUSTER_NAMES, ControlConnections } from './upstream/control-connection
 const MAX_JOURNAL_BYTES = 1024 * 1024 * 1024;
 const DRAIN_CLIENTS_MS = 5_000;
 const FLUSH_QUEUE_MS = 8_000;
+/** What is left when all connections are closed needs no longer. */
+const SETTLE_MS = 1_000;
 const CONNECTED_AGREEMENT_MS = 2_000;
 
 /** What the proxy needs of the world. */
@@ -106,6 +109,7 @@ export class CqlProxy {
   #failedWrites: FailedWrites | undefined;
   #gate: PhaseGate | undefined;
   #reads: Reads | undefined;
+  #dualWrite: DualWrite | undefined;
   #tls: ClientTls | undefined;
   #server: CqlServer | undefined;
   #definitions: Definitions | undefined;
@@ -216,6 +220,7 @@ export class CqlProxy {
     this.#definitions = services.definitions;
     await this.#sisters.start();
     this.#reads = services.reads;
+    this.#dualWrite = services.dualWrite;
     const { tls } = proxy.listen;
     this.#tls = tls ? new ClientTls(tls, logger) : undefined;
     this.#server = new CqlServer(services, proxy.maxClients, this.#tls);
@@ -245,12 +250,12 @@ export class CqlProxy {
     this.#isStopping = true;
     this.#reads?.dual.stop();
     await this.#server?.drain(DRAIN_CLIENTS_MS);
-    const deadline = performance.now() + this.#config.proxy.shadowTimeoutMs;
-    while ((this.#gate?.inFlight ?? 0) > 0 && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await this.#untilIdle(this.#config.proxy.shadowTimeoutMs);
     this.#tls?.close();
+    this.#dualWrite?.abandon();
     for (const cluster of Object.values(this.#clusters)) cluster.close();
+    // Every copy whose connection was closed has become a failed write then.
+    await this.#untilIdle(SETTLE_MS);
     await this.#failedWrites?.idle();
     await this.#journal?.flush();
     await Promise.all([this.#sender?.stop(FLUSH_QUEUE_MS), this.#marks.flush(), this.#clocks.stop()]);
@@ -261,6 +266,13 @@ export class CqlProxy {
     this.#runtime.stop();
     this.#admin?.closeAllConnections();
     this.#admin?.close();
+  }
+
+  async #untilIdle(withinMs: number): Promise<void> {
+    const deadline = performance.now() + withinMs;
+    while ((this.#gate?.inFlight ?? 0) > 0 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 
   #services(gate: PhaseGate, journal: Journal): ProxyServices {

@@ -60,10 +60,18 @@ export interface ReadBackRoute {
 export class ReadBacks {
   readonly #options: ReadBacksOptions;
   readonly #limit = pLimit(MAX_AT_ONCE);
+  readonly #underWay = new Set<ClientRequest>();
   #heldBytes = 0;
+  #isStopped = false;
 
   constructor(options: ReadBacksOptions) {
     this.#options = options;
+  }
+
+  /** The proxy goes away: what has not arrived is marked, and nothing is read any more. */
+  abandon(): void {
+    this.#isStopped = true;
+    for (const request of this.#underWay) this.#giveUp(request, 'the proxy went away before it was copied');
   }
 
   /** Resolves when the copy has arrived, is kept for replay, or the table is marked. Never rejects. */
@@ -83,12 +91,14 @@ export class ReadBacks {
     counters.shadowInFlight++;
     counters.shadowBytes += byteCount;
     gate.enter(epoch);
+    this.#underWay.add(request);
     try {
       await this.#limit(() => this.#copy(upstreams, request, route, epoch, clockMicros));
     } catch (error) {
       logger.warn('a conditional write could not be read back', { error: describeError(error) });
       this.#giveUp(request, 'it could not be read back');
     } finally {
+      this.#underWay.delete(request);
       this.#heldBytes -= byteCount;
       counters.shadowInFlight--;
       counters.shadowBytes -= byteCount;
@@ -154,7 +164,7 @@ export class ReadBacks {
     const { text, values } = readOf(row);
     const frame = frameOf(Opcode.QUERY, encodeQuery(text, { values, consistency }, version), version);
     const timeoutMs = this.#options.readTimeoutMs[cluster];
-    for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    for (let attempt = 1; attempt <= MAX_ATTEMPTS && !this.#isStopped; attempt++) {
       const outcome = await ask(upstreams, cluster, frame, timeoutMs);
       if (outcome.kind === 'reply' && opcodeOf(outcome.frame) !== Opcode.ERROR) {
         const body = bodyOf(outcome.frame);

@@ -98,6 +98,14 @@ test('in dual-async the client has its answer while the read-back hangs', async 
   await eventually(isSuspectNow);
 });
 
+test('a proxy that goes away has marked what it could not read back', async () => {
+  await begin('dual-async');
+  parts.origin.handlers.set(Opcode.QUERY, ({ text }) => (text === SELECT ? undefined : applied()));
+  await query(INSERT);
+  await parts.proxy.stop();
+  expect(await isSuspect()).toBe(true);
+});
+
 async function isSuspectNow(): Promise<void> {
   expect(await isSuspect()).toBe(true);
 }
