@@ -45,13 +45,20 @@ export class DualWrite {
       this.#conditional(upstreams, request, route, answer);
       return;
     }
-    if (shadow !== undefined && this.#differsByNature(request)) {
-      this.#options.failedWrites.mark(request, 'a write with a function that can not be evaluated once is not copied');
+    if (shadow === undefined) {
       this.#primaryAlone(upstreams, request, route.primary, answer);
       return;
     }
-    if (shadow === undefined) {
-      this.#primaryAlone(upstreams, request, route.primary, answer);
+    if (this.#differsByNature(request)) {
+      this.#primaryAlone(upstreams, request, route.primary, (outcome) => {
+        answer(outcome);
+        // Not before: a client may name any table, and what is refused is nowhere.
+        if (effectOf(outcome) === 'notApplied' && !isPartly(request, outcome)) return;
+        this.#options.failedWrites.mark(
+          request,
+          'a write with a function that can not be evaluated once is not copied',
+        );
+      });
       return;
     }
     if (route.isSync) {

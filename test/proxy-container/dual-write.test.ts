@@ -229,6 +229,13 @@ test.each([
   expect(parts.target.texts(Opcode.EXECUTE)).toEqual([]);
 });
 
+test('a write that the primary refuses marks nothing, whatever it calls', async () => {
+  await begin('dual-async');
+  parts.origin.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.INVALID, 'no such table'));
+  for (let index = 0; index < 10; index++) await query(`INSERT INTO nowhere.t${index} (id) VALUES (my_function(1))`);
+  expect(parts.proxy.status().failedWrites.suspectMarks).toBe(0);
+});
+
 test('a cluster that does not answer in time gets the client a time-out of the right kind', async () => {
   await begin('origin-only');
   parts.origin.handlers.set(Opcode.QUERY, () => undefined);

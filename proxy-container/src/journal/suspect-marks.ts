@@ -84,6 +84,8 @@ export class SuspectMarks {
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    // What is under way has not seen the last ones.
+    await this.#sending;
     await this.#send(true);
     await this.#saving;
   }
