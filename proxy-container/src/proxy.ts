@@ -1,28 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
-import { readYamlFile } from '#adapters/config-file.ts';
-import type { ResolvedLogins } from '#core/config/access-schema.ts';
-import type { MigrationConfig, Phase, ResolvedCluster } from '#core/config/schema.ts';
-import type { SchemaChange } from '#core/cql/schema-change.ts';
-import { UsageError } from '#core/errors.ts';
-import { createFilter, type Filter } from '#core/filter/filter.ts';
-import { type FilterRules, filterRulesSchema, NO_FILTER_RULES } from '#core/filter/filter-rules.ts';
-import { changePhase } from '#core/jobs/change-phase.ts';
-import type { Ledger } from '#core/ledger/ledger.ts';
-import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
-import { parsePhase } from '#core/ledger/phase-names.ts';
+import type { MigrationConfig } from '#core/config/schema.ts';
 import { refuseRenames } from '#core/model/rename.ts';
-import type { FailedWriteQueue, Logger } from '#core/ports.ts';
 import { createAdminServer } from './admin/admin-server.ts';
-import type { AdminSubject, PhaseRequest } from './admin/admin-subject.ts';
-import { collectMetrics } from './admin/metrics.ts';
+import type { AdminSubject } from './admin/admin-subject.ts';
 import { statusOf } from './admin/proxy-status.ts';
 import { QueueDepth } from './admin/queue-depth.ts';
 import { RuntimeWatch } from './admin/runtime-watch.ts';
 import type { ProxyStatus } from './admin/status.ts';
 import { ClientTls } from './client-tls.ts';
-import { ClockWatch } from './clock-watch.ts';
-import { ClusterFace } from './cluster-face.ts';
+import { ClusterWatch } from './cluster-watch.ts';
 import { composeServices } from './compose-services.ts';
 import { Counters } from './counters.ts';
 import { defaultInstance } from './default-instance.ts';
@@ -30,78 +17,47 @@ import type { Definitions } from './definitions.ts';
 import { DirectoryLock } from './directory-lock.ts';
 import type { DualWrite } from './dual-write.ts';
 import { FailedWrites } from './failed-writes.ts';
+import { FilterInForce } from './filter-in-force.ts';
 import { Flusher } from './frame-writer.ts';
-import { Journal } from './journal/journal.ts';
-import { JournalSender } from './journal/journal-sender.ts';
+import type { Journal } from './journal/journal.ts';
+import type { JournalSender } from './journal/journal-sender.ts';
+import { openJournal } from './journal/open-journal.ts';
 import { SuspectMarks } from './journal/suspect-marks.ts';
 import type { PhaseGate } from './phase-gate.ts';
 import { PhaseWatch } from './phase-watch.ts';
 import { PreparedStatements } from './prepared-statements.ts';
+import type { ProxyPorts } from './proxy-ports.ts';
 import type { ProxyServices } from './proxy-services.ts';
+import { subjectOf } from './proxy-subject.ts';
 import type { Reads } from './reads/reads.ts';
 import { Registration } from './registration.ts';
-import { SchemaAgreement } from './schema/schema-agreement.ts';
-import { readKeyspaces } from './schema/schema-elements.ts';
-import { SchemaEvents } from './schema/schema-events.ts';
-import { SchemaWatch } from './schema/schema-watch.ts';
-import { SchemaFacts } from './schema-facts.ts';
 import { CqlServer, listenOn } from './server.ts';
 import { NO_LOGINS } from './session/login-policy.ts';
-import type { Clusters } from './session/session-upstreams.ts';
 import { Sisters } from './sisters.ts';
 import { TimestampGenerator } from './timestamps.ts';
-import { Cluster, type ClusterName } from './upstream/cluster.ts';
-import type { ControlConnection } from './upstream/control-connection.ts';
-import { CLUSTER_NAMES, ControlConnections } from './upstream/control-connections.ts';
 
-const MAX_JOURNAL_BYTES = 1024 * 1024 * 1024;
 const DRAIN_CLIENTS_MS = 5_000;
 const FLUSH_QUEUE_MS = 8_000;
 /** What is left when all connections are closed needs no longer. */
 const SETTLE_MS = 1_000;
-const CONNECTED_AGREEMENT_MS = 2_000;
-
-/** What the proxy needs of the world. */
-export interface ProxyPorts {
-  readonly ledger: Ledger;
-  /** null: failed writes stay in the journal. */
-  readonly queue: FailedWriteQueue | null;
-  /** Larger failed writes have nowhere to go. Bytes. */
-  readonly maxMessageBytes: number;
-  readonly origin: ResolvedCluster;
-  readonly target: ResolvedCluster;
-  readonly logger: Logger;
-  /** `proxy.logins`; none: every client is on both clusters what it says. */
-  readonly logins?: ResolvedLogins;
-  /** One of several processes: the admin API is their host's. */
-  readonly isOneOfSeveral?: boolean;
-}
 
 /** One proxy instance, put together. */
 export class CqlProxy {
   readonly #config: MigrationConfig;
   readonly #ports: ProxyPorts;
   readonly #instance: string;
-  readonly #clusters: Clusters;
-  readonly #controls: ControlConnections;
-  readonly #face: ClusterFace;
-  readonly #agreement: SchemaAgreement;
-  readonly #schemaEvents: SchemaEvents;
-  readonly #schemaWatch: SchemaWatch;
+  readonly #clusterWatch: ClusterWatch;
   readonly #sisters: Sisters;
   readonly #counters = new Counters();
   readonly #prepared = new PreparedStatements();
   readonly #timestamps = new TimestampGenerator();
   readonly #flusher = new Flusher();
   readonly #marks: SuspectMarks;
-  readonly #facts: SchemaFacts;
-  readonly #clocks: ClockWatch;
   readonly #registration: Registration;
   readonly #watch: PhaseWatch;
   readonly #queueDepth: QueueDepth;
   readonly #runtime = new RuntimeWatch();
-  #rules: FilterRules = NO_FILTER_RULES;
-  #filter: Filter = createFilter(NO_FILTER_RULES);
+  readonly #filter: FilterInForce;
   readonly #processId = randomUUID();
   #lock: DirectoryLock | undefined;
   #journal: Journal | undefined;
@@ -123,32 +79,23 @@ export class CqlProxy {
     this.#config = config;
     this.#ports = ports;
     this.#instance = config.proxy.instance ?? defaultInstance(process.env);
-    this.#clusters = {
-      origin: new Cluster('origin', ports.origin, this.#flusher, this.#counters),
-      target: new Cluster('target', ports.target, this.#flusher, this.#counters),
-    };
+    this.#filter = new FilterInForce(config.proxy.filterRules);
     this.#queueDepth = new QueueDepth(ports.queue);
-    this.#controls = new ControlConnections(this.#clusters, logger);
-    const controls = this.#controls;
-    const { topology, listen } = config.proxy;
-    this.#face = new ClusterFace({ ledger, controls, overrides: topology, logger });
-    this.#agreement = new SchemaAgreement({ controls: controls.of, logger });
-    this.#schemaEvents = new SchemaEvents({
-      agreement: this.#agreement,
-      definitionsIdle: () => this.#definitions?.idle() ?? Promise.resolve(),
-      inUse: () => this.#inUse().map(({ cluster }) => cluster.name),
-      ownerOf: (change) => this.#ownerOf(change),
-      push: (change) => this.#server?.pushSchemaChange(change),
+    this.#clusterWatch = new ClusterWatch({
+      config,
+      origin: ports.origin,
+      target: ports.target,
+      ledger,
       logger,
-    });
-    this.#schemaWatch = new SchemaWatch({
-      controls: controls.of,
-      agreement: this.#agreement,
       counters: this.#counters,
-      filter: () => this.#filter,
-      isDual: () => this.#gate !== undefined && shadowOf(this.#gate.phase) !== undefined,
-      logger,
+      flusher: this.#flusher,
+      timestamps: this.#timestamps,
+      filter: () => this.#filter.filter,
+      gate: () => this.#gate,
+      definitionsIdle: () => this.#definitions?.idle() ?? Promise.resolve(),
+      push: (change) => this.#server?.pushSchemaChange(change),
     });
+    const { topology, listen } = config.proxy;
     this.#sisters = new Sisters({
       config: topology,
       port: listen.port,
@@ -157,20 +104,13 @@ export class CqlProxy {
     });
     const directory = config.failedWrites.journalDir;
     this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, logger });
-    this.#facts = new SchemaFacts(() => this.#inUse());
-    this.#clocks = new ClockWatch({
-      warnSkewMs: config.proxy.clocks.warnSkewMs,
-      timestamps: this.#timestamps,
-      logger,
-      controls: () => this.#inUse(),
-    });
     this.#registration = new Registration({ ledger, instance: this.#instance, processId: this.#processId, logger });
     this.#watch = new PhaseWatch({
       ledger: this.#registration.ledger,
       instance: this.#instance,
       logger,
       counters: () => this.#counters.summary(),
-      onAct: (record) => this.#controls.follow(record.active.phase),
+      onAct: (record) => this.#clusterWatch.controls.follow(record.active.phase),
     });
   }
 
@@ -183,40 +123,25 @@ export class CqlProxy {
     const { ledger, logger, queue } = this.#ports;
     const { proxy, failedWrites } = this.#config;
     refuseRenames(this.#config.renames, 'the proxy');
-    await this.#readFilterRules();
+    await this.#filter.reload(undefined);
     this.#lock = await DirectoryLock.take(failedWrites.journalDir, this.#processId, logger);
     await this.#registration.waitForName(this.#lock.deadProcessId);
     const first =
       (await ledger.readPhase()) ?? (await ledger.initPhase(proxy.initialPhase, this.#instance, new Date()));
-    if (first.active.phase === 'target-only' && !this.#filter.isEmpty) {
+    if (first.active.phase === 'target-only' && !this.#filter.filter.isEmpty) {
       logger.error('filter rules are in force in target-only: requests for what they exclude are refused', {});
     }
-    await this.#connectClusters(first.active.phase);
+    await this.#clusterWatch.connect(first.active.phase);
     // First: what the journal finds in doubt is added to them.
     await this.#marks.restore();
-    this.#journal = await Journal.open({
-      directory: failedWrites.journalDir,
-      maxBytes: MAX_JOURNAL_BYTES,
-      logger,
-      onDoubt: (tables, reason) => {
-        for (const { keyspace, table } of tables) this.#marks.mark(keyspace, table, reason);
-      },
-    });
-    if (queue) {
-      this.#sender = new JournalSender({
-        journal: this.#journal,
-        queue,
-        batchSize: failedWrites.batchSize,
-        maxBackoffMs: failedWrites.retryIntervalSecs * 1000,
-        logger,
-      });
-      this.#sender.start();
-    }
+    const { journal, sender } = await openJournal(failedWrites, queue, this.#marks, logger);
+    this.#journal = journal;
+    this.#sender = sender;
     // Before this proxy is registered: one that can't start must not be waited for by a change of phase.
     await this.#listenAdmin();
     this.#gate = await this.#watch.begin(first);
-    this.#controls.follow(this.#gate.phase);
-    const services = this.#services(this.#gate, this.#journal);
+    this.#clusterWatch.controls.follow(this.#gate.phase);
+    const services = this.#services(this.#gate, journal);
     this.#definitions = services.definitions;
     await this.#sisters.start();
     this.#reads = services.reads;
@@ -231,9 +156,7 @@ export class CqlProxy {
       throw error;
     }
     this.#watch.start();
-    for (const cluster of Object.values(this.#clusters)) cluster.watchCertificates(logger);
-    this.#clocks.start();
-    this.#schemaWatch.start();
+    this.#clusterWatch.start();
     logger.info(`CQL server listening on ${proxy.listen.host}:${this.#address.port}`, {
       port: this.#address.port,
       adminPort: this.#adminAddress?.port,
@@ -253,16 +176,16 @@ export class CqlProxy {
     await this.#untilIdle(this.#config.proxy.shadowTimeoutMs);
     this.#tls?.close();
     this.#dualWrite?.abandon();
-    for (const cluster of Object.values(this.#clusters)) cluster.close();
+    this.#clusterWatch.closeClusters();
     // Every copy whose connection was closed has become a failed write then.
     await this.#untilIdle(SETTLE_MS);
     await this.#failedWrites?.idle();
     await this.#journal?.flush();
-    await Promise.all([this.#sender?.stop(FLUSH_QUEUE_MS), this.#marks.flush(), this.#clocks.stop()]);
+    await Promise.all([this.#sender?.stop(FLUSH_QUEUE_MS), this.#marks.flush(), this.#clusterWatch.clocks.stop()]);
     await this.#journal?.close();
     await this.#watch.stop();
     await this.#lock?.release();
-    await Promise.all([this.#controls.stop(), this.#sisters.stop(), this.#schemaWatch.stop()]);
+    await Promise.all([this.#clusterWatch.stop(), this.#sisters.stop()]);
     this.#runtime.stop();
     this.#admin?.closeAllConnections();
     this.#admin?.close();
@@ -277,7 +200,8 @@ export class CqlProxy {
 
   #services(gate: PhaseGate, journal: Journal): ProxyServices {
     const { logger, ledger, maxMessageBytes } = this.#ports;
-    const shared = { marks: this.#marks, facts: this.#facts, counters: this.#counters, logger };
+    const { clusters, controls, face, agreement, facts } = this.#clusterWatch;
+    const shared = { marks: this.#marks, facts, counters: this.#counters, logger };
     this.#failedWrites = new FailedWrites({ ...shared, instance: this.#instance, journal, maxMessageBytes });
     return composeServices({
       ...shared,
@@ -285,48 +209,19 @@ export class CqlProxy {
       instance: this.#instance,
       ledger,
       gate,
-      clusters: this.#clusters,
-      controls: this.#controls,
-      face: this.#face,
-      agreement: this.#agreement,
+      clusters,
+      controls,
+      face,
+      agreement,
       sisters: this.#sisters,
       prepared: this.#prepared,
       timestamps: this.#timestamps,
       flusher: this.#flusher,
       logins: this.#ports.logins ?? NO_LOGINS,
       failedWrites: this.#failedWrites,
-      filter: () => this.#filter,
+      filter: () => this.#filter.filter,
       isFenced: () => this.#config.proxy.onLedgerLoss === 'stop' && this.#registration.isLeaseOver,
     });
-  }
-
-  async #connectClusters(phase: Phase): Promise<void> {
-    await this.#controls.connect(phase);
-    await this.#face.begin(phase);
-    await Promise.all(this.#inUse().map(({ cluster }) => this.#agreement.agree(cluster.name, CONNECTED_AGREEMENT_MS)));
-    for (const name of CLUSTER_NAMES) {
-      this.#controls.of[name].onSchemaChange = (change) => {
-        this.#facts.forget();
-        this.#schemaEvents.take(name, change);
-      };
-      this.#controls.of[name].onConnected = () => {
-        void this.#face.observe(name);
-        const before = this.#agreement.versionsOf(name);
-        void this.#schemaEvents.catchUp(name, before, () => readKeyspaces(this.#controls.of[name]));
-      };
-    }
-    await this.#clocks.measure();
-  }
-
-  /** The cluster whose definition clients read: what a filter keeps on the origin is there in every phase. */
-  #ownerOf({ target, keyspace, name }: SchemaChange): ClusterName {
-    const phase = this.#gate?.phase ?? this.#config.proxy.initialPhase;
-    const isExcluded = target === 'TABLE' && this.#filter.decide(keyspace, name ?? '').kind === 'excluded';
-    return isExcluded && phase !== 'target-only' ? 'origin' : primaryOf(phase);
-  }
-
-  #inUse(): ControlConnection[] {
-    return this.#controls.inUse(this.#gate?.phase ?? this.#config.proxy.initialPhase);
   }
 
   async #listenAdmin(): Promise<void> {
@@ -347,46 +242,16 @@ export class CqlProxy {
 
   /** What its admin API shows and changes. */
   get subject(): AdminSubject {
-    const zdmPrefix = this.#config.proxy.admin.zdmMetricsPrefix;
-    const sources = { counters: this.#counters, runtime: this.#runtime, zdmPrefix, status: () => this.status() };
-    return {
-      status: async () => this.status(),
-      metrics: async () => collectMetrics(sources),
-      readPhase: async () => this.#watch.record ?? null,
-      changePhase: (request) => this.#changePhase(request),
-      filters: async () => this.#rules,
-      reloadFilters: () => this.#readFilterRules(),
-    };
-  }
-
-  #changePhase(request: PhaseRequest): Promise<unknown> {
-    const { ledger } = this.#ports;
-    return changePhase(
-      {
-        ...request,
-        phase: parsePhase(request.phase),
-        withoutProxies: false,
-        hasFilterRules: !this.#filter.isEmpty,
-      },
-      {
-        ledger,
-        now: () => new Date(),
-        sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-        onWait: () => undefined,
-      },
-    );
-  }
-
-  async #readFilterRules(): Promise<FilterRules> {
-    const path = this.#config.proxy.filterRules;
-    const rules = path === null ? NO_FILTER_RULES : await readYamlFile(filterRulesSchema, path, 'the filter rules');
-    const filter = createFilter(rules);
-    if (this.#gate?.phase === 'target-only' && !filter.isEmpty) {
-      throw new UsageError('in target-only there is no cluster to keep filtered data; the rules stay as they were');
-    }
-    this.#rules = rules;
-    this.#filter = filter;
-    return rules;
+    return subjectOf({
+      ledger: this.#ports.ledger,
+      watch: this.#watch,
+      filter: this.#filter,
+      counters: this.#counters,
+      runtime: this.#runtime,
+      zdmPrefix: this.#config.proxy.admin.zdmMetricsPrefix,
+      status: () => this.status(),
+      phase: () => this.#gate?.phase,
+    });
   }
 
   /** Where clients are accepted; undefined before. */
@@ -405,17 +270,18 @@ export class CqlProxy {
   }
 
   status(): ProxyStatus {
+    const { clusters, controls, face, clocks } = this.#clusterWatch;
     return statusOf({
       instance: this.#instance,
       initialPhase: this.#config.proxy.initialPhase,
-      clusters: this.#clusters,
-      controls: this.#controls,
-      face: this.#face,
+      clusters,
+      controls,
+      face,
+      clocks,
       counters: this.#counters,
       prepared: this.#prepared,
       marks: this.#marks,
       watch: this.#watch,
-      clocks: this.#clocks,
       isDraining: this.#isStopping,
       queue: this.#queueDepth.last,
       gate: this.#gate,

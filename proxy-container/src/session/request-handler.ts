@@ -1,31 +1,28 @@
-import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
+import { opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import { requestOffset } from '#core/cql/request-layout.ts';
-import { decodePrepare } from '#core/cql/request-messages.ts';
 import { encodeSetKeyspace } from '#core/cql/result-message.ts';
 import { describeError, ProtocolError, ServerError, StatementTooLargeError } from '#core/errors.ts';
 import type { ClientRequest } from '../client-request.ts';
 import { countWrites } from '../count-tables.ts';
 import { tablesOf } from '../failed-writes.ts';
-import type { PreparedEntry } from '../prepared-statements.ts';
 import type { ProxyServices } from '../proxy-services.ts';
 import { readClientRequest } from '../read-request.ts';
 import { type Route, routeOf } from '../route.ts';
-import { topologyTable } from '../system-tables/columns.ts';
 import { type Exclusion, exclusionOfRequest } from '../tenant.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
 import type { UsualClient } from '../usual-write.ts';
 import type { ClientSession } from './client-session.ts';
 import { HeldRequests } from './held-requests.ts';
-import { outgoingPrepare } from './outgoing-prepare.ts';
-import { dressPrepared, dressRead, failureOf } from './replies.ts';
+import { PrepareRequests } from './prepare-requests.ts';
+import { NO_ORIGIN, Refusals } from './refusals.ts';
+import { dressRead } from './replies.ts';
 import type { SessionUpstreams } from './session-upstreams.ts';
+import { SystemRequests } from './system-requests.ts';
 
 const MAX_IN_FLIGHT = 8192;
 const SHUTTING_DOWN = 'Shutting down, please retry on next host.';
 const MIXED_READ = 'The statement reads tenants of both clusters; ask for them apart';
-const NO_ORIGIN = 'A filter keeps this on the origin, and in the phase target-only nothing goes there any more';
 
 /** Takes the requests of one client that is logged in: each gets exactly one answer, whatever fails on the way. */
 export class RequestHandler {
@@ -34,6 +31,9 @@ export class RequestHandler {
   readonly #version: number;
   readonly #services: ProxyServices;
   readonly #held: HeldRequests;
+  readonly #refusals: Refusals;
+  readonly #system: SystemRequests;
+  readonly #prepares: PrepareRequests;
   readonly #usual: UsualClient;
   #inFlight = 0;
   #isDraining = false;
@@ -43,6 +43,11 @@ export class RequestHandler {
     this.#upstreams = upstreams;
     this.#version = version;
     this.#services = services;
+    const refusals = new Refusals(session, services);
+    const system = new SystemRequests(session, services.systemTables, refusals);
+    this.#refusals = refusals;
+    this.#system = system;
+    this.#prepares = new PrepareRequests({ session, upstreams, version, services, system, refusals });
     this.#usual = {
       version,
       upstreams,
@@ -59,7 +64,7 @@ export class RequestHandler {
       gate: services.gate,
       timeoutMs: services.requestTimeoutMs,
       run: (frame, streamId) => this.#takeUp(frame, streamId),
-      refuse: (streamId, message) => this.#refuse(streamId, message),
+      refuse: (streamId, message) => this.#refusals.overloaded(streamId, message),
     });
   }
 
@@ -91,15 +96,15 @@ export class RequestHandler {
   handle(frame: Buffer, streamId: number): void {
     const { gate } = this.#services;
     if (this.#isDraining) {
-      this.#refuse(streamId, SHUTTING_DOWN);
+      this.#refusals.overloaded(streamId, SHUTTING_DOWN);
       return;
     }
     if (this.inFlightCount >= MAX_IN_FLIGHT) {
-      this.#refuse(streamId, 'too many requests in flight on this connection');
+      this.#refusals.overloaded(streamId, 'too many requests in flight on this connection');
       return;
     }
     if (this.#services.isFenced()) {
-      this.#refuse(streamId, 'the proxy has lost the ledger');
+      this.#refusals.overloaded(streamId, 'the proxy has lost the ledger');
       return;
     }
     if (gate.isHolding) {
@@ -114,8 +119,8 @@ export class RequestHandler {
       this.#finish(epoch);
       if (error instanceof ProtocolError || error instanceof RangeError) throw error;
       if (error instanceof StatementTooLargeError) {
-        this.#session.sendError({ code: ErrorCode.INVALID, message: error.message }, streamId);
-      } else this.#fault(error, streamId);
+        this.#refusals.invalid(streamId, error.message);
+      } else this.#refusals.fault(error, streamId);
     }
   }
 
@@ -132,7 +137,7 @@ export class RequestHandler {
   #dispatch(frame: Buffer, streamId: number, epoch: number): void {
     switch (opcodeOf(frame)) {
       case Opcode.PREPARE:
-        this.#prepare(frame, streamId, epoch);
+        this.#prepares.take(frame, streamId, () => this.#finish(epoch));
         return;
       case Opcode.QUERY:
       case Opcode.EXECUTE:
@@ -156,7 +161,9 @@ export class RequestHandler {
     }
     const { request } = read;
     const first = request.statements[0]?.statement;
-    if (request.requestClass === 'read' && this.#systemTable(request, streamId, epoch)) return;
+    if (request.requestClass === 'read' && this.#system.concerns(request)) {
+      if (this.#system.answer(request, streamId, () => this.#finish(epoch))) return;
+    }
     if (first?.kind === 'use' && request.opcode !== Opcode.BATCH)
       return void this.#use(first.keyspace, streamId, epoch);
     const exclusion = exclusionOfRequest(this.#services.filter(), request);
@@ -174,43 +181,6 @@ export class RequestHandler {
     this.#write(request, route, exclusion, streamId, epoch);
   }
 
-  /** Answers what is asked of the nodes, if that is what is asked. */
-  #systemTable(request: ClientRequest, streamId: number, epoch: number): boolean {
-    const { statement, entry } = request.statements[0]!;
-    const table = entry ? entry.topology : topologyTable(statement.keyspace ?? request.keyspace, statement.table);
-    if (table === undefined) return false;
-    const text = entry?.text ?? request.ensureLayout().statements[0]!.text ?? '';
-    try {
-      const answer = this.#services.systemTables.answer(table, text, request, this.#session.face);
-      if (answer === undefined) return false;
-      answer
-        .then((body) => this.#session.sendMessage(Opcode.RESULT, body, streamId))
-        .catch((error: unknown) => this.#systemFault(error, streamId))
-        .finally(() => this.#finish(epoch));
-    } catch (error) {
-      this.#systemFault(error, streamId);
-      this.#finish(epoch);
-    }
-    return true;
-  }
-
-  #prepareSystem(entry: PreparedEntry, streamId: number, epoch: number): boolean {
-    try {
-      const body = this.#services.systemTables.prepare(entry, this.#version);
-      if (body === undefined) return false;
-      this.#session.sendMessage(Opcode.RESULT, body, streamId);
-    } catch (error) {
-      this.#systemFault(error, streamId);
-    }
-    this.#finish(epoch);
-    return true;
-  }
-
-  #systemFault(error: unknown, streamId: number): void {
-    if (error instanceof ServerError) this.#session.sendError({ code: error.code, message: error.message }, streamId);
-    else this.#fault(error, streamId);
-  }
-
   #read(request: ClientRequest, route: Route, streamId: number, epoch: number): void {
     this.#services.reads.apply(this.#upstreams, request, route, (cluster, outcome) => {
       try {
@@ -219,9 +189,9 @@ export class RequestHandler {
             dressRead(request, cluster, outcome.frame, () => this.#services.systemTables.local(this.#session.face)),
             streamId,
           );
-        } else this.#sendFailure(request, cluster, outcome, streamId);
+        } else this.#refusals.failure(request, cluster, outcome, streamId);
       } catch (error) {
-        this.#fault(error, streamId);
+        this.#refusals.fault(error, streamId);
       }
       this.#finish(epoch);
     });
@@ -248,7 +218,7 @@ export class RequestHandler {
       return;
     }
     definitions.apply(this.#upstreams, request, route, answer).catch((error: unknown) => {
-      this.#noteFault(error);
+      this.#refusals.noteFault(error);
       answer({ kind: 'unsent', code: ErrorCode.SERVER_ERROR, message: describeError(error) });
     });
   }
@@ -274,46 +244,13 @@ export class RequestHandler {
         if (outcome.kind === 'reply') {
           if (isWrite && opcodeOf(outcome.frame) !== Opcode.ERROR) countWrites(counters, request);
           this.#session.send(outcome.frame, streamId);
-        } else this.#sendFailure(request, primary, outcome, streamId);
+        } else this.#refusals.failure(request, primary, outcome, streamId);
       } catch (error) {
-        this.#fault(error, streamId);
+        this.#refusals.fault(error, streamId);
       }
       // In dual-async the copy leaves after this, and must be counted before the request is over.
       queueMicrotask(() => this.#finish(epoch));
     };
-  }
-
-  #prepare(frame: Buffer, streamId: number, epoch: number): void {
-    const { counters, gate, prepared, reads } = this.#services;
-    const offset = requestOffset(flagsOf(frame), bodyOf(frame));
-    const { text, keyspace } = decodePrepare(bodyOf(frame), this.#version, offset);
-    const entry = prepared.entryOf(text, keyspace ?? this.#upstreams.keyspace);
-    if (entry.topology !== undefined && this.#prepareSystem(entry, streamId, epoch)) return;
-    const { statement } = entry;
-    const table = { keyspace: statement.keyspace ?? entry.keyspace, table: statement.table };
-    const isExcluded =
-      table.keyspace !== undefined &&
-      table.table !== undefined &&
-      this.#services.filter().decide(table.keyspace, table.table).kind === 'excluded';
-    const route = routeOf(gate.phase, isExcluded);
-    if (route === undefined) {
-      this.#invalid(streamId, epoch, NO_ORIGIN);
-      return;
-    }
-    const cluster = route.primary;
-    const outgoing = outgoingPrepare(frame, entry, this.#version, keyspace);
-    const startedMs = performance.now();
-    reads.prepare(this.#upstreams, cluster, outgoing, (outcome) => {
-      counters.latencies.prepare[cluster].observe(performance.now() - startedMs);
-      try {
-        if (outcome.kind === 'reply') {
-          this.#session.send(dressPrepared(entry, cluster, outcome.frame, this.#version), streamId);
-        } else this.#sendFailure(undefined, cluster, outcome, streamId);
-      } catch (error) {
-        this.#fault(error, streamId);
-      }
-      this.#finish(epoch);
-    });
   }
 
   /** Requests of this session go over connections of that keyspace from now on; whether it may be used, the cluster says. */
@@ -331,37 +268,10 @@ export class RequestHandler {
     }
   }
 
-  #sendFailure(
-    request: ClientRequest | undefined,
-    cluster: ClusterName,
-    outcome: Exclude<Outcome, { kind: 'reply' }>,
-    streamId: number,
-  ): void {
-    if (outcome.kind === 'lost') this.#services.counters.requestTimeouts++;
-    else if (outcome.code === ErrorCode.OVERLOADED) this.#services.counters.overloaded++;
-    this.#session.sendError(failureOf(request, cluster, outcome), streamId);
-  }
-
   /** The request's own fault, told in its answer; it is over. */
   #invalid(streamId: number, epoch: number, message: string): void {
-    this.#session.sendError({ code: ErrorCode.INVALID, message }, streamId);
+    this.#refusals.invalid(streamId, message);
     this.#finish(epoch);
-  }
-
-  #refuse(streamId: number, message: string): void {
-    this.#services.counters.overloaded++;
-    this.#session.sendError({ code: ErrorCode.OVERLOADED, message }, streamId);
-  }
-
-  /** A fault of the proxy, or an answer of a cluster that can't be read: the client is told, and nobody else. */
-  #fault(error: unknown, streamId: number): void {
-    this.#noteFault(error);
-    this.#session.sendError({ code: ErrorCode.SERVER_ERROR, message: describeError(error) }, streamId);
-  }
-
-  #noteFault(error: unknown): void {
-    this.#services.counters.internalErrors++;
-    this.#services.logger.error('a request could not be handled', { error: describeError(error) });
   }
 
   /** A request is over that `epoch` routed. */

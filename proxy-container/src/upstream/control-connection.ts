@@ -6,13 +6,7 @@ import { MAX_PROTOCOL_VERSION, Opcode } from '#core/cql/protocol.ts';
 import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
 import { decodeEvent, type SchemaChange } from '#core/cql/schema-change.ts';
 import { decodeBigint, decodeInet, decodeText, decodeUuid } from '#core/cql/value-codec.ts';
-import {
-  AuthenticationFailedError,
-  ClusterUnreachableError,
-  describeError,
-  ProtocolError,
-  ServerError,
-} from '#core/errors.ts';
+import { ClusterUnreachableError, describeError, ProtocolError, ServerError } from '#core/errors.ts';
 import type { ShownCluster } from '#core/ledger/records.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Cluster } from './cluster.ts';

@@ -1,0 +1,49 @@
+import type { Phase } from '#core/config/schema.ts';
+import { changePhase } from '#core/jobs/change-phase.ts';
+import type { Ledger } from '#core/ledger/ledger.ts';
+import { parsePhase } from '#core/ledger/phase-names.ts';
+import type { AdminSubject, PhaseRequest } from './admin/admin-subject.ts';
+import { collectMetrics } from './admin/metrics.ts';
+import type { RuntimeWatch } from './admin/runtime-watch.ts';
+import type { ProxyStatus } from './admin/status.ts';
+import type { Counters } from './counters.ts';
+import type { FilterInForce } from './filter-in-force.ts';
+import type { PhaseWatch } from './phase-watch.ts';
+
+export interface ProxySubjectOptions {
+  readonly ledger: Ledger;
+  readonly watch: PhaseWatch;
+  readonly filter: FilterInForce;
+  readonly counters: Counters;
+  readonly runtime: RuntimeWatch;
+  /** Of metrics by the names of zdm-proxy; null: there are none. */
+  readonly zdmPrefix: string | null;
+  readonly status: () => ProxyStatus;
+  /** The phase in force; undefined: there is none yet. */
+  readonly phase: () => Phase | undefined;
+}
+
+/** What the admin API shows and changes of one proxy. */
+export function subjectOf(options: ProxySubjectOptions): AdminSubject {
+  const { ledger, watch, filter, counters, runtime, zdmPrefix, status, phase } = options;
+  return {
+    status: async () => status(),
+    metrics: async () => collectMetrics({ counters, runtime, zdmPrefix, status }),
+    readPhase: async () => watch.record ?? null,
+    changePhase: (request) => change(request, ledger, !filter.filter.isEmpty),
+    filters: async () => filter.rules,
+    reloadFilters: () => filter.reload(phase()),
+  };
+}
+
+function change(request: PhaseRequest, ledger: Ledger, hasFilterRules: boolean): Promise<unknown> {
+  return changePhase(
+    { ...request, phase: parsePhase(request.phase), withoutProxies: false, hasFilterRules },
+    {
+      ledger,
+      now: () => new Date(),
+      sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+      onWait: () => undefined,
+    },
+  );
+}
