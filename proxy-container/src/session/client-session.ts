@@ -1,18 +1,17 @@
 import type { Socket } from 'node:net';
-import { type BodyCompression, compressFrame, decompressBody } from '#core/cql/compression.ts';
+import { type BodyCompression, compressFrame } from '#core/cql/compression.ts';
 import { type ErrorMessage, encodeError } from '#core/cql/error-message.ts';
 import {
   bodyOf,
   encodeFrame,
   FrameSplitter,
   flagsOf,
-  HEADER_BYTES,
   isResponse,
   opcodeOf,
   streamIdOf,
   versionOf,
 } from '#core/cql/frame.ts';
-import { decodeRegister, decodeStartup, encodeSupported } from '#core/cql/handshake-messages.ts';
+import { decodeStartup, encodeSupported } from '#core/cql/handshake-messages.ts';
 import { ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
 import { encodeHostEvent, encodeSchemaChangeEvent, type SchemaChange } from '#core/cql/schema-change.ts';
 import { SegmentSplitter } from '#core/cql/segment.ts';
@@ -21,6 +20,7 @@ import { FrameWriter } from '../frame-writer.ts';
 import type { Host } from '../host.ts';
 import type { ProxyServices } from '../proxy-services.ts';
 import { faceOf } from '../topology.ts';
+import { compressionOf, eventTypesOf, plainFrame, refuseUnknownVersion } from './client-framing.ts';
 import { Login, type LoginStep } from './login.ts';
 import { RequestHandler } from './request-handler.ts';
 import type { SessionUpstreams } from './session-upstreams.ts';
@@ -34,7 +34,6 @@ const PAUSE_AT_BYTES = 4 * 1024 * 1024;
 const EVENT_STREAM_ID = -1;
 /** Frames up to this are copied at once, and are not worth compressing. */
 const MAX_SHORT_BYTES = 256;
-const EVENT_TYPES: ReadonlySet<string> = new Set(['SCHEMA_CHANGE', 'TOPOLOGY_CHANGE', 'STATUS_CHANGE']);
 /** Messages of clusters name what a client sent, and a [string] has no room for more than 64 KiB. */
 const MAX_ERROR_LENGTH = 8 * 1024;
 
@@ -155,7 +154,9 @@ export class ClientSession {
   #read(chunk: Buffer): void {
     if (this.#isEnding) return;
     try {
-      if (this.#version === 0 && !this.#splitter.isInsideFrame) this.#refuseUnknownVersion(chunk);
+      if (this.#version === 0 && !this.#splitter.isInsideFrame) {
+        refuseUnknownVersion(chunk[0]!, this.#services.support().maxVersion);
+      }
       this.#services.flusher.tick();
       this.#splitter.push(chunk, this.#consume, this.#peek);
     } catch (error) {
@@ -168,17 +169,6 @@ export class ClientSession {
       this.#socket.pause();
       this.end();
     }
-  }
-
-  /** Versions are refused by their first byte: the rest of such a frame may have any form. */
-  #refuseUnknownVersion(chunk: Buffer): void {
-    const version = chunk[0]! & 0x7f;
-    const { maxVersion } = this.#services.support();
-    if (version >= 3 && version <= maxVersion) return;
-    const versions = [3, 4, 5].filter((one) => one <= maxVersion).map((one) => `${one}/v${one}`);
-    throw new ProtocolError(
-      `Invalid or unsupported protocol version (${version}); supported versions are (${versions.join(', ')})`,
-    );
   }
 
   /** The usual write, which is taken where it lies. */
@@ -243,9 +233,7 @@ export class ClientSession {
         return void this.#step(this.#login.respond(Buffer.from(bodyOf(frame))), streamId);
       case Opcode.REGISTER: {
         if (!this.#handler) throw new ProtocolError('REGISTER before the login');
-        const types = decodeRegister(bodyOf(frame));
-        for (const type of types) if (!EVENT_TYPES.has(type)) throw new ProtocolError('an event type is unknown');
-        this.#eventTypes = new Set([...this.#eventTypes, ...types]);
+        this.#eventTypes = new Set([...this.#eventTypes, ...eventTypesOf(bodyOf(frame))]);
         this.sendMessage(Opcode.READY, Buffer.alloc(0), streamId);
         return;
       }
@@ -307,24 +295,6 @@ export class ClientSession {
 
   #decompress(frame: Buffer): Buffer {
     if ((flagsOf(frame) & FrameFlag.COMPRESSION) === 0 || this.#version >= 5) return frame;
-    if (!this.#compression) throw new ProtocolError('a compressed frame without COMPRESSION in STARTUP');
-    const body = decompressBody(frame.subarray(HEADER_BYTES), this.#compression, this.#maxBodyBytes);
-    return encodeFrame(
-      {
-        version: this.#version,
-        isResponse: false,
-        flags: flagsOf(frame) & ~FrameFlag.COMPRESSION,
-        streamId: streamIdOf(frame),
-        opcode: opcodeOf(frame),
-      },
-      body,
-    );
+    return plainFrame(frame, this.#version, this.#compression, this.#maxBodyBytes);
   }
-}
-
-function compressionOf(name: string | undefined, version: number): BodyCompression | undefined {
-  if (name === undefined || name === '') return undefined;
-  const lower = name.toLowerCase();
-  if (lower === 'lz4' || (lower === 'snappy' && version < 5)) return lower;
-  throw new ProtocolError(`Unknown compression algorithm: ${name}`);
 }
