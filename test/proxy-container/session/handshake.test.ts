@@ -6,9 +6,11 @@ import { bodyOf, encodeFrame, opcodeOf, streamIdOf } from '#core/cql/frame.ts';
 import { encodeStartup } from '#core/cql/handshake-messages.ts';
 import { ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
+import { PreparedStatements } from '../../../proxy-container/src/prepared-statements.ts';
 import { Login } from '../../../proxy-container/src/session/login.ts';
 import { NO_LOGINS } from '../../../proxy-container/src/session/login-policy.ts';
-import type { Clusters } from '../../../proxy-container/src/session/session-upstreams.ts';
+import { type Clusters, SessionUpstreams } from '../../../proxy-container/src/session/session-upstreams.ts';
+import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
 
 let world: TestProxy;
@@ -111,4 +113,22 @@ test('a client that leaves while its node is being connected leaves no connectio
   await expect(started).rejects.toThrow(/client/);
   expect(close).toHaveBeenCalledOnce();
   expect(startup).not.toHaveBeenCalled();
+});
+
+test('a node that takes a connection and no login, while a statement is prepared there again, keeps none', async () => {
+  const close = vi.fn();
+  const connection = { close, startup: () => Promise.reject(new Error('no login')) };
+  const pool = { identity: { startup: STARTUP }, connections: [], addUser: () => undefined };
+  const config = { requestTimeoutMs: 1000, connectTimeoutMs: 1000 };
+  const cluster = { config, pool: () => pool, connectTo: async () => connection };
+  const upstreams = new SessionUpstreams({ origin: cluster, target: cluster } as unknown as Clusters, {
+    version: 4,
+    startup: STARTUP,
+    credentials: { origin: undefined, target: undefined },
+    primary: () => 'origin',
+  });
+  const entry = new PreparedStatements().entryOf('SELECT * FROM ks.t', undefined);
+  const near = { host: '127.0.0.2' } as UpstreamConnection;
+  await expect(upstreams.prepare('origin', entry, false, near)).rejects.toThrow('no login');
+  expect(close).toHaveBeenCalledOnce();
 });
