@@ -55,6 +55,8 @@ interface Look {
   readonly read: ComparableRead;
   /** The session's keyspace then; in another one the same request means other tables. */
   readonly keyspace: string | undefined;
+  /** Then in force. In a later one the shadow may lack what was written while it had no part, which is no finding. */
+  readonly epoch: number;
 }
 
 /**
@@ -120,7 +122,7 @@ export class DualReads {
     reading.copyBytes += bytes;
     // A frame is a view of all that one read of the socket brought.
     const answer = Buffer.from(frame);
-    const look: Look = { upstreams, request, read, keyspace: upstreams.keyspace };
+    const look: Look = { upstreams, request, read, keyspace: upstreams.keyspace, epoch: this.#options.gate.epoch };
     this.#call(look, shadow, (outcome) => {
       reading.copiesInFlight--;
       reading.copyBytes -= bytes;
@@ -184,7 +186,7 @@ export class DualReads {
     const { gate, counters } = this.#options;
     const primary = primaryOf(gate.phase);
     const shadow = shadowOf(gate.phase);
-    if (shadow === undefined || look.upstreams.keyspace !== look.keyspace) {
+    if (shadow === undefined || this.#isOutdated(look)) {
       counters.reading.unsettled++;
       return;
     }
@@ -193,10 +195,15 @@ export class DualReads {
         const comparison = this.#compare(look, first, second);
         if (comparison === undefined) return;
         if (comparison.kind === 'equal') counters.reading.settled++;
+        else if (this.#isOutdated(look)) counters.reading.unsettled++;
         else if (comparison.difference.digest === before.digest) this.#judge(look, comparison.difference);
         else this.#settle(look, comparison.difference, round + 1);
       }),
     );
+  }
+
+  #isOutdated({ upstreams, keyspace, epoch }: Look): boolean {
+    return upstreams.keyspace !== keyspace || epoch !== this.#options.gate.epoch;
   }
 
   #judge({ request, read }: Look, difference: Difference): void {

@@ -3,6 +3,7 @@ import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
 import { decodeResult, encodeRows } from '#core/cql/result-message.ts';
+import { activateProposal, proposePhase } from '#core/ledger/phase-change.ts';
 import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
@@ -14,9 +15,9 @@ let parts: TestProxy;
 let client: UpstreamConnection;
 
 /** Differences are looked at again after twice the time of a shadow. */
-async function begin(phase: string, reads: object): Promise<void> {
+async function begin(phase: string, reads: object, { shadowTimeoutMs = 100 } = {}): Promise<void> {
   const patient = { targetConfig: { requestTimeoutMs: 30_000 } };
-  parts = await startTestProxy({ initialPhase: phase, shadowTimeoutMs: 100, reads }, patient);
+  parts = await startTestProxy({ initialPhase: phase, shadowTimeoutMs, reads }, patient);
   client = await parts.connect();
 }
 
@@ -107,6 +108,23 @@ test('rows that change all the time are not judged', async () => {
   answer(parts.target, 'x');
   await query(READ);
   await eventually(() => expect(shown()).toMatchObject({ unsettled: 1, different: 0, settled: 0 }));
+});
+
+test('a difference that was seen in an earlier epoch is not judged: the shadow may have had no part since', async () => {
+  await begin('dual-sync', EACH, { shadowTimeoutMs: 2500 });
+  answer(parts.origin, 'x');
+  answer(parts.target, 'z');
+  await query(READ);
+  await eventually(() => expect(shown()).toMatchObject({ copies: 1, copiesInFlight: 0 }));
+  for (const phase of ['origin-only', 'dual-sync'] as const) {
+    const proposed = { by: 'test', why: 'test', now: new Date(), force: true };
+    const { proposal } = await parts.ledger.changePhase((record) => proposePhase(record, phase, proposed));
+    await eventually(async () => expect((await parts.ledger.listProxies())[0]?.drainedForEpoch).toBe(proposal?.epoch));
+    await parts.ledger.changePhase((record) => activateProposal(record, new Date()));
+    await eventually(() => expect(parts.proxy.status().epoch).toBe(proposal?.epoch));
+  }
+  await eventually(() => expect(shown()).toMatchObject({ unsettled: 1, different: 0 }));
+  expect(parts.proxy.status().failedWrites.suspectMarks).toBe(0);
 });
 
 test.each([
