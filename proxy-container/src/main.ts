@@ -15,10 +15,10 @@ async function main(): Promise<void> {
   const count = processCount(config.proxy);
   if (cluster.isPrimary) for (const warning of warnings) logger.warn('a setting of zdm-proxy', { warning });
   if (count > 1 && cluster.isPrimary) {
-    const { runHost } = await import('./run-host.ts');
+    const { runHost } = await import('./processes/run-host.ts');
     return runHost(config, count, logger);
   }
-  const { runProcess, runProxy } = await import('./run-proxy.ts');
+  const { runProcess, runProxy } = await import('./processes/run-proxy.ts');
   return cluster.isWorker ? runProcess(config, logger) : runProxy(config, logger);
 }
 

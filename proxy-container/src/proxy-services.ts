@@ -2,18 +2,18 @@ import type { ResolvedLogins } from '#core/config/access-schema.ts';
 import type { Phase } from '#core/config/schema.ts';
 import type { Filter } from '#core/filter/filter.ts';
 import type { Logger } from '#core/ports.ts';
-import type { RequestContext } from './client-request.ts';
-import type { Counters } from './counters.ts';
-import type { Definitions } from './definitions.ts';
-import type { DualWrite } from './dual-write.ts';
-import type { Flusher } from './frame-writer.ts';
-import type { PhaseGate } from './phase-gate.ts';
-import type { PreparedStatements } from './prepared-statements.ts';
+import type { Counters } from './counters/counters.ts';
+import type { Definitions } from './definitions/definitions.ts';
+import type { PhaseGate } from './phase/phase-gate.ts';
 import type { Reads } from './reads/reads.ts';
+import type { RequestContext } from './requests/client-request.ts';
+import type { PreparedStatements } from './requests/prepared-statements.ts';
 import type { Clusters } from './session/session-upstreams.ts';
 import type { SystemTables } from './system-tables/system-tables.ts';
+import type { Flusher } from './transport/frame-writer.ts';
 import type { ClusterName } from './upstream/cluster.ts';
-import type { UsualWrites } from './usual-write.ts';
+import type { DualWrite } from './writes/dual-write.ts';
+import type { UsualWrites } from './writes/usual-write.ts';
 
 /** What the proxy offers to drivers: no more than both clusters can do. */
 export interface Support {

@@ -6,9 +6,9 @@ import type { AdminSubject, PhaseRequest } from './admin/admin-subject.ts';
 import { collectMetrics } from './admin/metrics.ts';
 import type { RuntimeWatch } from './admin/runtime-watch.ts';
 import type { ProxyStatus } from './admin/status.ts';
-import type { Counters } from './counters.ts';
-import type { FilterInForce } from './filter-in-force.ts';
-import type { PhaseWatch } from './phase-watch.ts';
+import type { Counters } from './counters/counters.ts';
+import type { PhaseWatch } from './phase/phase-watch.ts';
+import type { FilterInForce } from './requests/filter-in-force.ts';
 
 export interface ProxySubjectOptions {
   readonly ledger: Ledger;

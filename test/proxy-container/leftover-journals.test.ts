@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createLogger } from '#adapters/logger.ts';
 import { migrationConfigSchema } from '#core/config/schema.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
-import { DirectoryLock } from '../../proxy-container/src/directory-lock.ts';
+import { DirectoryLock } from '../../proxy-container/src/journal/directory-lock.ts';
 import { Journal } from '../../proxy-container/src/journal/journal.ts';
 import { LeftoverJournals } from '../../proxy-container/src/journal/leftover-journals.ts';
 import {

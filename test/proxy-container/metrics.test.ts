@@ -11,10 +11,10 @@ import {
   renderMetrics,
 } from '../../proxy-container/src/admin/metric-family.ts';
 import { RuntimeWatch } from '../../proxy-container/src/admin/runtime-watch.ts';
-import { ClusterErrors } from '../../proxy-container/src/cluster-errors.ts';
-import { ShadowQueue } from '../../proxy-container/src/shadow-queue.ts';
-import { TableCounters, TableRegistry } from '../../proxy-container/src/table-counters.ts';
+import { ClusterErrors } from '../../proxy-container/src/counters/cluster-errors.ts';
+import { TableCounters, TableRegistry } from '../../proxy-container/src/counters/table-counters.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
+import { ShadowQueue } from '../../proxy-container/src/writes/shadow-queue.ts';
 import { eventually } from '../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../support/in-process-proxy.ts';
 import { errorReply } from '../support/mock-cluster.ts';

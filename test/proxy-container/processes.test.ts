@@ -6,7 +6,7 @@ import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
 import { decodeResult } from '#core/cql/result-message.ts';
 import type { ProxyStatus } from '../../proxy-container/src/admin/status.ts';
-import { Flusher } from '../../proxy-container/src/frame-writer.ts';
+import { Flusher } from '../../proxy-container/src/transport/frame-writer.ts';
 import { openSession } from '../../proxy-container/src/upstream/handshake.ts';
 import { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../support/eventually.ts';

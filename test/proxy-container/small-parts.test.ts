@@ -9,16 +9,16 @@ import { createFilter } from '#core/filter/filter.ts';
 import { parseFilterRules } from '#core/filter/filter-rules.ts';
 import type { TableFacts } from '#core/model/table-facts.ts';
 import { classify } from '#core/statement/classify.ts';
-import { LatencyHistogram } from '../../proxy-container/src/latency.ts';
-import { hasMorePages, markPage, readPagingMark } from '../../proxy-container/src/paging.ts';
-import { PhaseGate } from '../../proxy-container/src/phase-gate.ts';
-import { PreparedStatements } from '../../proxy-container/src/prepared-statements.ts';
-import { treatmentOf } from '../../proxy-container/src/replayable.ts';
-import { classOf, routeOf } from '../../proxy-container/src/route.ts';
-import { StreamIds } from '../../proxy-container/src/stream-ids.ts';
-import { exclusionOf } from '../../proxy-container/src/tenant.ts';
-import { TimestampGenerator } from '../../proxy-container/src/timestamps.ts';
+import { LatencyHistogram } from '../../proxy-container/src/counters/latency.ts';
+import { PhaseGate } from '../../proxy-container/src/phase/phase-gate.ts';
+import { hasMorePages, markPage, readPagingMark } from '../../proxy-container/src/requests/paging.ts';
+import { PreparedStatements } from '../../proxy-container/src/requests/prepared-statements.ts';
+import { classOf, routeOf } from '../../proxy-container/src/requests/route.ts';
+import { exclusionOf } from '../../proxy-container/src/requests/tenant.ts';
+import { StreamIds } from '../../proxy-container/src/transport/stream-ids.ts';
 import { highestVersion } from '../../proxy-container/src/upstream/control-connection.ts';
+import { treatmentOf } from '../../proxy-container/src/writes/replayable.ts';
+import { TimestampGenerator } from '../../proxy-container/src/writes/timestamps.ts';
 
 test('write times never repeat and never go back, whatever the clock does', () => {
   fc.assert(

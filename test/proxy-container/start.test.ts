@@ -11,9 +11,9 @@ import { encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
 import { ConfigError, GateClosedError, PrerequisiteError } from '#core/errors.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import type { ProxyRecord } from '#core/ledger/records.ts';
-import { DirectoryLock } from '../../proxy-container/src/directory-lock.ts';
-import { installLastResort } from '../../proxy-container/src/last-resort.ts';
-import { Registration } from '../../proxy-container/src/registration.ts';
+import { DirectoryLock } from '../../proxy-container/src/journal/directory-lock.ts';
+import { Registration } from '../../proxy-container/src/phase/registration.ts';
+import { installLastResort } from '../../proxy-container/src/processes/last-resort.ts';
 import { startTestProxy } from '../support/in-process-proxy.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
 

@@ -5,7 +5,7 @@ import { connect as connectTls, createSecureContext, type TLSSocket } from 'node
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Certificates } from '#adapters/certificates.ts';
 import { Opcode } from '#core/cql/protocol.ts';
-import { Flusher } from '../../proxy-container/src/frame-writer.ts';
+import { Flusher } from '../../proxy-container/src/transport/frame-writer.ts';
 import { encodePlainQuery, openSession } from '../../proxy-container/src/upstream/handshake.ts';
 import { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../support/eventually.ts';

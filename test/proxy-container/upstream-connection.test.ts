@@ -2,7 +2,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { encodeFrame, FrameSplitter, opcodeOf, streamIdOf } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
-import { Flusher } from '../../proxy-container/src/frame-writer.ts';
+import { Flusher } from '../../proxy-container/src/transport/frame-writer.ts';
 import { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../support/eventually.ts';
 

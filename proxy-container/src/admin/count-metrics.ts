@@ -1,5 +1,5 @@
-import type { Counters } from '../counters.ts';
-import type { TableCounters } from '../table-counters.ts';
+import type { Counters } from '../counters/counters.ts';
+import type { TableCounters } from '../counters/table-counters.ts';
 import { labelText, type MetricDefinition, type MetricSample } from './metric-family.ts';
 
 /** A metric of the data path, with where its values come from. */

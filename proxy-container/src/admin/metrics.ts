@@ -1,5 +1,5 @@
 import packageJson from '../../../package.json' with { type: 'json' };
-import type { Counters } from '../counters.ts';
+import type { Counters } from '../counters/counters.ts';
 import { countMetrics } from './count-metrics.ts';
 import { labelText, type MetricDefinition, type MetricFamily, type MetricSample } from './metric-family.ts';
 import { runtimeMetrics } from './runtime-metrics.ts';

@@ -1,18 +1,18 @@
 import type { Phase } from '#core/config/schema.ts';
 import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
-import type { ClockWatch } from '../clock-watch.ts';
-import type { ClusterFace } from '../cluster-face.ts';
-import type { Counters } from '../counters.ts';
+import type { Counters } from '../counters/counters.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { JournalSender } from '../journal/journal-sender.ts';
 import type { SuspectMarks } from '../journal/suspect-marks.ts';
-import type { PhaseGate } from '../phase-gate.ts';
-import type { PhaseWatch } from '../phase-watch.ts';
-import type { PreparedStatements } from '../prepared-statements.ts';
+import type { PhaseGate } from '../phase/phase-gate.ts';
+import type { PhaseWatch } from '../phase/phase-watch.ts';
 import type { Reads } from '../reads/reads.ts';
-import type { CqlServer } from '../server.ts';
+import type { PreparedStatements } from '../requests/prepared-statements.ts';
 import type { Clusters } from '../session/session-upstreams.ts';
+import type { ClusterFace } from '../topology/cluster-face.ts';
+import type { CqlServer } from '../transport/server.ts';
 import { CLUSTER_NAMES, type ControlConnections } from '../upstream/control-connections.ts';
+import type { ClockWatch } from '../writes/clock-watch.ts';
 import type { ProxyStatus } from './status.ts';
 
 /** The parts of a proxy that have something to say; those that are undefined are not there yet. */

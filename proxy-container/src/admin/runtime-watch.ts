@@ -1,5 +1,5 @@
 import { monitorEventLoopDelay, PerformanceObserver, constants as perf } from 'node:perf_hooks';
-import { LatencyHistogram } from '../latency.ts';
+import { LatencyHistogram } from '../counters/latency.ts';
 
 const RESOLUTION_MS = 10;
 

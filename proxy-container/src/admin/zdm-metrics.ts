@@ -1,5 +1,5 @@
-import type { Counters } from '../counters.ts';
-import type { LatencyHistogram } from '../latency.ts';
+import type { Counters } from '../counters/counters.ts';
+import type { LatencyHistogram } from '../counters/latency.ts';
 import { labelText, type MetricFamily, type MetricSample, mergeMetrics } from './metric-family.ts';
 import type { ProxyStatus } from './status.ts';
 

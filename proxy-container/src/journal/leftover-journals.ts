@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import type { FailedWriteQueue, Logger } from '#core/ports.ts';
-import { DirectoryLock } from '../directory-lock.ts';
+import { DirectoryLock } from './directory-lock.ts';
 import { Journal } from './journal.ts';
 import { JournalSender } from './journal-sender.ts';
 import { SuspectMarks } from './suspect-marks.ts';

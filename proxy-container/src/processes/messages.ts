@@ -1,7 +1,7 @@
 /** What the host and its processes say to each other. */
 import { ConfigError, describeError, GateClosedError, UsageError } from '#core/errors.ts';
 import type { AdminSubject } from '../admin/admin-subject.ts';
-import type { PreparedText } from '../prepared-statements.ts';
+import type { PreparedText } from '../requests/prepared-statements.ts';
 
 /** What the host asks of a process: a method of its subject. */
 export type Verb = keyof AdminSubject;

@@ -1,6 +1,6 @@
 import cluster from 'node:cluster';
 import type { AdminSubject, PhaseRequest } from '../admin/admin-subject.ts';
-import type { PreparedStatements, PreparedText } from '../prepared-statements.ts';
+import type { PreparedStatements, PreparedText } from '../requests/prepared-statements.ts';
 import { type FromProcess, type Question, sendError, type ToProcess } from './messages.ts';
 
 /** Of a process that knows more, a new one learns the rest as its clients prepare it again. */

@@ -1,8 +1,8 @@
 import type { Filter } from '#core/filter/filter.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import { type SelectFacts, selectFacts } from '#core/statement/select-facts.ts';
-import type { ClientRequest } from '../client-request.ts';
-import { exclusionOfRequest } from '../tenant.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
+import { exclusionOfRequest } from '../requests/tenant.ts';
 import type { NotCompared } from './read-counters.ts';
 
 /** A read whose answers of both clusters should be the same. */

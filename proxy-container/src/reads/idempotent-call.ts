@@ -1,10 +1,10 @@
 import { opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import type { Counters } from '../counters.ts';
-import { errorCodeIn } from '../outcome.ts';
+import type { Counters } from '../counters/counters.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import { type Outcome, type OutgoingRequest, UpstreamCall } from '../upstream/upstream-call.ts';
+import { errorCodeIn } from '../writes/outcome.ts';
 
 /**
  * The errors that say something of one coordinator and not of the data: drivers' default retry policies answer them with

@@ -1,8 +1,8 @@
 import { opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import type { ClientRequest } from '../client-request.ts';
-import type { Counters } from '../counters.ts';
-import type { Route } from '../route.ts';
+import type { Counters } from '../counters/counters.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
+import type { Route } from '../requests/route.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome, OutgoingRequest } from '../upstream/upstream-call.ts';

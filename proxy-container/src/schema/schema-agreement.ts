@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/ports.ts';
-import { nameBasedUuid } from '../host.ts';
+import { nameBasedUuid } from '../topology/host.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { ControlConnection, NodeSchema } from '../upstream/control-connection.ts';
 import { CLUSTER_NAMES } from '../upstream/control-connections.ts';

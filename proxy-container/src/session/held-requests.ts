@@ -1,4 +1,4 @@
-import type { HeldRequest, PhaseGate } from '../phase-gate.ts';
+import type { HeldRequest, PhaseGate } from '../phase/phase-gate.ts';
 
 export interface HeldRequestsOptions {
   readonly gate: PhaseGate;

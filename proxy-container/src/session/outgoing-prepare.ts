@@ -1,6 +1,6 @@
 import { FrameFlag } from '#core/cql/protocol.ts';
 import { encodePrepare } from '#core/cql/request-messages.ts';
-import type { PreparedEntry } from '../prepared-statements.ts';
+import type { PreparedEntry } from '../requests/prepared-statements.ts';
 import type { OutgoingRequest } from '../upstream/upstream-call.ts';
 import { withBody } from './replies.ts';
 

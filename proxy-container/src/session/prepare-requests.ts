@@ -1,9 +1,9 @@
 import { bodyOf, flagsOf } from '#core/cql/frame.ts';
 import { requestOffset } from '#core/cql/request-layout.ts';
 import { decodePrepare } from '#core/cql/request-messages.ts';
-import type { PreparedEntry } from '../prepared-statements.ts';
 import type { ProxyServices } from '../proxy-services.ts';
-import { routeOf } from '../route.ts';
+import type { PreparedEntry } from '../requests/prepared-statements.ts';
+import { routeOf } from '../requests/route.ts';
 import type { ClientSession } from './client-session.ts';
 import { outgoingPrepare } from './outgoing-prepare.ts';
 import { NO_ORIGIN, type Refusals } from './refusals.ts';

@@ -1,7 +1,7 @@
 import { ErrorCode } from '#core/cql/protocol.ts';
 import { describeError, ServerError } from '#core/errors.ts';
-import type { ClientRequest } from '../client-request.ts';
 import type { ProxyServices } from '../proxy-services.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
 import type { ClientSession } from './client-session.ts';

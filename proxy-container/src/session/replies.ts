@@ -2,12 +2,12 @@ import type { ErrorMessage } from '#core/cql/error-message.ts';
 import { bodyOf, encodeFrame, flagsOf, opcodeOf } from '#core/cql/frame.ts';
 import { BatchKind, ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
 import { responseOffset } from '#core/cql/result-message.ts';
-import type { ClientRequest } from '../client-request.ts';
-import { hasMorePages, markPage } from '../paging.ts';
-import { learnPrepared, type PreparedEntry, preparedForClient } from '../prepared-statements.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
+import { hasMorePages, markPage } from '../requests/paging.ts';
+import { learnPrepared, type PreparedEntry, preparedForClient } from '../requests/prepared-statements.ts';
 import { topologyTable } from '../system-tables/columns.ts';
 import type { SystemRow } from '../system-tables/rows.ts';
-import { showProxy } from '../topology.ts';
+import { showProxy } from '../topology/topology.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
 

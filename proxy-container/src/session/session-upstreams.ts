@@ -6,7 +6,7 @@ import { encodePrepare } from '#core/cql/request-messages.ts';
 import { responseOffset } from '#core/cql/result-message.ts';
 import { AuthenticationFailedError, ServerError } from '#core/errors.ts';
 import { qualifyTables } from '#core/statement/qualify-tables.ts';
-import { learnPrepared, type PreparedEntry } from '../prepared-statements.ts';
+import { learnPrepared, type PreparedEntry } from '../requests/prepared-statements.ts';
 import type { Cluster, ClusterName } from '../upstream/cluster.ts';
 import { openSession, type SessionIdentity, useKeyspace } from '../upstream/handshake.ts';
 import type { UpstreamConnection } from '../upstream/upstream-connection.ts';

@@ -1,6 +1,6 @@
 import { Opcode } from '#core/cql/protocol.ts';
-import type { ClientRequest } from '../client-request.ts';
-import type { PreparedEntry } from '../prepared-statements.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
+import type { PreparedEntry } from '../requests/prepared-statements.ts';
 import { type TopologyTable, topologyTable } from '../system-tables/columns.ts';
 import type { SystemTables } from '../system-tables/system-tables.ts';
 import type { ClientSession } from './client-session.ts';

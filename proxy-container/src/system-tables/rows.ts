@@ -1,6 +1,6 @@
 import { encodeInet, encodeInt, encodeList, encodeMap, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
 import type { ShownCluster } from '#core/ledger/records.ts';
-import { type Host, hostIdOf, tokensOf } from '../host.ts';
+import { type Host, hostIdOf, tokensOf } from '../topology/host.ts';
 
 /** A column's value as the protocol's bytes and as `SELECT JSON` writes it. */
 export interface SystemValue {

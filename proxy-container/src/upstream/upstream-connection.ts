@@ -5,9 +5,9 @@ import { encodeFrame, FrameSplitter, isResponse, opcodeOf, streamIdOf } from '#c
 import { Opcode } from '#core/cql/protocol.ts';
 import { SegmentSplitter } from '#core/cql/segment.ts';
 import { ClusterUnreachableError, describeError, ProtocolError, RequestTimeoutError } from '#core/errors.ts';
-import { type Flusher, FrameWriter } from '../frame-writer.ts';
 import { rethrowLater } from '../rethrow.ts';
-import { StreamIds } from '../stream-ids.ts';
+import { type Flusher, FrameWriter } from '../transport/frame-writer.ts';
+import { StreamIds } from '../transport/stream-ids.ts';
 
 /** Why a request will get no reply. In both cases what it did is unknown. */
 export type LostReason = 'timeout' | 'closed';

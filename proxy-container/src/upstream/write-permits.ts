@@ -1,7 +1,7 @@
 import { ErrorCode } from '#core/cql/protocol.ts';
 import type { Statement } from '#core/statement/statement.ts';
-import type { ClientRequest } from '../client-request.ts';
-import { effectOf, errorCodeIn } from '../outcome.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
+import { effectOf, errorCodeIn } from '../writes/outcome.ts';
 import type { Outcome } from './upstream-call.ts';
 
 /** As long as Cassandra itself believes what it has cached of permissions (`permissions_validity`). */

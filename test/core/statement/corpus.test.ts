@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { classify } from '#core/statement/classify.ts';
 import { TokenKind, tokenize } from '#core/statement/tokenizer.ts';
-import { classOf } from '../../../proxy-container/src/route.ts';
+import { classOf } from '../../../proxy-container/src/requests/route.ts';
 import { type CorpusClass, CQL_CORPUS } from '../../support/cql-corpus.ts';
 
 /** As the proxy sees it, with what it treats apart among the definitions. */

@@ -3,10 +3,10 @@ import { createLogger } from '#adapters/logger.ts';
 import { encodeInt, encodeList, encodeText } from '#core/cql/value-codec.ts';
 import { createFilter } from '#core/filter/filter.ts';
 import { NO_FILTER_RULES } from '#core/filter/filter-rules.ts';
-import { Counters } from '../../../proxy-container/src/counters.ts';
+import { Counters } from '../../../proxy-container/src/counters/counters.ts';
 import { SchemaAgreement } from '../../../proxy-container/src/schema/schema-agreement.ts';
 import { SchemaWatch } from '../../../proxy-container/src/schema/schema-watch.ts';
-import { supportOf } from '../../../proxy-container/src/support.ts';
+import { supportOf } from '../../../proxy-container/src/topology/support.ts';
 import type { NodeSchema } from '../../../proxy-container/src/upstream/control-connection.ts';
 
 const logger = createLogger('test', 'silent');

@@ -6,7 +6,7 @@ import { bodyOf, encodeFrame, opcodeOf, streamIdOf } from '#core/cql/frame.ts';
 import { encodeStartup } from '#core/cql/handshake-messages.ts';
 import { ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
-import { PreparedStatements } from '../../../proxy-container/src/prepared-statements.ts';
+import { PreparedStatements } from '../../../proxy-container/src/requests/prepared-statements.ts';
 import { Login } from '../../../proxy-container/src/session/login.ts';
 import { NO_LOGINS } from '../../../proxy-container/src/session/login-policy.ts';
 import { type Clusters, SessionUpstreams } from '../../../proxy-container/src/session/session-upstreams.ts';

@@ -3,7 +3,7 @@ import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { decodeAuthToken, encodeAuthToken, encodeStartup } from '#core/cql/handshake-messages.ts';
 import { errorCodeName, Opcode } from '#core/cql/protocol.ts';
-import { Flusher } from '../../../proxy-container/src/frame-writer.ts';
+import { Flusher } from '../../../proxy-container/src/transport/frame-writer.ts';
 import { encodePlainQuery, openSession } from '../../../proxy-container/src/upstream/handshake.ts';
 import { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../../support/eventually.ts';

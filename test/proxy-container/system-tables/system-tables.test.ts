@@ -16,7 +16,7 @@ import {
   encodeList,
   encodeText,
 } from '#core/cql/value-codec.ts';
-import { hostAt, hostIdOf } from '../../../proxy-container/src/host.ts';
+import { hostAt, hostIdOf } from '../../../proxy-container/src/topology/host.ts';
 import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
 

@@ -1,0 +1,309 @@
+import { randomBytes } from 'node:crypto';
+import { HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
+import { BatchKind, Opcode, QueryFlag } from '#core/cql/protocol.ts';
+import { applyEdits, type Edit, requestEdits, type ValueInsertion } from '#core/cql/request-edit.ts';
+import {
+  executeFlagsOffset,
+  type RequestLayout,
+  readRequestLayout,
+  readValues,
+  timestampGap,
+} from '#core/cql/request-layout.ts';
+import type { Consistency } from '#core/model/cql-request.ts';
+import { replaceFunctions } from '#core/statement/functions.ts';
+import { evaluateCall, type ValueSource } from '#core/statement/generated-value.ts';
+import type { Statement } from '#core/statement/statement.ts';
+import { COPIED_FRAME_BYTES } from '../transport/frame-writer.ts';
+import type { ClusterName } from '../upstream/cluster.ts';
+import type { OutgoingRequest } from '../upstream/upstream-call.ts';
+import { pinTimestamp, TIMESTAMP_BYTES } from '../writes/pin-timestamp.ts';
+import type { TimestampGenerator } from '../writes/timestamps.ts';
+import { readPagingMark } from './paging.ts';
+import type { PreparedEntry, PreparedStatements } from './prepared-statements.ts';
+import type { RequestClass } from './route.ts';
+import type { ValueLookup } from './tenant.ts';
+
+/** One statement of a request, prepared or as text. */
+export interface RequestStatement {
+  readonly statement: Statement;
+  readonly entry: PreparedEntry | undefined;
+}
+
+/** What a request consists of. */
+export interface RequestParts {
+  readonly statements: readonly RequestStatement[];
+  /** The prepared statements among them. */
+  readonly entries: readonly PreparedEntry[];
+  readonly requestClass: RequestClass;
+}
+
+/** What reading a request needs besides its bytes. */
+export interface RequestContext {
+  readonly prepared: PreparedStatements;
+  readonly timestamps: TimestampGenerator;
+  /** By the client's level; for the target only. */
+  readonly targetConsistency: ReadonlyMap<Consistency, Consistency>;
+}
+
+/** What stands for functions that give another value each time, by index of the statement. */
+interface Generated {
+  readonly texts: ReadonlyMap<number, string> | undefined;
+  readonly values: ReadonlyMap<number, ValueInsertion[]> | undefined;
+}
+
+/** With the timestamp, and a little, below what a frame writer copies. */
+export const MAX_SHARED_BYTES = COPIED_FRAME_BYTES - 64;
+
+const VALUE_SOURCE: ValueSource = { nowMillis: Date.now, randomBytes: () => randomBytes(16) };
+
+/** A request of a client, pinned: its timestamp and generated values are chosen once, for both clusters. */
+export class ClientRequest implements OutgoingRequest {
+  readonly opcode: number;
+  readonly version: number;
+  readonly statements: readonly RequestStatement[];
+  readonly entries: readonly PreparedEntry[];
+  readonly requestClass: RequestClass;
+  /** The keyspace of statements that name none. */
+  readonly keyspace: string | undefined;
+  textKeyspace: string | undefined;
+  /** The cluster whose page is continued. */
+  pageCluster: ClusterName | undefined;
+  /** As the client sent it, until its timestamp is pinned in it. */
+  #frame: Buffer;
+  readonly #offset: number;
+  readonly #context: RequestContext;
+  readonly #takenAtMs: number;
+  #frames: Record<ClusterName, Buffer | undefined> | undefined;
+  #layout: RequestLayout | undefined;
+  #pageEdit: Edit | undefined;
+  #isPinned = false;
+  #generated: Generated | undefined;
+
+  constructor(
+    frame: Buffer,
+    version: number,
+    offset: number,
+    keyspace: string | undefined,
+    parts: RequestParts,
+    context: RequestContext,
+    takenAtMs = Date.now(),
+  ) {
+    this.#frame = frame;
+    this.#offset = offset;
+    this.#context = context;
+    this.#takenAtMs = takenAtMs;
+    this.opcode = opcodeOf(frame);
+    this.version = version;
+    this.keyspace = keyspace;
+    this.statements = parts.statements;
+    this.requestClass = parts.requestClass;
+    this.entries = parts.entries;
+  }
+
+  /** Reads where the fields lie, and pins what must be the same on both clusters. @throws ProtocolError */
+  readLayout(layout?: RequestLayout): void {
+    this.#layout = layout ?? readRequestLayout(this.opcode, this.#frame, this.version, this.#offset);
+    const { pagingState, pagingStateOffset, timestampMicros } = this.#layout;
+    if (pagingState && pagingStateOffset !== undefined) this.#readPage(pagingState, pagingStateOffset);
+    if (this.requestClass === 'read') return;
+    // First: it reads texts of the frame that the layout belongs to.
+    this.#generated = this.#generateValues();
+    if (timestampMicros === undefined && this.requestClass === 'write') {
+      const { flagsOffset, timestampOffset } = this.#layout;
+      this.#pin(flagsOffset, timestampOffset);
+    }
+  }
+
+  /**
+   * The same for the usual write, one prepared statement, without making a layout.
+   * @param flagsOffset of its parameters
+   * @throws ProtocolError, RangeError
+   */
+  pinExecute(flagsOffset: number): void {
+    const isPlain = this.requestClass === 'write' && this.statements[0]!.statement.nonDeterministic.length === 0;
+    const frame = this.#frame;
+    const gap = isPlain ? timestampGap(frame, flagsOffset, frame.length, this.version) : -1;
+    if (gap <= 0) this.readLayout();
+    else this.#pin(flagsOffset, gap);
+  }
+
+  /** The same for a read, whose fields are looked at only where somebody asks for them. @throws ProtocolError */
+  ensureLayout(): RequestLayout {
+    this.#layout ??= readRequestLayout(this.opcode, this.#frame, this.version, this.#offset);
+    return this.#layout;
+  }
+
+  /** @throws ProtocolError */
+  get consistency(): Consistency {
+    return this.ensureLayout().consistency;
+  }
+
+  /** The write time of everything in it that has none of its own: the client's, or the one pinned here. */
+  get timestampMicros(): bigint | undefined {
+    return this.requestClass === 'read' ? this.#layout?.timestampMicros : this.ensureLayout().timestampMicros;
+  }
+
+  /** It asks for a later page. */
+  get isContinued(): boolean {
+    return this.#layout?.pagingState !== undefined;
+  }
+
+  get wasPinned(): boolean {
+    return this.#isPinned;
+  }
+
+  get batchKind(): number | undefined {
+    return this.opcode === Opcode.BATCH ? this.#frame[this.#offset] : undefined;
+  }
+
+  get isCounterBatch(): boolean {
+    return this.batchKind === BatchKind.COUNTER;
+  }
+
+  /** When the proxy took it. Seconds since the epoch. */
+  get takenAtSeconds(): number {
+    return Math.floor(this.#takenAtMs / 1000);
+  }
+
+  /** Memory that the request holds for as long as it is kept. */
+  get byteCount(): number {
+    return this.#frame.length;
+  }
+
+  /** Values as the client bound them to one of the statements. */
+  valuesOf(index: number): ValueLookup {
+    let values: ReturnType<typeof readValues> | undefined;
+    return (marker, name) => {
+      values ??= readValues(this.#frame, this.ensureLayout().statements[index]!);
+      const byName = values[0]?.name === undefined ? undefined : values.find((one) => one.name === name);
+      return (byName ?? values[marker])?.value;
+    };
+  }
+
+  frameFor(cluster: ClusterName): Buffer {
+    if (this.#nameFor(cluster)) return this.#frame;
+    this.#frames ??= { origin: undefined, target: undefined };
+    this.#frames[cluster] ??= this.#buildFrame(cluster);
+    return this.#frames[cluster];
+  }
+
+  /** Forgets a built frame: a cluster calls a statement by another id now. */
+  forgetFrames(): void {
+    this.#frames = undefined;
+    this.bringMetadata();
+  }
+
+  /**
+   * A client of v3 or v4 that prepared a statement before its table changed can't be told so by an answer without
+   * metadata, and would read the values of one column as those of another: such an answer brings its own.
+   */
+  bringMetadata(): void {
+    if (this.version >= 5 || this.opcode !== Opcode.EXECUTE || !this.entries[0]?.isReshaped) return;
+    const idStart = this.#offset + 2;
+    const at = executeFlagsOffset(this.#frame, idStart + this.#frame.readUInt16BE(this.#offset), this.version);
+    this.#frame[at] = this.#frame[at]! & ~QueryFlag.SKIP_METADATA;
+  }
+
+  /**
+   * The usual case, one prepared statement: one frame for both clusters, in which only the id differs. The id is written
+   * just before the frame is sent, which copies frames of this size at once. False: the cluster needs another frame.
+   */
+  #nameFor(cluster: ClusterName): boolean {
+    const entry = this.entries[0];
+    const frame = this.#frame;
+    if (this.opcode !== Opcode.EXECUTE || entry === undefined || frame.length > MAX_SHARED_BYTES) return false;
+    const id = entry.upstreamIds[cluster];
+    if (id?.length !== entry.id.length || this.#generated || this.#pageEdit) return false;
+    if (this.#context.targetConsistency.size > 0) return false;
+    const start = this.#offset + 2;
+    for (let index = 0; index < id.length; index++) frame[start + index] = id[index]!;
+    return true;
+  }
+
+  /** Puts the default timestamp into the frame, and the flag that says so. */
+  #pin(flagsOffset: number, timestampOffset: number): void {
+    const old = this.#frame;
+    const frame = Buffer.allocUnsafe(old.length + TIMESTAMP_BYTES);
+    old.copy(frame);
+    pinTimestamp(frame, 0, old.length, flagsOffset, timestampOffset, this.version, this.#context.timestamps.next());
+    this.#frame = frame;
+    this.#layout = undefined;
+    this.#isPinned = true;
+  }
+
+  #buildFrame(cluster: ClusterName): Buffer {
+    const ids = this.#foreignIds(cluster);
+    const consistency = this.#consistencyFor(cluster);
+    const { texts, values } = this.#generated ?? {};
+    const isUnchanged =
+      ids.size === 0 && consistency === undefined && this.#pageEdit === undefined && this.#generated === undefined;
+    if (isUnchanged) return this.#frame;
+    const layout = this.ensureLayout();
+    const statements = new Map<number, { text?: string; id?: Uint8Array }>(ids);
+    for (const [index, text] of texts ?? []) statements.set(index, { text });
+    const edits = requestEdits(this.#frame, layout, this.version, {
+      statements,
+      ...(values ? { values } : {}),
+      ...(consistency === undefined ? {} : { consistency }),
+    });
+    const frame = applyEdits(this.#frame, this.#pageEdit ? [...edits, this.#pageEdit] : edits);
+    if (frame !== this.#frame) setBodyLength(frame);
+    return frame;
+  }
+
+  /** Prepared statements that a cluster knows by another id than the proxy's. */
+  #foreignIds(cluster: ClusterName): Map<number, { id: Uint8Array }> {
+    const ids = new Map<number, { id: Uint8Array }>();
+    for (const [index, { entry }] of this.statements.entries()) {
+      const id = entry?.upstreamIds[cluster];
+      // The frame of an EXECUTE may hold the id of the other cluster.
+      if (id && (this.opcode === Opcode.EXECUTE || !id.equals(entry.id))) ids.set(index, { id });
+    }
+    return ids;
+  }
+
+  #consistencyFor(cluster: ClusterName): Consistency | undefined {
+    if (cluster !== 'target' || this.#context.targetConsistency.size === 0) return undefined;
+    return this.#context.targetConsistency.get(this.consistency);
+  }
+
+  #readPage(pagingState: Buffer, pagingStateOffset: number): void {
+    const mark = readPagingMark(pagingState);
+    if (!mark) return;
+    this.pageCluster = mark.cluster;
+    if (mark.stateBytes === pagingState.length) return;
+    const bytes = Buffer.allocUnsafe(4 + mark.stateBytes);
+    bytes.writeInt32BE(mark.stateBytes, 0);
+    pagingState.copy(bytes, 4, 0, mark.stateBytes);
+    this.#pageEdit = { start: pagingStateOffset, end: pagingStateOffset + 4 + pagingState.length, bytes };
+  }
+
+  /** Functions such as now() are evaluated here, once: as literals in a text, as hidden values of a prepared statement. */
+  #generateValues(): Generated | undefined {
+    let texts: Map<number, string> | undefined;
+    let values: Map<number, ValueInsertion[]> | undefined;
+    for (const [index, { statement, entry }] of this.statements.entries()) {
+      if (statement.nonDeterministic.length === 0) continue;
+      if (entry === undefined) {
+        const text = this.#layout!.statements[index]!.text ?? '';
+        texts ??= new Map();
+        texts.set(index, replaceFunctions(text, (call) => evaluateCall(call, VALUE_SOURCE).literal).text);
+      } else if (entry.inserted.length > 0) {
+        values ??= new Map();
+        values.set(
+          index,
+          entry.inserted.map(({ position, name, call }) => ({
+            position,
+            ...(name === undefined ? {} : { name }),
+            value: evaluateCall(call, VALUE_SOURCE).bytes,
+          })),
+        );
+      }
+    }
+    return texts || values ? { texts, values } : undefined;
+  }
+}
+
+function setBodyLength(frame: Buffer): void {
+  frame.writeInt32BE(frame.length - HEADER_BYTES, 5);
+}

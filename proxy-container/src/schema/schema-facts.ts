@@ -1,0 +1,67 @@
+import { decodeInt, decodeText } from '#core/cql/value-codec.ts';
+import { type TableFacts, toTableFacts } from '#core/model/table-facts.ts';
+import type { ControlConnection } from '../upstream/control-connection.ts';
+
+const MAX_TABLES = 10_000;
+
+/** Column types of tables, asked for when a shadow write fails, and kept until the schema changes. */
+export class SchemaFacts {
+  readonly #sources: () => readonly ControlConnection[];
+  #known = new Map<string, TableFacts>();
+  /** What is being asked for, so that many writes of a table ask once. */
+  #asked = new Map<string, Promise<TableFacts | undefined>>();
+
+  /** @param sources the connections to ask, in order */
+  constructor(sources: () => readonly ControlConnection[]) {
+    this.#sources = sources;
+  }
+
+  forget(): void {
+    // An answer that is under way may be of the time before; it is kept in the old map, which nobody reads any more.
+    this.#known = new Map();
+    this.#asked = new Map();
+  }
+
+  /** What is known already; if nothing is, it is asked for. */
+  known(keyspace: string, table: string): TableFacts | undefined {
+    const known = this.#known.get(`${keyspace}.${table}`);
+    if (!known) void this.of(keyspace, table);
+    return known;
+  }
+
+  /** undefined: no cluster could say. */
+  of(keyspace: string, table: string): Promise<TableFacts | undefined> {
+    const key = `${keyspace}.${table}`;
+    const known = this.#known.get(key);
+    if (known) return Promise.resolve(known);
+    const asked = this.#asked;
+    let asking = asked.get(key);
+    if (!asking) {
+      asking = this.#ask(keyspace, table, this.#known).finally(() => asked.delete(key));
+      asked.set(key, asking);
+    }
+    return asking;
+  }
+
+  async #ask(keyspace: string, table: string, known: Map<string, TableFacts>): Promise<TableFacts | undefined> {
+    for (const source of this.#sources()) {
+      const facts = await source.columnTypes(keyspace, table).then(toFacts, () => undefined);
+      if (!facts) continue;
+      if (known.size >= MAX_TABLES) known.clear();
+      known.set(`${keyspace}.${table}`, facts);
+      return facts;
+    }
+    return undefined;
+  }
+}
+
+function toFacts(rows: readonly (readonly (Buffer | null)[])[]): TableFacts | undefined {
+  return toTableFacts(
+    rows.map(([name, type, kind, position]) => ({
+      name: decodeText(name!),
+      type: decodeText(type!),
+      kind: decodeText(kind!),
+      position: decodeInt(position!),
+    })),
+  );
+}

@@ -1,0 +1,266 @@
+import type { ProxyConfig } from '#core/config/schema.ts';
+import { bodyOf, flagsOf } from '#core/cql/frame.ts';
+import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
+import type { Counters } from '../counters/counters.ts';
+import type { PhaseGate } from '../phase/phase-gate.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
+import type { Route } from '../requests/route.ts';
+import type { SessionUpstreams } from '../session/session-upstreams.ts';
+import type { ClusterName } from '../upstream/cluster.ts';
+import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
+import type { FailedWrites } from './failed-writes.ts';
+import { effectOf, isPartly } from './outcome.ts';
+import type { ReadBacks } from './read-backs.ts';
+import type { ShadowWriter } from './shadow-writer.ts';
+
+export interface DualWriteOptions {
+  readonly dualSync: ProxyConfig['dualSync'];
+  readonly gate: PhaseGate;
+  readonly shadows: ShadowWriter;
+  readonly failedWrites: FailedWrites;
+  readonly readBacks: ReadBacks;
+  readonly counters: Counters;
+  readonly requestTimeoutMs: Readonly<Record<ClusterName, number>>;
+}
+
+/** Receives what the client is to be told. Does not throw: what follows the answer must always happen. */
+export type Answer = (outcome: Outcome) => void;
+
+/** Applies writes by the rules of the phase: who is waited for, when the copy leaves, what becomes of differences. */
+export class DualWrite {
+  readonly #options: DualWriteOptions;
+
+  constructor(options: DualWriteOptions) {
+    this.#options = options;
+  }
+
+  /** The proxy goes away: what is under way and can't be kept is marked. */
+  abandon(): void {
+    this.#options.readBacks.abandon();
+  }
+
+  apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): void {
+    const { shadow } = route;
+    if (request.requestClass === 'lwt') {
+      this.#conditional(upstreams, request, route, answer);
+      return;
+    }
+    if (shadow === undefined) {
+      this.#primaryAlone(upstreams, request, route.primary, answer);
+      return;
+    }
+    if (this.#differsByNature(request)) {
+      this.#primaryAlone(upstreams, request, route.primary, (outcome) => {
+        answer(outcome);
+        // Not before: a client may name any table, and what is refused is nowhere.
+        if (effectOf(outcome) === 'notApplied' && !isPartly(request, outcome)) return;
+        this.#options.failedWrites.mark(
+          request,
+          'a write with a function that can not be evaluated once is not copied',
+        );
+      });
+      return;
+    }
+    if (route.isSync) {
+      const isPermitted = upstreams.permits(route.primary).covers(request, performance.now());
+      if (isPermitted) this.#bothAtOnce(upstreams, request, route.primary, shadow, answer);
+      else this.#bothInTurn(upstreams, request, route.primary, shadow, answer);
+      return;
+    }
+    this.#thenShadow(upstreams, request, route.primary, shadow, answer);
+  }
+
+  #primaryAlone(upstreams: SessionUpstreams, request: ClientRequest, primary: ClusterName, answer: Answer): void {
+    this.#call(upstreams, primary, request, (outcome) => {
+      this.#countFailure(primary, outcome);
+      answer(outcome);
+    });
+  }
+
+  /** The copy leaves once the primary's outcome is known: what it refused is never copied. */
+  #thenShadow(
+    upstreams: SessionUpstreams,
+    request: ClientRequest,
+    primary: ClusterName,
+    shadow: ClusterName,
+    answer: Answer,
+  ): void {
+    const { epoch } = this.#options.gate;
+    this.#call(upstreams, primary, request, (outcome) => {
+      this.settlePrimary(upstreams, request, { primary, shadow }, epoch, outcome, answer);
+    });
+  }
+
+  /** Takes the outcome of a write that one cluster decides, sent here or by `UsualWrites`, which does this by itself where it is plain. */
+  settlePrimary(
+    upstreams: SessionUpstreams,
+    request: ClientRequest,
+    { primary, shadow }: Pick<Route, 'primary' | 'shadow'>,
+    epoch: number,
+    outcome: Outcome,
+    answer: Answer,
+  ): void {
+    this.#countFailure(primary, outcome);
+    answer(outcome);
+    if (shadow === undefined) return;
+    const effect = effectOf(outcome);
+    if (effect === 'notApplied') {
+      this.#markIfPartly(request, primary, outcome);
+      return;
+    }
+    if (effect === 'unknown')
+      this.#options.failedWrites.mark(request, `a write had no clear outcome on the ${primary}`);
+    this.#options.shadows.send(upstreams, shadow, request, epoch);
+  }
+
+  #bothAtOnce(
+    upstreams: SessionUpstreams,
+    request: ClientRequest,
+    primary: ClusterName,
+    shadow: ClusterName,
+    answer: Answer,
+  ): void {
+    const { epoch } = this.#options.gate;
+    const outcomes: Partial<Record<ClusterName, Outcome>> = {};
+    const take = (cluster: ClusterName, outcome: Outcome): void => {
+      outcomes[cluster] = outcome;
+      const first = outcomes[primary];
+      const second = outcomes[shadow];
+      if (first && second) this.#settleBoth(request, primary, shadow, first, second, epoch, answer);
+    };
+    const sentAtMs = performance.now();
+    this.#call(upstreams, primary, request, (outcome) => {
+      upstreams.permits(primary).learn(request, outcome, sentAtMs);
+      take(primary, outcome);
+    });
+    this.#callShadow(upstreams, shadow, request, (outcome) => take(shadow, outcome));
+  }
+
+  /** Whether the client may write there the primary has not shown lately: what it refuses must not reach the shadow. */
+  #bothInTurn(
+    upstreams: SessionUpstreams,
+    request: ClientRequest,
+    primary: ClusterName,
+    shadow: ClusterName,
+    answer: Answer,
+  ): void {
+    const { epoch } = this.#options.gate;
+    const sentAtMs = performance.now();
+    this.#call(upstreams, primary, request, (first) => {
+      upstreams.permits(primary).learn(request, first, sentAtMs);
+      if (effectOf(first) === 'notApplied') {
+        this.#countFailure(primary, first);
+        this.#markIfPartly(request, primary, first);
+        answer(first);
+        return;
+      }
+      this.#callShadow(upstreams, shadow, request, (second) => {
+        this.#settleBoth(request, primary, shadow, first, second, epoch, answer);
+      });
+    });
+  }
+
+  /** A copy that the client waits for. */
+  #callShadow(upstreams: SessionUpstreams, shadow: ClusterName, request: ClientRequest, done: Answer): void {
+    const { shadows, counters, dualSync, requestTimeoutMs } = this.#options;
+    counters.shadowSent++;
+    const timeoutMs = dualSync === 'strict' ? requestTimeoutMs[shadow] : shadows.timeoutMs;
+    new UpstreamCall(upstreams.forShadow, shadow, request, { timeoutMs, failFast: true }, done).start();
+  }
+
+  #settleBoth(
+    request: ClientRequest,
+    primary: ClusterName,
+    shadow: ClusterName,
+    first: Outcome,
+    second: Outcome,
+    epoch: number,
+    answer: Answer,
+  ): void {
+    const { shadows, failedWrites, counters, dualSync } = this.#options;
+    const isOnPrimary = effectOf(first);
+    const isOnShadow = effectOf(second);
+    if (isOnPrimary === 'applied') {
+      if (isOnShadow === 'applied') counters.shadowSucceeded++;
+      else {
+        // The shadow catches up by replay also where the client is told of the failure: what it does then is a newer write.
+        shadows.settle(request, shadow, epoch, second);
+        this.#countFailure(shadow, second);
+      }
+      answer(isOnShadow === 'applied' || dualSync === 'lenient' ? first : second);
+      return;
+    }
+    if (isOnPrimary === 'notApplied' && isOnShadow === 'notApplied') {
+      counters.failedWritesBoth++;
+      this.#markIfPartly(request, primary, first);
+      this.#markIfPartly(request, shadow, second);
+    } else {
+      this.#countFailure(primary, first);
+      failedWrites.mark(request, `a write reached the ${shadow} and perhaps not the ${primary}`);
+    }
+    answer(first);
+  }
+
+  /**
+   * Decided by the primary; what it left is read back and copied. In `dual-sync` the answer waits until the shadow has it,
+   * or the time of a request is over; it is the primary's in any case: an application that is told of a failure would ask
+   * again, and be refused.
+   */
+  #conditional(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): void {
+    const { gate, failedWrites, readBacks, requestTimeoutMs } = this.#options;
+    const { epoch } = gate;
+    const { primary, shadow } = route;
+    this.#call(upstreams, primary, request, (outcome) => {
+      this.#countFailure(primary, outcome);
+      const effect = effectOf(outcome);
+      const isApplied = effect === 'applied' && outcome.kind === 'reply' && wasApplied(outcome.frame, request.version);
+      if (shadow === undefined || !isApplied || !route.isSync) answer(outcome);
+      if (shadow === undefined) return;
+      if (effect === 'unknown') failedWrites.mark(request, 'a conditional write (LWT) had no clear outcome');
+      if (!isApplied) return;
+      const copied = readBacks.copy(upstreams, request, { primary, shadow }, epoch);
+      if (!route.isSync) return;
+      // Behind others whose shadow hangs it would wait for longer than the client does.
+      const timer = setTimeout(() => answer(outcome), requestTimeoutMs[shadow]);
+      void copied.then(() => {
+        clearTimeout(timer);
+        answer(outcome);
+      });
+    });
+  }
+
+  #call(upstreams: SessionUpstreams, cluster: ClusterName, request: ClientRequest, done: Answer): void {
+    const options = { timeoutMs: this.#options.requestTimeoutMs[cluster], failFast: false };
+    new UpstreamCall(upstreams, cluster, request, options, done).start();
+  }
+
+  #markIfPartly(request: ClientRequest, cluster: ClusterName, outcome: Outcome): void {
+    if (!isPartly(request, outcome)) return;
+    this.#options.failedWrites.mark(request, `the ${cluster} refused a write that it may have applied in part`);
+  }
+
+  #differsByNature(request: ClientRequest): boolean {
+    return request.statements.some(
+      ({ statement, entry }) =>
+        statement.unknownFunctions.length > 0 ||
+        (entry !== undefined && entry.inserted.length < statement.nonDeterministic.length),
+    );
+  }
+
+  #countFailure(cluster: ClusterName, outcome: Outcome): void {
+    if (effectOf(outcome) === 'applied') return;
+    if (cluster === 'origin') this.#options.counters.failedWritesOrigin++;
+    else this.#options.counters.failedWritesTarget++;
+  }
+}
+
+/** The first column of a conditional write's answer is [applied]. An answer that can't be read counts as applied. */
+function wasApplied(frame: Buffer, version: number): boolean {
+  const body = bodyOf(frame);
+  try {
+    const result = decodeResult(body, version, responseOffset(flagsOf(frame), body));
+    return result.kind !== 'rows' || result.rows.some((row) => row[0]?.[0] === 1);
+  } catch {
+    return true;
+  }
+}

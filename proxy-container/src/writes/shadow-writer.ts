@@ -1,0 +1,146 @@
+import { opcodeOf } from '#core/cql/frame.ts';
+import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import type { Logger } from '#core/ports.ts';
+import type { Counters } from '../counters/counters.ts';
+import type { TableCounters } from '../counters/table-counters.ts';
+import type { PhaseGate } from '../phase/phase-gate.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
+import { firstTable, tablesWritten } from '../requests/count-tables.ts';
+import type { SessionUpstreams } from '../session/session-upstreams.ts';
+import type { ClusterName } from '../upstream/cluster.ts';
+import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
+import type { FailedWrites } from './failed-writes.ts';
+import type { ListOrder } from './list-order.ts';
+import { describeOutcome, effectOf, isForbidden } from './outcome.ts';
+import type { ShadowInFlight } from './shadow-queue.ts';
+
+const MAX_IN_FLIGHT = 16_384;
+const MAX_BYTES = 64 * 1024 * 1024;
+const WARNING_INTERVAL_MS = 1000;
+
+const SKIPPED: Outcome = { kind: 'unsent', code: ErrorCode.OVERLOADED, message: 'an earlier write to the list failed' };
+
+export interface ShadowWriterOptions {
+  readonly timeoutMs: number;
+  readonly gate: PhaseGate;
+  readonly failedWrites: FailedWrites;
+  readonly lists: ListOrder;
+  readonly counters: Counters;
+  readonly logger: Logger;
+}
+
+/** Copies of writes to the cluster that does not answer the client. Nobody waits for them; their memory is bounded. */
+export class ShadowWriter {
+  readonly #options: ShadowWriterOptions;
+  #failedSinceWarning = 0;
+  #lastWarningMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ShadowWriterOptions) {
+    this.#options = options;
+  }
+
+  get timeoutMs(): number {
+    return this.#options.timeoutMs;
+  }
+
+  /** Sends a copy of what `epoch` routed; without room for it, it goes where failed ones go. */
+  send(upstreams: SessionUpstreams, cluster: ClusterName, request: ClientRequest, epoch: number): void {
+    const { counters, gate, lists } = this.#options;
+    const { byteCount } = request;
+    if (!this.hasRoom(byteCount)) {
+      counters.shadowOverflows++;
+      this.#fail(request, cluster, epoch, 'too many shadow writes in flight');
+      return;
+    }
+    const place = lists.placeOf(request);
+    const link = this.begin(firstTable(counters, request), byteCount, performance.now(), epoch);
+    const finish = (outcome: Outcome): void => {
+      this.end(link, cluster, byteCount, performance.now());
+      try {
+        this.settle(request, cluster, epoch, outcome);
+      } finally {
+        gate.leave(epoch);
+      }
+    };
+    const options = { timeoutMs: this.timeoutMs, failFast: true };
+    if (place === undefined) {
+      new UpstreamCall(upstreams.forShadow, cluster, request, options, finish).start();
+      return;
+    }
+    const call = new UpstreamCall(upstreams.forShadow, cluster, request, options, (outcome) => {
+      finish(outcome);
+      lists.done(place, effectOf(outcome) !== 'applied');
+    });
+    lists.take(place, { run: () => call.start(), skip: () => finish(SKIPPED) });
+  }
+
+  /** Whether there is room for one more. */
+  hasRoom(byteCount: number): boolean {
+    const { shadowInFlight, shadowBytes } = this.#options.counters;
+    return shadowInFlight < MAX_IN_FLIGHT && shadowBytes + byteCount <= MAX_BYTES;
+  }
+
+  /** Counts a copy that leaves. Returns what `end` needs. */
+  begin(table: TableCounters, byteCount: number, startedMs: number, epoch: number): ShadowInFlight {
+    const { counters, gate } = this.#options;
+    counters.shadowSent++;
+    counters.shadowInFlight++;
+    counters.shadowBytes += byteCount;
+    gate.enter(epoch);
+    return counters.shadows.enter(table, startedMs);
+  }
+
+  /** Counts the end of what `begin` has counted, whatever it was; `gate.leave` comes when it is settled. */
+  end(link: ShadowInFlight, cluster: ClusterName, byteCount: number, nowMs: number): void {
+    const { counters } = this.#options;
+    counters.shadowInFlight--;
+    counters.shadowBytes -= byteCount;
+    counters.shadows.leave(link);
+    counters.shadowLatency[cluster].observe(nowMs - link.startedMs);
+  }
+
+  /** Takes the outcome of a copy, sent here or together with the primary's. */
+  settle(request: ClientRequest, cluster: ClusterName, epoch: number, outcome: Outcome): void {
+    const { counters, failedWrites } = this.#options;
+    if (outcome.kind === 'reply' && opcodeOf(outcome.frame) !== Opcode.ERROR) {
+      counters.shadowSucceeded++;
+      return;
+    }
+    if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
+    if (isForbidden(outcome)) {
+      // Replaying it with the tool's own rights would give the client more than it has.
+      this.#countFailure(request);
+      this.#warn(cluster, 'its login or its rights there');
+      failedWrites.mark(request, `the ${cluster} does not permit a write that the other cluster permits`);
+      return;
+    }
+    this.#fail(request, cluster, epoch, describeOutcome(outcome));
+  }
+
+  #fail(request: ClientRequest, cluster: ClusterName, epoch: number, reason: string): void {
+    this.#countFailure(request);
+    this.#warn(cluster, reason);
+    this.#options.failedWrites.add(request, cluster, epoch, reason);
+  }
+
+  #countFailure(request: ClientRequest): void {
+    const { counters } = this.#options;
+    counters.shadowFailed++;
+    for (const table of tablesWritten(counters, request)) table.shadowFailed++;
+  }
+
+  /** One line a second at most, with how many it stands for. */
+  #warn(cluster: ClusterName, reason: string): void {
+    this.#failedSinceWarning++;
+    const nowMs = performance.now();
+    if (nowMs - this.#lastWarningMs < WARNING_INTERVAL_MS) return;
+    const failures = this.#failedSinceWarning;
+    this.#options.logger.warn('shadow writes failed; they are kept for replay, or their tables are suspect', {
+      cluster,
+      reason,
+      failures,
+    });
+    this.#lastWarningMs = nowMs;
+    this.#failedSinceWarning = 0;
+  }
+}

@@ -1,0 +1,138 @@
+import { afterEach, expect, test, vi } from 'vitest';
+import type { Phase } from '#core/config/schema.ts';
+import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import { activateProposal, proposePhase, withdrawProposal } from '#core/ledger/phase-change.ts';
+import type { PhaseGate } from '../../../proxy-container/src/phase/phase-gate.ts';
+import { PhaseWatch } from '../../../proxy-container/src/phase/phase-watch.ts';
+import { eventually } from '../../support/eventually.ts';
+import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
+
+const watches: PhaseWatch[] = [];
+afterEach(async () => {
+  await Promise.all(watches.splice(0).map((watch) => watch.stop()));
+});
+
+const who = (now = new Date()) => ({ by: 'test', why: '', now });
+
+function watchOf(ledger: Ledger, logged: string[] = []): PhaseWatch {
+  const log = (message: string) => void logged.push(message);
+  const watch = new PhaseWatch({
+    ledger,
+    instance: 'p1',
+    logger: { debug: log, info: log, warn: log, error: log },
+    counters: () => ({}),
+    onAct: () => undefined,
+  });
+  watches.push(watch);
+  return watch;
+}
+
+async function started(phase: Phase): Promise<{ ledger: Ledger; gate: PhaseGate }> {
+  const ledger = createLedger(createMemoryLedgerStore());
+  const watch = watchOf(ledger);
+  const gate = await watch.begin(await ledger.initPhase(phase, 'test', new Date()));
+  watch.start();
+  return { ledger, gate };
+}
+
+const propose = (ledger: Ledger, phase: Phase) => ledger.changePhase((record) => proposePhase(record, phase, who()));
+const activate = (ledger: Ledger) => ledger.changePhase((record) => activateProposal(record, new Date()));
+const proxyOf = async (ledger: Ledger) => (await ledger.listProxies())[0]!;
+const drained = (ledger: Ledger, epoch: number) =>
+  eventually(async () => expect((await proxyOf(ledger)).drainedForEpoch).toBe(epoch));
+
+test('a proxy takes back its acknowledgement of a change that held nothing and was withdrawn', async () => {
+  const { ledger, gate } = await started('target-primary');
+  await propose(ledger, 'target-only');
+  await drained(ledger, 2);
+  expect(gate.isHolding).toBe(false);
+  await ledger.changePhase(withdrawProposal);
+  await drained(ledger, 1);
+});
+
+test('a change of primary after a withdrawn one is acknowledged only when requests are held and those under way ended', async () => {
+  const { ledger, gate } = await started('target-primary');
+  await propose(ledger, 'target-only');
+  await drained(ledger, 2);
+  const earlier = gate.enter();
+  await ledger.changePhase((record) => proposePhase(withdrawProposal(record), 'dual-sync', who()));
+  await eventually(() => expect(gate.isHolding).toBe(true));
+  expect((await proxyOf(ledger)).drainedForEpoch).toBeLessThan(3);
+  gate.leave(earlier);
+  await drained(ledger, 3);
+  expect(gate.isHolding).toBe(true);
+});
+
+test('requests that were held for a withdrawn change go on when the next one keeps the primary', async () => {
+  const { ledger, gate } = await started('target-primary');
+  await propose(ledger, 'dual-sync');
+  await drained(ledger, 2);
+  expect(gate.isHolding).toBe(true);
+  await ledger.changePhase((record) => proposePhase(withdrawProposal(record), 'target-only', who()));
+  await drained(ledger, 3);
+  expect(gate.isHolding).toBe(false);
+});
+
+test('a proxy says that it acts on dual writes only when the requests of before have ended', async () => {
+  const { ledger, gate } = await started('origin-only');
+  const earlier = gate.enter();
+  await propose(ledger, 'dual-async');
+  await drained(ledger, 2);
+  await activate(ledger);
+  await eventually(() => expect(gate.phase).toBe('dual-async'));
+  await eventually(async () => expect((await proxyOf(ledger)).drainedForEpoch).toBe(2));
+  expect(gate.isHolding).toBe(false);
+  expect((await proxyOf(ledger)).actingEpoch).toBe(1);
+  gate.leave(earlier);
+  await eventually(async () => expect((await proxyOf(ledger)).actingEpoch).toBe(2));
+});
+
+test('a proxy that is never idle settles when the requests of before have ended, and holds none', async () => {
+  const { ledger, gate } = await started('origin-only');
+  const hold = vi.spyOn(gate, 'holdAndDrain');
+  const underWay = new Set<NodeJS.Timeout>();
+  let leastInFlight = Number.POSITIVE_INFINITY;
+  // Each takes far longer than the pause to the next one, so that some are always under way.
+  const begin = (): void => {
+    const epoch = gate.enter();
+    const end = setTimeout(() => {
+      underWay.delete(end);
+      gate.leave(epoch);
+      leastInFlight = Math.min(leastInFlight, gate.inFlight);
+    }, 1_500);
+    underWay.add(end);
+  };
+  begin();
+  const traffic = setInterval(begin, 50);
+  const oldest = gate.enter();
+  try {
+    await propose(ledger, 'dual-async');
+    await drained(ledger, 2);
+    await activate(ledger);
+    await eventually(() => expect(gate.phase).toBe('dual-async'));
+    await eventually(() => expect(gate.earlierInFlight).toBe(1));
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect((await proxyOf(ledger)).actingEpoch).toBe(1);
+    gate.leave(oldest);
+    await eventually(async () => expect((await proxyOf(ledger)).actingEpoch).toBe(2));
+    expect(leastInFlight).toBeGreaterThan(1);
+    expect(hold).not.toHaveBeenCalled();
+  } finally {
+    clearInterval(traffic);
+    for (const end of underWay) clearTimeout(end);
+  }
+});
+
+test('a proposal whose caller died is withdrawn by a running proxy, and one that starts says that it waits', async () => {
+  const { ledger } = await started('origin-only');
+  await ledger.changePhase((record) => proposePhase(record, 'dual-async', who(new Date(Date.now() - 3_600_000))));
+  await eventually(async () => expect((await ledger.readPhase())?.proposal).toBeNull());
+
+  const other = createLedger(createMemoryLedgerStore());
+  const first = await other.initPhase('origin-only', 'test', new Date());
+  await other.changePhase((record) => proposePhase(record, 'dual-async', who(new Date(Date.now() - 29_000))));
+  const logged: string[] = [];
+  const gate = await watchOf(other, logged).begin(first);
+  expect(gate.phase).toBe('origin-only');
+  expect(logged).toEqual([expect.stringMatching(/waits for its end/), expect.stringMatching(/expired/)]);
+});
