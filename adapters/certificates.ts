@@ -1,6 +1,7 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
-import { describeError, PrerequisiteError } from '#core/errors.ts';
+import { PrerequisiteError } from '#core/errors.ts';
+import { WatchedFiles } from './watched-files.ts';
 
 /** The PEM files of one side; null: none. */
 export interface CertificateFiles {
@@ -11,90 +12,28 @@ export interface CertificateFiles {
 
 type Material = Pick<SecureContextOptions, 'ca' | 'cert' | 'key' | 'minVersion'>;
 
-const MIN_VERSION = 'TLSv1.2';
-const WATCH_MS = 5_000;
-
-/**
- * The certificates of one side of the proxy, read again when their files change: whoever connects from then on gets the
- * new ones, and nobody is disconnected. Files that do not fit together (the one was replaced, the other not yet) leave
- * what is in force as it is.
- */
-export class Certificates {
-  readonly #files: CertificateFiles;
-  readonly #setting: string;
-  #material: Material;
-  #context: SecureContext;
-  #stamp: string;
-  #watcher: NodeJS.Timeout | undefined;
-
-  /**
-   * @param setting where the files are named, for messages: `origin.tls`
-   * @throws PrerequisiteError naming the file and the remedy
-   */
-  constructor(files: CertificateFiles, setting: string) {
-    this.#files = files;
-    this.#setting = setting;
-    this.#stamp = stampOf(files);
-    this.#material = readMaterial(files, setting);
-    this.#context = contextOf(this.#material, setting);
-  }
-
-  get context(): SecureContext {
-    return this.#context;
-  }
-
+/** Certificates in force. */
+interface InForce {
   /** For `tls.Server`, which makes its context itself. */
-  get material(): Material {
-    return this.#material;
-  }
-
-  /** Takes what the files hold now. @throws PrerequisiteError, and then all stays as it was */
-  #reload(): void {
-    const stamp = stampOf(this.#files);
-    const material = readMaterial(this.#files, this.#setting);
-    const context = contextOf(material, this.#setting);
-    this.#stamp = stamp;
-    this.#material = material;
-    this.#context = context;
-  }
-
-  /** Looks at the files now and then, whatever the file system tells of changes (mounted secrets tell nothing). */
-  watch(onChange: () => void, onFault: (message: string) => void, everyMs: number = WATCH_MS): void {
-    let toldOf: string | undefined;
-    this.#watcher = setInterval(() => {
-      const stamp = stampOf(this.#files);
-      if (stamp === this.#stamp) return;
-      try {
-        this.#reload();
-        toldOf = undefined;
-        onChange();
-      } catch (error) {
-        // Looked at again each time, because the other file may follow; told of once.
-        if (toldOf !== stamp) onFault(describeError(error));
-        toldOf = stamp;
-      }
-    }, everyMs);
-    this.#watcher.unref();
-  }
-
-  close(): void {
-    clearInterval(this.#watcher);
-  }
+  readonly material: Material;
+  readonly context: SecureContext;
 }
 
-/** Changes when a file does; a link that points elsewhere counts. */
-function stampOf({ caFile, certFile, keyFile }: CertificateFiles): string {
-  return [caFile, certFile, keyFile]
-    .map((file) => {
-      try {
-        const stat = file === null ? undefined : statSync(file, { throwIfNoEntry: false });
-        return stat ? `${stat.ino}:${stat.size}:${stat.mtimeMs}` : '-';
-      } catch {
-        // Whoever reads it says which file and why.
-        return '!';
-      }
-    })
-    .join(' ');
+export type Certificates = WatchedFiles<InForce>;
+
+const MIN_VERSION = 'TLSv1.2';
+
+/**
+ * The certificates of one side, read again when their files change: whoever connects from then on gets the new ones, and
+ * nobody is disconnected.
+ * @param setting where the files are named, for messages: `origin.tls`
+ * @throws PrerequisiteError naming the file and the remedy
+ */
+export function openCertificates(files: CertificateFiles, setting: string): Certificates {
+  return new WatchedFiles(setting, [files.caFile, files.certFile, files.keyFile], () => {
+    const material = readMaterial(files, setting);
+    return { material, context: contextOf(material, setting) };
+  });
 }
 
 function readMaterial({ caFile, certFile, keyFile }: CertificateFiles, setting: string): Material {

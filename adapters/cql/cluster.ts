@@ -2,12 +2,15 @@ import type { ResolvedCluster } from '#core/config/schema.ts';
 import { ClusterUnreachableError, describeError, PrerequisiteError } from '#core/errors.ts';
 import { tokenOf } from '#core/token/token.ts';
 import { plainAuthenticator } from './authenticator.ts';
+import { withRemedy } from './connect-remedy.ts';
 import { type Connection, type ConnectionOptions, openConnection } from './connection.ts';
+import { Endpoints } from './endpoints.ts';
 import { NodePool } from './node-pool.ts';
-import { readTlsOptions, type TlsOptions } from './tls.ts';
 import { discoverNodes, type NodeInfo } from './topology.ts';
 
 const REFRESH_MS = 60_000;
+/** What is wrong with renewed certificates shows where a connection fails. */
+const UNTOLD = { info: () => undefined, error: () => undefined };
 
 interface KnownNode {
   readonly info: NodeInfo;
@@ -18,7 +21,7 @@ interface KnownNode {
 export class Cluster {
   readonly protocolVersion: number;
   readonly #config: ResolvedCluster;
-  readonly #tls: TlsOptions | undefined;
+  readonly #endpoints: Endpoints;
   readonly #keyspace: string | undefined;
   #nodes = new Map<string, KnownNode>();
   /** Ascending tokens and the node that owns the range up to each. */
@@ -30,48 +33,44 @@ export class Cluster {
   #refreshAtMillis = performance.now() + REFRESH_MS;
   #isClosed = false;
 
-  private constructor(config: ResolvedCluster, tls: TlsOptions | undefined, version: number, keyspace?: string) {
+  private constructor(config: ResolvedCluster, endpoints: Endpoints, version: number, keyspace?: string) {
     this.#keyspace = keyspace;
     this.#config = config;
-    this.#tls = tls;
+    this.#endpoints = endpoints;
     this.protocolVersion = version;
   }
 
   /**
-   * Connects to the first contact point that answers and finds the other nodes through it.
+   * Connects to the first contact point that answers and finds the other nodes through it. Certificates and bundles that are
+   * renewed while it lives are used for new connections.
    * @throws ClusterUnreachableError, AuthenticationFailedError, PrerequisiteError
    */
   static async open(config: ResolvedCluster, signal?: AbortSignal, keyspace?: string): Promise<Cluster> {
-    if (config.secureConnectBundle !== null) {
-      throw new PrerequisiteError(
-        `${config.name}.secureConnectBundle is not supported here; give contactPoints, auth and tls instead`,
-      );
-    }
-    const tls = await readTlsOptions(config.tls);
+    const endpoints = new Endpoints(config);
+    const contactPoints = (await endpoints.locate(false)) ?? config.contactPoints;
     const failures: string[] = [];
-    for (const contactPoint of config.contactPoints) {
+    for (const contactPoint of contactPoints) {
       let connection: Connection;
       try {
-        connection = await openConnection(
-          connectionOptions(config, tls, contactPoint, config.port, 5, 3, keyspace),
-          signal,
-        );
+        const options = connectionOptions(config, endpoints, contactPoint, config.port, 5, 3, keyspace);
+        connection = await openConnection(options, signal);
       } catch (error) {
         if (!(error instanceof ClusterUnreachableError)) throw error;
         signal?.throwIfAborted();
         failures.push(describeError(error));
         continue;
       }
-      const cluster = new Cluster(config, tls, connection.protocolVersion, keyspace);
+      const cluster = new Cluster(config, endpoints, connection.protocolVersion, keyspace);
       try {
-        cluster.#accept(await discoverNodes(connection, config.addressMap), connection);
+        cluster.#accept(await discoverNodes(connection, config.addressMap, endpoints.isBundle), connection);
+        endpoints.watch(UNTOLD);
         return cluster;
       } catch (error) {
         connection.close();
         throw error;
       }
     }
-    throw new ClusterUnreachableError(failures.join('; '), { context: { cluster: config.name } });
+    throw withRemedy(config, new ClusterUnreachableError(failures.join('; ')));
   }
 
   /**
@@ -91,6 +90,7 @@ export class Cluster {
 
   close(): void {
     this.#isClosed = true;
+    this.#endpoints.close();
     for (const { pool } of this.#nodes.values()) pool.close();
   }
 
@@ -112,7 +112,8 @@ export class Cluster {
   }
 
   #accept(found: readonly NodeInfo[], first?: Connection): void {
-    const { localDatacenter, name } = this.#config;
+    const { name } = this.#config;
+    const { localDatacenter } = this.#endpoints;
     const local = found.filter((info) => info.dataCenter === localDatacenter);
     if (local.length === 0) {
       const known = [...new Set(found.map((info) => info.dataCenter))].join(', ');
@@ -140,7 +141,7 @@ export class Cluster {
   #newPool({ host, port }: NodeInfo, first: Connection | undefined): NodePool {
     const version = this.protocolVersion;
     const isFirst = first?.node.host === host && first.node.port === port;
-    const options = connectionOptions(this.#config, this.#tls, host, port, version, version, this.#keyspace);
+    const options = connectionOptions(this.#config, this.#endpoints, host, port, version, version, this.#keyspace);
     return new NodePool(options, this.#config.connectionsPerHost, isFirst ? first : undefined);
   }
 
@@ -153,14 +154,15 @@ export class Cluster {
 
   async #refresh(): Promise<void> {
     const known = [...this.#nodes.values()].find(({ pool }) => pool.isAvailable);
-    if (!known) return;
-    const { host, port } = known.info;
+    const [located] = (await this.#endpoints.locate(known === undefined)) ?? [];
+    const { host, port } = known?.info ?? { host: located, port: this.#config.port };
+    if (host === undefined) return;
     const version = this.protocolVersion;
     const connection = await openConnection(
-      connectionOptions(this.#config, this.#tls, host, port, version, version, this.#keyspace),
+      connectionOptions(this.#config, this.#endpoints, host, port, version, version, this.#keyspace),
     );
     try {
-      const found = await discoverNodes(connection, this.#config.addressMap);
+      const found = await discoverNodes(connection, this.#config.addressMap, this.#endpoints.isBundle);
       if (!this.#isClosed) this.#accept(found);
     } finally {
       connection.close();
@@ -182,7 +184,7 @@ function firstNotBelow(count: number, token: bigint, tokenAt: (index: number) =>
 
 function connectionOptions(
   config: ResolvedCluster,
-  tls: TlsOptions | undefined,
+  endpoints: Endpoints,
   host: string,
   port: number,
   protocolVersion: number,
@@ -198,7 +200,7 @@ function connectionOptions(
     minProtocolVersion,
     startup: new Map([['DRIVER_NAME', 'ringshift']]),
     ...(keyspace === undefined ? {} : { keyspace }),
-    ...(tls ? { tls } : {}),
+    address: () => endpoints.addressOf(host, port),
     ...(credentials ? { authenticator: plainAuthenticator(credentials.username, credentials.password) } : {}),
   };
 }

@@ -1,5 +1,4 @@
-import { connect as connectPlain, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import type { Socket } from 'node:net';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, DEFAULT_MAX_BODY_BYTES, flagsOf, opcodeOf, streamIdOf } from '#core/cql/frame.ts';
 import { encodeRegister } from '#core/cql/handshake-messages.ts';
@@ -12,15 +11,16 @@ import { quoteIdentifier } from '#core/model/table-schema.ts';
 import type { Authenticator } from './authenticator.ts';
 import { type NodeName, nameNode, serverError, unreachable } from './connection-errors.ts';
 import { type Handshake, handshake, isVersionRefusal } from './handshake.ts';
+import { connectSocket, type NodeAddress } from './node-socket.ts';
 import { PendingRequests, type ReplyHandler } from './pending.ts';
-import type { TlsOptions } from './tls.ts';
 import type { Transport } from './transport.ts';
 
 export interface ConnectionOptions {
   readonly node: NodeName;
   readonly connectTimeoutMs: number;
   readonly requestTimeoutMs: number;
-  readonly tls?: TlsOptions;
+  /** How the node is reached, asked for at each connect; by its name and port, without TLS, unless given. */
+  readonly address?: () => NodeAddress;
   readonly authenticator?: Authenticator;
   /** The highest protocol version to try. */
   readonly protocolVersion: number;
@@ -219,11 +219,9 @@ async function withKeyspace(connection: Connection, keyspace: string): Promise<C
 }
 
 async function openAt(options: ConnectionOptions, version: number, signal?: AbortSignal): Promise<Connection> {
-  const { node, tls } = options;
+  const { node } = options;
   signal?.throwIfAborted();
-  const socket = tls
-    ? connectTls({ ...tls, host: node.host, port: node.port, ...serverName(node.host) })
-    : connectPlain({ host: node.host, port: node.port });
+  const socket = connectSocket(options.address?.() ?? node);
   socket.setNoDelay(true);
   const onAbort = (): void => {
     socket.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
@@ -243,11 +241,6 @@ async function openAt(options: ConnectionOptions, version: number, signal?: Abor
     clearTimeout(timeout);
     signal?.removeEventListener('abort', onAbort);
   }
-}
-
-/** Names only: SNI knows no addresses. */
-function serverName(host: string): { servername?: string } {
-  return /^[\d.]+$/.test(host) || host.includes(':') ? {} : { servername: host };
 }
 
 function withNode(node: NodeName, error: ProtocolError): ProtocolError {

@@ -1,18 +1,14 @@
 import type { Socket } from 'node:net';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, flagsOf, opcodeOf, versionOf } from '#core/cql/frame.ts';
-import {
-  decodeAuthenticate,
-  decodeAuthToken,
-  decodeSupported,
-  encodeAuthToken,
-  encodeStartup,
-} from '#core/cql/handshake-messages.ts';
+import { decodeSupported } from '#core/cql/handshake-messages.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { responseOffset } from '#core/cql/result-message.ts';
-import { AuthenticationFailedError, ProtocolError, ServerError } from '#core/errors.ts';
+import { ServerError } from '#core/errors.ts';
+import { noLogin } from './authenticator.ts';
 import type { ConnectionOptions } from './connection.ts';
-import { authenticationFailed, serverError, unreachable } from './connection-errors.ts';
+import { authenticationFailed, nameNode, serverError, unreachable } from './connection-errors.ts';
+import { startSession } from './session-start.ts';
 import { Transport } from './transport.ts';
 
 /** A socket that is ready for requests. */
@@ -24,9 +20,6 @@ export interface Handshake {
   /** Called once when the socket has ended, with why. */
   onEnd(listener: (error: Error) => void): void;
 }
-
-/** SASL mechanisms take a few steps; a server that wants more is not one. */
-const MAX_AUTH_STEPS = 16;
 
 /**
  * OPTIONS (only when compression is wanted), STARTUP, and the SASL exchange.
@@ -45,32 +38,27 @@ export async function handshake(
     exchange.transport.send(version, 0, 0, opcode, body);
     exchange.transport.flush();
     const frame = await reply;
+    if (opcode === Opcode.STARTUP && version < 5 && compression === 'lz4') {
+      exchange.transport.startBodyCompression('lz4');
+    }
     if (opcodeOf(frame) !== Opcode.ERROR) return frame;
     const replyBody = bodyOf(frame);
     const error = decodeError(replyBody, versionOf(frame), responseOffset(flagsOf(frame), replyBody));
     throw error.code === ErrorCode.AUTH_ERROR ? authenticationFailed(node, error) : serverError(node, error);
   };
 
+  let compression: 'none' | 'lz4' = 'none';
   await exchange.connected;
   const startup = new Map(options.startup ?? []).set('CQL_VERSION', '3.0.0');
-  const compression = options.compression === 'lz4' && (await supportsLz4(ask)) ? 'lz4' : 'none';
-  if (compression === 'lz4') startup.set('COMPRESSION', 'lz4');
+  if (options.compression === 'lz4' && (await supportsLz4(ask))) {
+    compression = 'lz4';
+    startup.set('COMPRESSION', 'lz4');
+  }
   // READY or AUTHENTICATE is the last frame outside segments.
   if (version >= 5) exchange.beforeNextFrame(() => exchange.transport.startSegments(compression));
-  let reply = await ask(Opcode.STARTUP, encodeStartup(startup));
-  if (version < 5 && compression === 'lz4') exchange.transport.startBodyCompression('lz4');
-  let authSuccessToken: Buffer | null = null;
-  for (let step = 0; opcodeOf(reply) !== Opcode.READY; step++) {
-    const opcode = opcodeOf(reply);
-    if (opcode === Opcode.AUTH_SUCCESS) {
-      authSuccessToken = decodeAuthToken(bodyOf(reply));
-      break;
-    }
-    if ((opcode !== Opcode.AUTHENTICATE && opcode !== Opcode.AUTH_CHALLENGE) || step > MAX_AUTH_STEPS) {
-      throw new ProtocolError(`the handshake was answered with opcode ${opcode}`);
-    }
-    reply = await ask(Opcode.AUTH_RESPONSE, encodeAuthToken(await nextToken(options, reply)));
-  }
+  const authenticator =
+    options.authenticator ?? noLogin(`${nameNode(node)} asks for credentials; set ${node.cluster}.auth`);
+  const { authSuccessToken } = await startSession(ask, startup, authenticator);
   return {
     transport: exchange.transport,
     authSuccessToken,
@@ -82,18 +70,6 @@ export async function handshake(
 async function supportsLz4(ask: (opcode: number, body: Buffer) => Promise<Buffer>): Promise<boolean> {
   const supported = decodeSupported(bodyOf(await ask(Opcode.OPTIONS, Buffer.alloc(0))));
   return supported.get('COMPRESSION')?.includes('lz4') ?? false;
-}
-
-async function nextToken(options: ConnectionOptions, reply: Buffer): Promise<Uint8Array | null> {
-  if (!options.authenticator) {
-    throw new AuthenticationFailedError(
-      `${options.node.cluster} ${options.node.host}:${options.node.port} asks for credentials; set ${options.node.cluster}.auth`,
-      { context: { ...options.node } },
-    );
-  }
-  return opcodeOf(reply) === Opcode.AUTHENTICATE
-    ? options.authenticator({ kind: 'authenticate', authenticator: decodeAuthenticate(bodyOf(reply)) })
-    : options.authenticator({ kind: 'challenge', token: decodeAuthToken(bodyOf(reply)) });
 }
 
 /** Whether an error says that the server does not know this protocol version. */

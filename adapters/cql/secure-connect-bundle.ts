@@ -100,8 +100,10 @@ export async function findBundlePlaces(bundle: SecureConnectBundle, timeoutMs: n
   if (!parsed.success) throw fail('does not say where the nodes are');
   const { contact_points: nodes, local_dc: localDatacenter, sni_proxy_address: address } = parsed.data.contact_info;
   const match = /^\[?([^\]]+?)\]?:(\d{1,5})$/.exec(address);
-  if (!match) throw fail('names a proxy without a port');
-  return { localDatacenter, nodes, proxyHost: match[1]!, proxyPort: Number(match[2]) };
+  const proxyPort = Number(match?.[2] ?? 0);
+  if (!match || proxyPort < 1 || proxyPort > 65535)
+    throw fail(`names a proxy without a port (${address.slice(0, 300)})`);
+  return { localDatacenter, nodes, proxyHost: match[1]!, proxyPort };
 }
 
 function getText({ host, port, context }: SecureConnectBundle, timeoutMs: number): Promise<string> {

@@ -22,10 +22,12 @@ type SystemRow = ReadonlyMap<string, Uint8Array>;
 /**
  * All nodes of the cluster at the other end of a connection. The node itself keeps the address it was reached at.
  * @param addressMap advertised address to reachable address
+ * @param isBundle nodes are named by their host ids, by which the proxy of a secure connect bundle knows them
  */
 export async function discoverNodes(
   connection: Connection,
   addressMap: Readonly<Record<string, string>>,
+  isBundle: boolean,
 ): Promise<NodeInfo[]> {
   const [local] = await querySystem(connection, "SELECT * FROM system.local WHERE key = 'local'");
   const nodes = local ? [nodeInfo(local, connection.node.host, connection.node.port)] : [];
@@ -38,7 +40,8 @@ export async function discoverNodes(
     if (address === undefined || !row.has('host_id') || !row.has('tokens')) continue;
     const portBytes = row.get('native_port');
     const port = isV2 && portBytes ? decodeInt(portBytes) : connection.node.port;
-    nodes.push(nodeInfo(row, addressMap[address] ?? address, port));
+    const host = isBundle ? decodeUuid(row.get('host_id')!) : (addressMap[address] ?? address);
+    nodes.push(nodeInfo(row, host, isBundle ? connection.node.port : port));
   }
   return nodes;
 }

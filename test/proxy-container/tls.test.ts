@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls, createSecureContext, type TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Certificates } from '#adapters/certificates.ts';
+import { openCertificates } from '#adapters/certificates.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { Flusher } from '../../proxy-container/src/transport/frame-writer.ts';
 import { encodePlainQuery, openSession } from '../../proxy-container/src/upstream/handshake.ts';
@@ -117,8 +117,8 @@ function shownName(): Promise<string> {
 
 test('a certificate without its key yet leaves the old pair in force, and the fault is told once', async () => {
   const files = saveBoth('node', issue(authority, 'before'));
-  const certificates = new Certificates({ caFile: null, ...files }, 'proxy.listen.tls');
-  const before = certificates.context;
+  const certificates = openCertificates({ caFile: null, ...files }, 'proxy.listen.tls');
+  const before = certificates.value.context;
   const faults: string[] = [];
   let changes = 0;
   certificates.watch(
@@ -130,20 +130,20 @@ test('a certificate without its key yet leaves the old pair in force, and the fa
   writeFileSync(files.certFile, after.cert);
   await eventually(() => expect(faults).toHaveLength(1));
   expect(faults[0]).toMatch(/^proxy\.listen\.tls: certFile and keyFile do not belong together/);
-  expect(certificates.context).toBe(before);
+  expect(certificates.value.context).toBe(before);
   writeFileSync(files.keyFile, after.key);
   await eventually(() => expect(changes).toBe(1));
-  expect(certificates.context).not.toBe(before);
+  expect(certificates.value.context).not.toBe(before);
   certificates.close();
 });
 
 test('what is no key is told by its setting, and nothing that stands in the file', () => {
   const { certFile } = saveBoth('node', issue(authority, 'node'));
   const files = { caFile: null, certFile, keyFile: save('broken.key', 'the secret of the file') };
-  expect(() => new Certificates(files, 'origin.tls')).toThrow(/^origin\.tls: .*is no PEM file/);
-  expect(() => new Certificates(files, 'origin.tls')).not.toThrow(/secret/);
+  expect(() => openCertificates(files, 'origin.tls')).toThrow(/^origin\.tls: .*is no PEM file/);
+  expect(() => openCertificates(files, 'origin.tls')).not.toThrow(/secret/);
   const gone = { caFile: join(folder, 'gone'), certFile: null, keyFile: null };
-  expect(() => new Certificates(gone, 'target.tls')).toThrow(
+  expect(() => openCertificates(gone, 'target.tls')).toThrow(
     /^target\.tls\.caFile: the file .*gone can't be read \(ENOENT\)/,
   );
 });
@@ -201,7 +201,7 @@ test('a certificate whose path leads nowhere is named, before and while the prox
   const pem = issue(authority, 'node', HOST);
   const certFile = save('cert.pem', pem.cert);
   const files = { caFile: null, certFile, keyFile: save('key.pem', pem.key) };
-  const certificates = new Certificates(files, 'origin.tls');
+  const certificates = openCertificates(files, 'origin.tls');
   const faults: string[] = [];
   certificates.watch(
     () => undefined,
@@ -212,5 +212,5 @@ test('a certificate whose path leads nowhere is named, before and while the prox
   symlinkSync(certFile, certFile);
   await eventually(() => expect(faults).toEqual([expect.stringMatching(/origin\.tls\.certFile.*ELOOP/)]));
   certificates.close();
-  expect(() => new Certificates(files, 'origin.tls')).toThrow(/origin\.tls\.certFile.*ELOOP/);
+  expect(() => openCertificates(files, 'origin.tls')).toThrow(/origin\.tls\.certFile.*ELOOP/);
 });

@@ -1,3 +1,4 @@
+import { DSE_PLAIN } from '#adapters/cql/authenticator.ts';
 import type { Credentials, ResolvedLogins } from '#core/config/access-schema.ts';
 import type { Phase } from '#core/config/schema.ts';
 import { encodeError } from '#core/cql/error-message.ts';
@@ -8,7 +9,7 @@ import { AuthenticationFailedError, ClusterUnreachableError, describeError, Prot
 import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
 import type { Logger } from '#core/ports.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
-import { DSE_PLAIN, logIn, openSession } from '../upstream/handshake.ts';
+import { logIn, openSession } from '../upstream/handshake.ts';
 import type { UpstreamConnection } from '../upstream/upstream-connection.ts';
 import { planLogin } from './login-policy.ts';
 import { type Clusters, SessionUpstreams } from './session-upstreams.ts';

@@ -1,6 +1,7 @@
 import type { Server, Socket } from 'node:net';
 import { createServer, type Server as TlsServer } from 'node:tls';
-import { Certificates } from '#adapters/certificates.ts';
+import { type Certificates, openCertificates } from '#adapters/certificates.ts';
+import type { Reloaded } from '#adapters/watched-files.ts';
 import type { ProxyConfig } from '#core/config/schema.ts';
 import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/ports.ts';
@@ -21,7 +22,7 @@ export class ClientTls {
   constructor(options: NonNullable<ProxyConfig['listen']['tls']>, logger: Logger) {
     this.#options = options;
     this.#logger = logger;
-    this.#certificates = new Certificates(options, 'proxy.listen.tls');
+    this.#certificates = openCertificates(options, 'proxy.listen.tls');
   }
 
   /** A server whose sockets are handed out when their handshake is done. */
@@ -29,7 +30,7 @@ export class ClientTls {
     const { requireClientCertificate } = this.#options;
     const server = createServer(
       {
-        ...this.#certificates.material,
+        ...this.#certificates.value.material,
         noDelay: true,
         handshakeTimeout: HANDSHAKE_MS,
         requestCert: requireClientCertificate,
@@ -52,8 +53,15 @@ export class ClientTls {
     this.#certificates.close();
   }
 
+  /** Reads the certificates again now, where their files have changed. */
+  reload(): Reloaded {
+    const reloaded = this.#certificates.reload();
+    if (reloaded.isChanged) this.#apply();
+    return reloaded;
+  }
+
   #apply(): void {
-    this.#server?.setSecureContext(this.#certificates.material);
+    this.#server?.setSecureContext(this.#certificates.value.material);
     this.#logger.info('the certificates for clients were read again', {});
   }
 

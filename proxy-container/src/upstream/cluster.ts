@@ -1,13 +1,14 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
+import { Endpoints } from '#adapters/cql/endpoints.ts';
+import type { Reloaded } from '#adapters/watched-files.ts';
 import type { Credentials } from '#core/config/access-schema.ts';
 import type { ResolvedCluster } from '#core/config/schema.ts';
 import { ClusterUnreachableError, describeError } from '#core/errors.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
-import { Endpoints } from './endpoints.ts';
 import { openSession, type SessionIdentity } from './handshake.ts';
 import { NodeList } from './node-list.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
@@ -104,7 +105,9 @@ export class Cluster {
 
   /** Connects to one node. @throws ClusterUnreachableError */
   connectTo(host: string, version: number): Promise<UpstreamConnection> {
-    return UpstreamConnection.open(this.#endpoints.addressOf(host), version, this.#flusher).then(
+    const { connectTimeoutMs } = this.config;
+    const address = { ...this.#endpoints.addressOf(host), connectTimeoutMs };
+    return UpstreamConnection.open(address, version, this.#flusher).then(
       (connection) => {
         this.#nodes.noteSuccess(host);
         return connection;
@@ -178,6 +181,11 @@ export class Cluster {
   /** Reads certificates again whenever their files change. */
   watchCertificates(logger: Logger): void {
     this.#endpoints.watch(logger);
+  }
+
+  /** Reads them again now, where their files have changed. */
+  reloadCertificates(): Reloaded[] {
+    return this.#endpoints.reload();
   }
 
   close(): void {

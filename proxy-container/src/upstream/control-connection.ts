@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { withRemedy } from '#adapters/cql/connect-remedy.ts';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
 import { decodeSupported, encodeRegister } from '#core/cql/handshake-messages.ts';
@@ -10,7 +11,6 @@ import { ClusterUnreachableError, describeError, ProtocolError, ServerError } fr
 import type { ShownCluster } from '#core/ledger/records.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Cluster } from './cluster.ts';
-import { withRemedy } from './connect-remedy.ts';
 import { encodePlainQuery, openSession } from './handshake.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 

@@ -1,14 +1,9 @@
+import { noLogin, plainAuthenticator } from '#adapters/cql/authenticator.ts';
+import { type Ask, logInBehind, startSession } from '#adapters/cql/session-start.ts';
 import type { Credentials } from '#core/config/access-schema.ts';
 import { BodyWriter } from '#core/cql/body-writer.ts';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
-import {
-  decodeAuthenticate,
-  decodeAuthToken,
-  encodeAuthToken,
-  encodePlainToken,
-  encodeStartup,
-} from '#core/cql/handshake-messages.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { AuthenticationFailedError, ProtocolError, ServerError } from '#core/errors.ts';
 import { Consistency } from '#core/model/cql-request.ts';
@@ -23,10 +18,6 @@ export interface SessionIdentity {
   readonly keyspace: string | undefined;
 }
 
-/** DSE asks for the mechanism first, and answers with this when it is PLAIN. */
-export const DSE_PLAIN = Buffer.from('PLAIN');
-const DSE_PLAIN_START = Buffer.from('PLAIN-START');
-
 /**
  * Takes a fresh connection to where it can carry requests: STARTUP, PLAIN authentication, USE.
  * @returns whether the node demanded a login
@@ -34,20 +25,17 @@ const DSE_PLAIN_START = Buffer.from('PLAIN-START');
  */
 export async function openSession(
   connection: UpstreamConnection,
-  identity: SessionIdentity,
+  { startup, credentials, keyspace }: SessionIdentity,
   timeoutMs: number,
 ): Promise<boolean> {
-  const reply = await connection.startup(encodeStartup(identity.startup), timeoutMs);
-  if (opcodeOf(reply) === Opcode.AUTHENTICATE) {
-    if (!identity.credentials) {
-      throw new AuthenticationFailedError(
+  const authenticator = credentials
+    ? plainAuthenticator(credentials.username, credentials.password)
+    : noLogin(
         `${connection.host} demands a login, and there is none for this client there: let it connect again and log in`,
       );
-    }
-    await logIn(connection, reply, identity.credentials, timeoutMs);
-  } else if (opcodeOf(reply) !== Opcode.READY) throw refusal(connection, reply);
-  if (identity.keyspace !== undefined) await useKeyspace(connection, identity.keyspace, timeoutMs);
-  return opcodeOf(reply) === Opcode.AUTHENTICATE;
+  const { demandedLogin } = await startSession(askerOf(connection, timeoutMs), startup, authenticator);
+  if (keyspace !== undefined) await useKeyspace(connection, keyspace, timeoutMs);
+  return demandedLogin;
 }
 
 /**
@@ -55,23 +43,24 @@ export async function openSession(
  * @returns AUTH_SUCCESS
  * @throws AuthenticationFailedError, ServerError, ClusterUnreachableError, RequestTimeoutError
  */
-export async function logIn(
+export function logIn(
   connection: UpstreamConnection,
   authenticate: Buffer,
   { username, password }: Credentials,
   timeoutMs: number,
 ): Promise<Buffer> {
-  const send = (token: Buffer): Promise<Buffer> =>
-    connection.request(Opcode.AUTH_RESPONSE, 0, encodeAuthToken(token), timeoutMs);
-  const token = encodePlainToken(username, password);
-  const asksForMechanism = decodeAuthenticate(bodyOf(authenticate)).endsWith('.DseAuthenticator');
-  let reply = await send(asksForMechanism ? DSE_PLAIN : token);
-  if (asksForMechanism && opcodeOf(reply) === Opcode.AUTH_CHALLENGE) {
-    const challenge = decodeAuthToken(bodyOf(reply));
-    if (challenge?.equals(DSE_PLAIN_START)) reply = await send(token);
-  }
-  if (opcodeOf(reply) !== Opcode.AUTH_SUCCESS) throw refusal(connection, reply);
-  return reply;
+  return logInBehind(authenticate, askerOf(connection, timeoutMs), plainAuthenticator(username, password));
+}
+
+/** Of a client's login: errors are in words for it, and name no setting. */
+function askerOf(connection: UpstreamConnection, timeoutMs: number): Ask {
+  return async (opcode, body) => {
+    const reply = await (opcode === Opcode.STARTUP
+      ? connection.startup(body, timeoutMs)
+      : connection.request(opcode, 0, body, timeoutMs));
+    if (opcodeOf(reply) === Opcode.ERROR) throw refusal(connection, reply);
+    return reply;
+  };
 }
 
 /** @throws ServerError when there is no such keyspace or it may not be used */
@@ -92,9 +81,6 @@ export function encodePlainQuery(text: string, version: number, consistency: Con
 }
 
 function refusal(connection: UpstreamConnection, reply: Buffer): Error {
-  if (opcodeOf(reply) === Opcode.AUTH_CHALLENGE) {
-    return new AuthenticationFailedError(`${connection.host} takes no login with user name and password (SASL PLAIN)`);
-  }
   if (opcodeOf(reply) !== Opcode.ERROR) {
     return new ProtocolError(`${connection.host} answered with opcode ${opcodeOf(reply)} during the handshake`);
   }

@@ -1,6 +1,6 @@
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
-import { checkServerIdentity, connect as connectTls, type SecureContext } from 'node:tls';
+import type { Socket } from 'node:net';
 import { reasonOf } from '#adapters/cql/connection-errors.ts';
+import { connectSocket, type NodeAddress } from '#adapters/cql/node-socket.ts';
 import { encodeFrame, FrameSplitter, isResponse, opcodeOf, streamIdOf } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { SegmentSplitter } from '#core/cql/segment.ts';
@@ -21,21 +21,10 @@ export interface ReplyHandler {
 }
 
 /** Where and how to connect. */
-export interface UpstreamAddress {
-  /** The node's name: its address, or its host id where a proxy leads to it. */
-  readonly host: string;
-  readonly port: number;
+export interface UpstreamAddress extends NodeAddress {
   readonly connectTimeoutMs: number;
   /** How long the node may be silent before it is asked whether it is there; 30 s unless given. */
   readonly heartbeatMs?: number;
-  readonly tls?: {
-    readonly context: SecureContext;
-    readonly verifyHostname: boolean;
-    /** What to ask for (SNI); the host unless given. */
-    readonly serverName?: string;
-  };
-  /** What leads to the node (`port` is its own): connected to, and named in its certificate, instead of the host. */
-  readonly via?: string;
 }
 
 interface InFlight {
@@ -103,22 +92,12 @@ export class UpstreamConnection {
   static open(address: UpstreamAddress, version: number, flusher: Flusher): Promise<UpstreamConnection> {
     const { port, tls } = address;
     const host = address.via ?? address.host;
-    const serverName = tls?.serverName ?? (isIP(host) ? undefined : host);
     let connection: UpstreamConnection | undefined;
     const take = (chunk: Buffer): void => {
       if (connection) connection.#read(chunk);
     };
     return new Promise((resolve, reject) => {
-      const socket = tls
-        ? connectTls({
-            host,
-            port,
-            secureContext: tls.context,
-            ...(serverName === undefined ? {} : { servername: serverName }),
-            checkServerIdentity: (_, certificate) =>
-              tls.verifyHostname ? checkServerIdentity(host, certificate) : undefined,
-          })
-        : connectTcp({ host, port, onread: flusher.reader.onRead(take) });
+      const socket = connectSocket(address, flusher.reader.onRead(take));
       const fail = (what: string): void => {
         socket.destroy();
         reject(new ClusterUnreachableError(`${host}:${port}: ${what}`, { context: { host, port } }));
