@@ -4,6 +4,7 @@ import { GateClosedError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import {
   activateProposal,
+  changesPrimary,
   hasExpired,
   missingActs,
   missingDrains,
@@ -11,7 +12,13 @@ import {
   proposePhase,
   withdrawProposal,
 } from '../ledger/phase-change.ts';
-import { type PhaseRecord, type ProxyRecord, WHOLE_KEYSPACE } from '../ledger/records.ts';
+import {
+  MISSING_CONDITIONAL,
+  type PhaseRecord,
+  type ProxyRecord,
+  type SuspectRecord,
+  WHOLE_KEYSPACE,
+} from '../ledger/records.ts';
 import { listSavedIndexes } from '../ledger/saved-indexes.ts';
 
 export interface ChangePhaseInput {
@@ -55,7 +62,7 @@ export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePor
   const current = await ledger.readPhase();
   // To wait once more for what is in force changes nothing that the definitions could be needed for.
   const isChange = current?.active.phase !== input.phase;
-  const missing = isChange ? await missingDefinitions(input, ledger) : [];
+  const missing = isChange ? await obstacles(input, current, ledger) : [];
   const reasons = [...readiness(input, proxies, current, now()), ...missing];
   if (reasons.length > 0) throw new GateClosedError(`phase → ${input.phase}`, reasons);
 
@@ -73,8 +80,9 @@ export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePor
   );
   const epoch = proposed.proposal?.epoch ?? 0;
   await waitForDrains(proposed, input, ports);
-  // Again behind the proposal: a load that began since either is seen here or sees the proposal before it drops anything.
-  const owed = await missingDefinitions(input, ledger);
+  // Again behind the proposal: a load that began since either is seen here or sees the proposal before it drops anything,
+  // and the proxies have told of the last conditional writes before they said that they have drained.
+  const owed = await obstacles(input, proposed, ledger);
   if (owed.length > 0) {
     await withdraw(proposed, ledger);
     throw new GateClosedError(`phase → ${input.phase}`, owed);
@@ -114,9 +122,31 @@ function readiness(
   return reasons;
 }
 
+async function obstacles(input: ChangePhaseInput, current: PhaseRecord | undefined, ledger: Ledger): Promise<string[]> {
+  if (input.force) return [];
+  return [...(await missingDefinitions(input, ledger)), ...(await missingConditionals(input, current, ledger))];
+}
+
+/** No cluster should begin to decide conditional writes while it lacks what the other one has decided. */
+async function missingConditionals(
+  input: ChangePhaseInput,
+  current: PhaseRecord | undefined,
+  ledger: Ledger,
+): Promise<string[]> {
+  if (!current || !changesPrimary(current.active.phase, input.phase)) return [];
+  const tables = new Map<string, SuspectRecord>();
+  for (const mark of await ledger.listSuspects()) {
+    if (mark.reason.startsWith(MISSING_CONDITIONAL)) tables.set(`${mark.keyspace}.${mark.table}`, mark);
+  }
+  return [...tables].map(
+    ([table, { reason, at, keyspace }]) =>
+      `${table}: ${reason} (${at}); wait until the queue is empty, then ringshift validate start --keyspace ${keyspace} takes the mark away (--force to go without)`,
+  );
+}
+
 /** The target should not become the primary while it lacks definitions that the application has made. */
 async function missingDefinitions(input: ChangePhaseInput, ledger: Ledger): Promise<string[]> {
-  if (primaryOf(input.phase) !== 'target' || input.force) return [];
+  if (primaryOf(input.phase) !== 'target') return [];
   const owed = (await listSavedIndexes(ledger.store)).filter(({ state }) => state !== 'restored');
   const marks = (await ledger.listSuspects()).filter(({ table }) => table === WHOLE_KEYSPACE);
   return [

@@ -117,6 +117,13 @@ export type RangeRecord = z.output<typeof rangeRecordSchema>;
 /** In the place of a table: a definition (type, function, keyspace) is on one cluster only. */
 export const WHOLE_KEYSPACE = '*';
 
+/**
+ * How the reason of a mark begins where what a conditional write (LWT) left may not be on the other cluster: were that one to
+ * answer, it could decide the next one by what it lacks.
+ * @see docs/correctness.md trap 10
+ */
+export const MISSING_CONDITIONAL = 'a conditional write (LWT) may be missing';
+
 /** `suspects/<keyspace>.<table>/<id>.json`: a place of the ring to compare and copy again. */
 export const suspectRecordSchema = z.object({
   version: z.literal(1),

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { MigrationConfig } from '#core/config/schema.ts';
+import { primaryOf } from '#core/ledger/phase-change.ts';
 import { refuseRenames } from '#core/model/rename.ts';
 import { createAdminServer } from './admin/admin-server.ts';
 import type { AdminSubject } from './admin/admin-subject.ts';
@@ -32,12 +34,15 @@ import { Sisters } from './topology/sisters.ts';
 import { ClientTls } from './transport/client-tls.ts';
 import { Flusher } from './transport/frame-writer.ts';
 import { CqlServer, listenOn } from './transport/server.ts';
+import type { ClusterName } from './upstream/cluster.ts';
 import type { DualWrite } from './writes/dual-write.ts';
 import { FailedWrites } from './writes/failed-writes.ts';
 import { TimestampGenerator } from './writes/timestamps.ts';
 
 const DRAIN_CLIENTS_MS = 5_000;
 const FLUSH_QUEUE_MS = 8_000;
+/** Clocks that differ by more make the proxy unready long before. */
+const MAX_CLOCK_WAIT_MS = 2_000;
 /** What is left when all connections are closed needs no longer. */
 const SETTLE_MS = 1_000;
 
@@ -111,6 +116,7 @@ export class CqlProxy {
       logger,
       counters: () => this.#counters.summary(),
       onAct: (record) => this.#clusterWatch.controls.follow(record.active.phase),
+      beforeHandOver: (next) => this.#beforeHandOver(primaryOf(next)),
     });
   }
 
@@ -189,6 +195,17 @@ export class CqlProxy {
     this.#runtime.stop();
     this.#admin?.closeAllConnections();
     this.#admin?.close();
+  }
+
+  /**
+   * The ledger knows every table that may lack something, and the clock of the next primary has passed every write time
+   * that was given: what it decides from then on is newer.
+   */
+  async #beforeHandOver(next: ClusterName): Promise<boolean> {
+    await this.#failedWrites?.idle();
+    await this.#marks.flush();
+    await sleep(Math.min(Math.ceil(this.#clusterWatch.clocks.behindMs(next)), MAX_CLOCK_WAIT_MS));
+    return this.#marks.pendingCount === 0;
   }
 
   async #untilIdle(withinMs: number): Promise<void> {

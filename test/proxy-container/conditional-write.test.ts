@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
@@ -6,6 +7,7 @@ import { readRequestLayout, readValues } from '#core/cql/request-layout.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
 import { encodeRows } from '#core/cql/result-message.ts';
 import { encodeBigint, encodeInt, encodeText } from '#core/cql/value-codec.ts';
+import { changePhase } from '#core/jobs/change-phase.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
@@ -133,7 +135,7 @@ test('in strict dual-sync a copy that fails does not turn an applied write into 
   await eventually(() => expect(parts.queue.messages).toHaveLength(1));
 });
 
-test('a copy that the shadow does not take is kept for replay with the same write time', async () => {
+test('a copy that the shadow does not take is kept for replay with the same write time, and no flip passes it', async () => {
   await begin('dual-async');
   parts.target.handlers.set(Opcode.QUERY, () => undefined);
   await query(INSERT);
@@ -147,7 +149,27 @@ test('a copy that the shadow does not take is kept for replay with the same writ
     tables: [{ keyspace: 'ks', table: 't' }],
     statements: [{ text: COPY, values: [encodeText('x'), encodeBigint(BALLOT), encodeInt(0)].map(toBytes) }],
   });
-  expect(await isSuspect()).toBe(false);
+  await eventually(isSuspectNow);
+  const flip = {
+    phase: 'target-primary',
+    by: 'test',
+    why: '',
+    fence: [],
+    withoutProxies: false,
+    drainTimeoutMs: 20_000,
+  };
+  const ports = {
+    ledger: parts.ledger,
+    now: () => new Date(),
+    sleep: (ms: number) => sleep(ms),
+    onWait: () => undefined,
+  };
+  await changePhase({ ...flip, phase: 'dual-sync', force: false }, ports);
+  const refused = changePhase({ ...flip, phase: 'target-primary', force: false }, ports);
+  await expect(refused).rejects.toThrow(
+    'ks.t: a conditional write (LWT) may be missing: its copy waits to be replayed',
+  );
+  expect(parts.proxy.status().phase).toBe('dual-sync');
 });
 
 const toBytes = (buffer: Buffer): Uint8Array => new Uint8Array(buffer);

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Phase } from '#core/config/schema.ts';
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { changesPrimary, hasExpired, shadowOf, withdrawProposal } from '#core/ledger/phase-change.ts';
@@ -19,6 +20,11 @@ export interface PhaseWatchOptions {
   readonly counters: () => Record<string, number>;
   /** Called when another phase comes into force, before held requests go on. */
   readonly onAct: (record: PhaseRecord) => void;
+  /**
+   * Called before a change of primary is acknowledged, with nothing under way: what the next primary must know or have
+   * behind it is made sure of here. False: it can't be, and the change is given up.
+   */
+  readonly beforeHandOver: (next: Phase) => Promise<boolean>;
 }
 
 /**
@@ -189,6 +195,10 @@ export class PhaseWatch {
       this.#heldSinceMs = performance.now();
       if (!(await this.#holdUntilDrained())) {
         this.#options.logger.warn('requests under way did not end; the change of phase is given up', { epoch });
+        return this.#giveUp(epoch);
+      }
+      if (!(await this.#options.beforeHandOver(proposal.phase))) {
+        this.#options.logger.warn('suspect tables could not be told; the change of phase is given up', { epoch });
         return this.#giveUp(epoch);
       }
     } else if (gate.isHolding) {

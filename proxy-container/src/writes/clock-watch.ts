@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '#core/ports.ts';
+import type { ClusterName } from '../upstream/cluster.ts';
 import type { ControlConnection } from '../upstream/control-connection.ts';
 import type { TimestampGenerator } from './timestamps.ts';
 
@@ -30,6 +31,17 @@ export class ClockWatch {
   /** By cluster; positive: its clock is ahead. Milliseconds. */
   get skewMs(): Readonly<Record<string, number>> {
     return Object.fromEntries(this.#skewMs);
+  }
+
+  /**
+   * How far a cluster's clock is behind the latest write time that the other cluster or this proxy may have given: what
+   * it stamps itself within that time could lose against what it has got as a copy. Milliseconds.
+   */
+  behindMs(cluster: ClusterName): number {
+    const own = this.#skewMs.get(cluster);
+    if (own === undefined) return 0;
+    const ahead = Math.max(this.#options.timestamps.offsetMicros / 1000, ...this.#skewMs.values());
+    return Math.max(0, ahead - own);
   }
 
   /** Measures once. */

@@ -1,6 +1,7 @@
 import type { ProxyConfig } from '#core/config/schema.ts';
 import { bodyOf, flagsOf } from '#core/cql/frame.ts';
 import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
+import { MISSING_CONDITIONAL } from '#core/ledger/records.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
@@ -216,7 +217,7 @@ export class DualWrite {
       const isApplied = effect === 'applied' && outcome.kind === 'reply' && wasApplied(outcome.frame, request.version);
       if (shadow === undefined || !isApplied || !route.isSync) answer(outcome);
       if (shadow === undefined) return;
-      if (effect === 'unknown') failedWrites.mark(request, 'a conditional write (LWT) had no clear outcome');
+      if (effect === 'unknown') failedWrites.mark(request, `${MISSING_CONDITIONAL}: it had no clear outcome`);
       if (!isApplied) return;
       const copied = readBacks.copy(upstreams, request, { primary, shadow }, epoch);
       if (!route.isSync) return;

@@ -5,6 +5,7 @@ import { BatchKind, ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
 import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
 import { describeError } from '#core/errors.ts';
+import { MISSING_CONDITIONAL } from '#core/ledger/records.ts';
 import { valueLookup } from '#core/model/bound-values.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import type { Logger } from '#core/ports.ts';
@@ -80,7 +81,7 @@ export class ReadBacks {
     const { byteCount } = request;
     if (this.#limit.pendingCount >= MAX_WAITING || this.#heldBytes + byteCount > MAX_BYTES) {
       counters.shadowOverflows++;
-      failedWrites.mark(request, 'a conditional write (LWT) was applied, with too many read-backs under way');
+      failedWrites.mark(request, `${MISSING_CONDITIONAL}: too many read-backs were under way`);
       return;
     }
     // Before the read: what comes later has a later time and wins.
@@ -196,9 +197,11 @@ export class ReadBacks {
     counters.shadowFailed++;
     if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
     if (isForbidden(outcome)) {
-      failedWrites.mark(request, `the ${cluster} does not permit a write that the other cluster permits`);
+      failedWrites.mark(request, `${MISSING_CONDITIONAL}: the ${cluster} does not permit it`);
       return;
     }
+    // The queue may be behind for long, and no gate looks into it.
+    failedWrites.mark(request, `${MISSING_CONDITIONAL}: its copy waits to be replayed`);
     failedWrites.addCopy(request, cluster, epoch, describeOutcome(outcome), {
       consistency,
       statements: copy.statements,
@@ -209,7 +212,7 @@ export class ReadBacks {
 
   #giveUp(request: ClientRequest, why: string): void {
     this.#options.counters.shadowFailed++;
-    this.#options.failedWrites.mark(request, `a conditional write (LWT) was applied, and ${why}`);
+    this.#options.failedWrites.mark(request, `${MISSING_CONDITIONAL}: ${why}`);
   }
 }
 

@@ -4,6 +4,7 @@ import { GateClosedError } from '#core/errors.ts';
 import { type ChangePhaseInput, changePhase } from '#core/jobs/change-phase.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { proposePhase } from '#core/ledger/phase-change.ts';
+import { MISSING_CONDITIONAL } from '#core/ledger/records.ts';
 import { changeSavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 
@@ -183,4 +184,40 @@ test('the target does not become the primary while a load owes it indexes, unles
   // To wait once more for what is in force is no change.
   await change('restoring');
   expect((await changePhase(input('target-primary'), ports)).active.phase).toBe('target-primary');
+});
+
+test.each(['target-primary', 'dual-sync'] as const)(
+  'no change of primary to %s while a conditional write may be missing there, unless it is forced',
+  async (next) => {
+    const { ledger, ports } = await world(['a'], () => 'obeys');
+    const before = next === 'dual-sync' ? 'target-primary' : 'dual-sync';
+    await changePhase(input(before, { force: true }), ports);
+    const at = ports.now().toISOString();
+    const mark = { version: 1, keyspace: 'ks', range: null, by: 'p', at } as const;
+    await ledger.addSuspect('other', { ...mark, table: 'u', reason: 'a shadow write failed' });
+    const reason = `${MISSING_CONDITIONAL}: it could not be read back`;
+    await ledger.addSuspect('lwt', { ...mark, table: 't', reason });
+    await expect(changePhase(input(next), ports)).rejects.toThrow(/ks\.t: a conditional write.*validate/);
+    expect((await ledger.readPhase())?.active.phase).toBe(before);
+    // The primary stays the same one.
+    const beside = next === 'dual-sync' ? 'target-only' : 'dual-async';
+    await changePhase(input(beside), ports);
+    await changePhase(input(before, { force: true }), ports);
+    await ledger.removeSuspect('ks', 't', 'lwt');
+    expect((await changePhase(input(next), ports)).active.phase).toBe(next);
+  },
+);
+
+test('a conditional write that is found missing while the proxies drain stops the change of primary', async () => {
+  const { ledger, ports } = await world(['a'], () => 'obeys');
+  await changePhase(input('dual-sync', { force: true }), ports);
+  const sleep = async (ms: number): Promise<void> => {
+    const reason = `${MISSING_CONDITIONAL}: it could not be read back`;
+    const at = ports.now().toISOString();
+    await ledger.addSuspect('lwt', { version: 1, keyspace: 'ks', table: 't', range: null, reason, by: 'p', at });
+    await ports.sleep(ms);
+  };
+  await expect(changePhase(input('target-primary'), { ...ports, sleep })).rejects.toThrow(/ks\.t/);
+  expect(await ledger.readPhase()).toMatchObject({ proposal: null, active: { phase: 'dual-sync' } });
+  expect((await changePhase(input('target-primary', { force: true }), ports)).active.phase).toBe('target-primary');
 });

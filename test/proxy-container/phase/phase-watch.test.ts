@@ -14,7 +14,11 @@ afterEach(async () => {
 
 const who = (now = new Date()) => ({ by: 'test', why: '', now });
 
-function watchOf(ledger: Ledger, logged: string[] = []): PhaseWatch {
+function watchOf(
+  ledger: Ledger,
+  logged: string[] = [],
+  beforeHandOver: (next: Phase) => Promise<boolean> = async () => true,
+): PhaseWatch {
   const log = (message: string) => void logged.push(message);
   const watch = new PhaseWatch({
     ledger,
@@ -22,6 +26,7 @@ function watchOf(ledger: Ledger, logged: string[] = []): PhaseWatch {
     logger: { debug: log, info: log, warn: log, error: log },
     counters: () => ({}),
     onAct: () => undefined,
+    beforeHandOver,
   });
   watches.push(watch);
   return watch;
@@ -135,4 +140,36 @@ test('a proposal whose caller died is withdrawn by a running proxy, and one that
   const gate = await watchOf(other, logged).begin(first);
   expect(gate.phase).toBe('origin-only');
   expect(logged).toEqual([expect.stringMatching(/waits for its end/), expect.stringMatching(/expired/)]);
+});
+
+test('what must be settled before another cluster answers is settled with nothing under way and before it is acknowledged', async () => {
+  const ledger = createLedger(createMemoryLedgerStore());
+  const settled = Promise.withResolvers<boolean>();
+  const asked: string[] = [];
+  const watch = watchOf(ledger, [], (next) => {
+    asked.push(`${next} with ${gate.inFlight}`);
+    return settled.promise;
+  });
+  const gate = await watch.begin(await ledger.initPhase('dual-sync', 'test', new Date()));
+  watch.start();
+  const earlier = gate.enter();
+  await propose(ledger, 'target-primary');
+  await eventually(() => expect(gate.isHolding).toBe(true));
+  expect(asked).toEqual([]);
+  gate.leave(earlier);
+  await eventually(() => expect(asked).toEqual(['target-primary with 0']));
+  expect((await proxyOf(ledger)).drainedForEpoch).toBe(1);
+  settled.resolve(true);
+  await drained(ledger, 2);
+});
+
+test('a change for which that can not be done is given up, and requests go on', async () => {
+  const ledger = createLedger(createMemoryLedgerStore());
+  const watch = watchOf(ledger, [], async () => false);
+  const gate = await watch.begin(await ledger.initPhase('dual-sync', 'test', new Date()));
+  watch.start();
+  await propose(ledger, 'target-primary');
+  await eventually(async () => expect((await ledger.readPhase())?.proposal).toBeNull());
+  await eventually(() => expect(gate.isHolding).toBe(false));
+  expect(gate.phase).toBe('dual-sync');
 });
