@@ -35,6 +35,15 @@ export function faultInParameters(
   return faultInTail(bytes, offset, end, flags, version);
 }
 
+/**
+ * The same of what `timestampGap` has found to be an EXECUTE as most are: only what it does not look at.
+ * @returns whether something is wrong; `faultInParameters` says what
+ */
+export function faultBesideValues(bytes: Buffer, flagsOffset: number, end: number, hasTimestamp: boolean): boolean {
+  if (bytes.readUInt16BE(flagsOffset - 2) > LAST_CONSISTENCY) return true;
+  return hasTimestamp && bytes.readInt32BE(end - 8) === -0x80000000 && bytes.readInt32BE(end - 4) === 0;
+}
+
 /** Behind the values, or behind the flags of a BATCH: [<serial_consistency>][<timestamp>][<keyspace>][<now_in_seconds>]. */
 function faultInTail(bytes: Buffer, start: number, end: number, flags: number, version: number): string | undefined {
   let offset = start;

@@ -80,14 +80,20 @@ export class ShadowWriter {
     return shadowInFlight < MAX_IN_FLIGHT && shadowBytes + byteCount <= MAX_BYTES;
   }
 
-  /** Counts a copy that leaves. Returns what `end` needs. */
-  begin(table: TableCounters, byteCount: number, startedMs: number, epoch: number): ShadowInFlight {
+  /** Counts a copy that leaves. Returns what `end` needs: `link`, where the caller has one to spare. */
+  begin(
+    table: TableCounters,
+    byteCount: number,
+    startedMs: number,
+    epoch: number,
+    link?: ShadowInFlight,
+  ): ShadowInFlight {
     const { counters, gate } = this.#options;
     counters.shadowSent++;
     counters.shadowInFlight++;
     counters.shadowBytes += byteCount;
     gate.enter(epoch);
-    return counters.shadows.enter(table, startedMs);
+    return counters.shadows.enter(table, startedMs, link);
   }
 
   /** Counts the end of what `begin` has counted, whatever it was; `gate.leave` comes when it is settled. */

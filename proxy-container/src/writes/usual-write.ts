@@ -1,11 +1,9 @@
-import { opcodeOf } from '#core/cql/frame.ts';
-import { Opcode } from '#core/cql/protocol.ts';
-import { faultInParameters } from '#core/cql/request-check.ts';
+import { faultBesideValues } from '#core/cql/request-check.ts';
 import { executeFlagsOffset, HAS_TIMESTAMP, timestampGap } from '#core/cql/request-layout.ts';
 import type { Filter } from '#core/filter/filter.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
-import { ClientRequest, MAX_SHARED_BYTES, type RequestContext } from '../requests/client-request.ts';
+import { type ClientRequest, MAX_SHARED_BYTES, type RequestContext } from '../requests/client-request.ts';
 import { tableOfPrepared } from '../requests/count-tables.ts';
 import type { PreparedEntry } from '../requests/prepared-statements.ts';
 import { type Route, routeOf } from '../requests/route.ts';
@@ -14,12 +12,12 @@ import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import { MAX_BUFFERED_BYTES, type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
-import type { LostReason, ReplyHandler, UpstreamConnection } from '../upstream/upstream-connection.ts';
+import type { ReplyHandler } from '../upstream/upstream-connection.ts';
 import type { Answer, DualWrite } from './dual-write.ts';
 import { isOrdered } from './list-order.ts';
 import { pinTimestamp, TIMESTAMP_BYTES } from './pin-timestamp.ts';
-import type { ShadowInFlight } from './shadow-queue.ts';
 import type { ShadowWriter } from './shadow-writer.ts';
+import { ID_OFFSET, isNamedAlike, UsualWrite } from './write-in-flight.ts';
 
 /** A client as its usual writes see it. */
 export interface UsualClient {
@@ -45,7 +43,8 @@ export interface UsualWritesOptions {
 }
 
 const SLAB_BYTES = 64 * 1024;
-const ID_OFFSET = 11;
+/** Writes that are kept to be used again; about 300 bytes each. */
+const MAX_FREE = 8192;
 
 /**
  * The writes that are nearly all: one prepared statement whose text and filter leave nothing open, for a cluster that is
@@ -56,6 +55,8 @@ const ID_OFFSET = 11;
  */
 export class UsualWrites {
   readonly #options: UsualWritesOptions;
+  /** What lives as long as a write under way is expensive to collect: none is made where one is free. */
+  readonly #free: UsualWrite[] = [];
   #slab = Buffer.alloc(0);
   #used = 0;
 
@@ -76,7 +77,7 @@ export class UsualWrites {
     const { version } = client;
     const flagsOffset = executeFlagsOffset(bytes, idEnd, version);
     const gap = timestampGap(bytes, flagsOffset, end, version);
-    if (gap < 0 || faultInParameters(bytes, flagsOffset, end, version) !== undefined) return false;
+    if (gap < 0 || faultBesideValues(bytes, flagsOffset, end, gap === HAS_TIMESTAMP)) return false;
     const connection = client.upstreams.pool(route.primary).pick();
     if (connection === undefined || connection.bufferedBytes > MAX_BUFFERED_BYTES) return false;
 
@@ -89,22 +90,20 @@ export class UsualWrites {
       pinTimestamp(slab, own, own + length, flagsOffset + moved, gap + moved, version, micros);
       this.#used += TIMESTAMP_BYTES;
     }
-    const streamId = (bytes[start + 2]! << 8) | bytes[start + 3]!;
-    const write = new UsualWrite(
-      this,
-      client,
-      entry!,
-      route,
-      connection,
-      slab,
-      own,
-      this.#used,
-      streamId,
-      flusher.now(),
-    );
+    const write = this.#free.pop() ?? new UsualWrite(this);
+    write.client = client;
+    write.entry = entry;
+    write.route = route;
+    write.connection = connection;
+    write.streamId = (bytes[start + 2]! << 8) | bytes[start + 3]!;
+    write.startedMs = flusher.now();
+    write.keyspace = client.upstreams.keyspace;
+    write.hold(slab, own, this.#used);
     write.nameFor(route.primary);
-    if (!connection.sendBytes(slab, own, this.#used, write, this.#options.requestTimeoutMs[route.primary]))
+    if (!write.send(connection, this.#options.requestTimeoutMs[route.primary])) {
+      this.#release(write);
       return false;
+    }
     write.epoch = client.begin();
     counters.writes++;
     counters.inFlightWrites++;
@@ -115,59 +114,73 @@ export class UsualWrites {
   /** The primary has it. */
   applied(write: UsualWrite, bytes: Buffer, start: number, end: number): void {
     const { counters, flusher, shadows } = this.#options;
-    const { client, route, epoch } = write;
+    const { client, route, entry, epoch } = write;
     const nowMs = flusher.now();
-    const table = tableOfPrepared(counters, write.entry, write.keyspace);
+    const table = tableOfPrepared(counters, entry!, write.keyspace);
     table.writes++;
     counters.inFlightWrites--;
     counters.latencies.write[route.primary].observe(nowMs - write.startedMs);
-    client.send(bytes, start, end, write.streamId);
-    if (route.shadow !== undefined) {
+    client!.send(bytes, start, end, write.streamId);
+    if (route.shadow === undefined) this.#release(write);
+    else {
       // The slot of the reply is still taken, and so is what was begun: the copy is counted before the request is over.
-      const connection = client.upstreams.forShadow.pool(route.shadow).pick();
+      const { upstreams } = client!;
+      const connection = upstreams.forShadow.pool(route.shadow).pick();
       const hasRoom = connection && connection.bufferedBytes <= MAX_BUFFERED_BYTES && shadows.hasRoom(write.byteCount);
       write.connection = connection;
       if (!hasRoom || !write.sendCopy(connection, shadows.timeoutMs)) {
-        shadows.send(client.upstreams, route.shadow, write.toRequest(this.#options.context), epoch);
-      } else write.link = shadows.begin(table, write.byteCount, nowMs, epoch);
+        shadows.send(upstreams, route.shadow, write.toRequest(this.#options.context), epoch);
+      } else {
+        shadows.begin(table, write.byteCount, nowMs, epoch, write.link);
+        write.isCopying = true;
+      }
     }
-    client.finish(epoch);
+    client!.finish(epoch);
   }
 
   /** The shadow has it too. */
   copied(write: UsualWrite): void {
     const { counters, flusher, gate, shadows } = this.#options;
-    shadows.end(write.link!, write.route.shadow!, write.byteCount, flusher.now());
+    const { epoch } = write;
+    shadows.end(write.link, write.route.shadow!, write.byteCount, flusher.now());
     counters.shadowSucceeded++;
-    gate.leave(write.epoch);
+    this.#release(write);
+    gate.leave(epoch);
   }
 
-  /** Goes on with the write as with any other, now that it is unusual. */
+  /** Goes on with the write as with any other, now that it is unusual. It is not used again. */
   goOn(write: UsualWrite): ReplyHandler {
     const { context, dualWrite, gate, requestTimeoutMs, shadows } = this.#options;
-    const { client, route, epoch, link } = write;
+    const { route, epoch, link, isCopying, byteCount } = write;
+    const client = write.client!;
     const { upstreams } = client;
     const request = write.toRequest(context);
-    const cluster = link === undefined ? route.primary : route.shadow!;
-    const timeoutMs = link === undefined ? requestTimeoutMs[cluster] : shadows.timeoutMs;
+    const cluster = isCopying ? route.shadow! : route.primary;
+    const timeoutMs = isCopying ? shadows.timeoutMs : requestTimeoutMs[cluster];
     let done: (outcome: Outcome) => void;
-    if (link === undefined) {
-      const answer = client.answer(request, cluster, write.startedMs, write.streamId, epoch);
-      done = (outcome) => dualWrite.settlePrimary(upstreams, request, route, epoch, outcome, answer);
-    } else {
+    if (isCopying) {
       done = (outcome) => {
-        shadows.end(link, cluster, write.byteCount, performance.now());
+        shadows.end(link, cluster, byteCount, performance.now());
         try {
           shadows.settle(request, cluster, epoch, outcome);
         } finally {
           gate.leave(epoch);
         }
       };
+    } else {
+      const answer = client.answer(request, cluster, write.startedMs, write.streamId, epoch);
+      done = (outcome) => dualWrite.settlePrimary(upstreams, request, route, epoch, outcome, answer);
     }
-    const from = link === undefined ? upstreams : upstreams.forShadow;
-    const call = new UpstreamCall(from, cluster, request, { timeoutMs, failFast: link !== undefined }, done);
+    const from = isCopying ? upstreams.forShadow : upstreams;
+    const call = new UpstreamCall(from, cluster, request, { timeoutMs, failFast: isCopying }, done);
     call.resume(write.connection!);
     return call;
+  }
+
+  /** The write is over, and may be another one. */
+  #release(write: UsualWrite): void {
+    write.clear();
+    if (this.#free.length < MAX_FREE) this.#free.push(write);
   }
 
   /** Where the statement goes; undefined where the general way must decide. */
@@ -198,98 +211,5 @@ export class UsualWrites {
     bytes.copy(this.#slab, own, start, end);
     this.#used = own + length;
     return own;
-  }
-}
-
-/** The cluster calls the statement by an id that fits where the proxy's own lies. */
-function isNamedAlike(entry: PreparedEntry, cluster: ClusterName): boolean {
-  return entry.upstreamIds[cluster]?.length === entry.id.length;
-}
-
-/** One such write: first under way to the primary, then to the shadow. */
-class UsualWrite implements ReplyHandler {
-  readonly client: UsualClient;
-  readonly entry: PreparedEntry;
-  readonly route: Route;
-  readonly streamId: number;
-  readonly startedMs: number;
-  /** The keyspace in force when it came. */
-  readonly keyspace: string | undefined;
-  connection: UpstreamConnection | undefined;
-  epoch = 0;
-  /** Set while the copy is under way. */
-  link: ShadowInFlight | undefined;
-  readonly #writes: UsualWrites;
-  readonly #bytes: Buffer;
-  readonly #start: number;
-  readonly #end: number;
-
-  constructor(
-    writes: UsualWrites,
-    client: UsualClient,
-    entry: PreparedEntry,
-    route: Route,
-    connection: UpstreamConnection,
-    bytes: Buffer,
-    start: number,
-    end: number,
-    streamId: number,
-    startedMs: number,
-  ) {
-    this.#writes = writes;
-    this.client = client;
-    this.entry = entry;
-    this.route = route;
-    this.connection = connection;
-    this.#bytes = bytes;
-    this.#start = start;
-    this.#end = end;
-    this.streamId = streamId;
-    this.startedMs = startedMs;
-    this.keyspace = client.upstreams.keyspace;
-  }
-
-  get byteCount(): number {
-    return this.#end - this.#start;
-  }
-
-  /** Writes the id by which a cluster knows the statement. */
-  nameFor(cluster: ClusterName): void {
-    const id = this.entry.upstreamIds[cluster]!;
-    const at = this.#start + ID_OFFSET;
-    for (let index = 0; index < id.length; index++) this.#bytes[at + index] = id[index]!;
-  }
-
-  sendCopy(connection: UpstreamConnection, timeoutMs: number): boolean {
-    const shadow = this.route.shadow!;
-    // Prepared anew meanwhile, it may be called otherwise.
-    if (!isNamedAlike(this.entry, shadow)) return false;
-    this.nameFor(shadow);
-    return connection.sendBytes(this.#bytes, this.#start, this.#end, this, timeoutMs);
-  }
-
-  onBytes(bytes: Buffer, start: number, end: number): boolean {
-    if (bytes[start + 4] !== Opcode.RESULT) return false;
-    if (this.link === undefined) this.#writes.applied(this, bytes, start, end);
-    else this.#writes.copied(this);
-    return true;
-  }
-
-  onReply(frame: Buffer): void {
-    if (opcodeOf(frame) === Opcode.RESULT) this.onBytes(frame, 0, frame.length);
-    else this.#writes.goOn(this).onReply(frame);
-  }
-
-  onLost(reason: LostReason): void {
-    this.#writes.goOn(this).onLost(reason);
-  }
-
-  /** The same write as any other request. */
-  toRequest(context: RequestContext): ClientRequest {
-    const { client, entry } = this;
-    const frame = this.#bytes.subarray(this.#start, this.#end);
-    const keyspace = entry.keyspace ?? this.keyspace;
-    const takenAtMs = performance.timeOrigin + this.startedMs;
-    return new ClientRequest(frame, client.version, ID_OFFSET - 2, keyspace, entry.alone, context, takenAtMs);
   }
 }
