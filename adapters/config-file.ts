@@ -7,8 +7,7 @@ import type { Auth, Credentials, ResolvedLogins } from '#core/config/access-sche
 import { type Environment, parseMigrationConfig, parseYamlAs } from '#core/config/parse.ts';
 import type { ClusterConfig, MigrationConfig, ProxyConfig, ResolvedCluster } from '#core/config/schema.ts';
 import { ConfigError, UsageError } from '#core/errors.ts';
-import { createSecretsManagerClient } from './aws-clients.ts';
-import { createSecretReader, type SecretReader } from './secrets.ts';
+import type { SecretReader } from './secrets.ts';
 
 async function readText(path: string, what: string): Promise<string> {
   try {
@@ -91,6 +90,17 @@ export async function readYamlFile<S extends z.ZodType>(
   return parseYamlAs(schema, await readText(path, what), path, env);
 }
 
+type OpenSecrets = () => SecretReader | Promise<SecretReader>;
+
+/** Loaded only where a secret is there: the SDK is large. */
+async function openSecretsManager(): Promise<SecretReader> {
+  const [{ createSecretsManagerClient }, { createSecretReader }] = await Promise.all([
+    import('./aws-clients.ts'),
+    import('./secrets.ts'),
+  ]);
+  return createSecretReader(createSecretsManagerClient());
+}
+
 /**
  * Resolves `file:` and `secretsmanager:` references.
  * @param name `origin` or `target`, for messages
@@ -100,7 +110,7 @@ export async function readYamlFile<S extends z.ZodType>(
 export async function resolveCluster(
   name: string,
   cluster: ClusterConfig,
-  openSecrets: () => SecretReader = () => createSecretReader(createSecretsManagerClient()),
+  openSecrets: OpenSecrets = openSecretsManager,
 ): Promise<ResolvedCluster> {
   const { auth, ...rest } = cluster;
   return { ...rest, name, credentials: await resolveCredentials(`${name}.auth`, auth, openSecrets) };
@@ -112,7 +122,7 @@ export async function resolveCluster(
  */
 export async function resolveLogins(
   logins: ProxyConfig['logins'],
-  openSecrets: () => SecretReader = () => createSecretReader(createSecretsManagerClient()),
+  openSecrets: OpenSecrets = openSecretsManager,
 ): Promise<ResolvedLogins> {
   const pair = async (path: string, { origin, target }: ProxyConfig['logins']['anonymous']) => ({
     origin: (await resolveCredentials(`${path}.origin`, origin, openSecrets)) ?? undefined,
@@ -130,12 +140,12 @@ const SECRETS_MANAGER = 'secretsmanager:';
 async function resolveCredentials(
   path: string,
   auth: Auth | null,
-  openSecrets: () => SecretReader,
+  openSecrets: OpenSecrets,
 ): Promise<Credentials | null> {
   if (auth === null) return null;
-  if ('secret' in auth) return openSecrets().credentials(auth.secret.slice(SECRETS_MANAGER.length));
+  if ('secret' in auth) return (await openSecrets()).credentials(auth.secret.slice(SECRETS_MANAGER.length));
   if (auth.password.startsWith(SECRETS_MANAGER)) {
-    const secret = await openSecrets().credentials(auth.password.slice(SECRETS_MANAGER.length));
+    const secret = await (await openSecrets()).credentials(auth.password.slice(SECRETS_MANAGER.length));
     return { username: auth.username, password: secret.password };
   }
   if (auth.password.startsWith('file:')) {

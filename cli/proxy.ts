@@ -1,12 +1,14 @@
 import type { Command } from 'commander';
-import { runProgram } from './run-program.ts';
+import { proxyProgram } from './proxy-program.ts';
+import { becomeProgram } from './run-program.ts';
 
 export function register(program: Command): void {
   program
     .command('proxy')
     .description('run the CQL proxy in the foreground')
     .option('--config <file>', 'the migration config (default: config/migration.yaml, or the ZDM_… variables)')
-    .action((options: { readonly config?: string }) =>
-      runProgram('proxy-container/src/main.ts', options.config === undefined ? [] : ['--config', options.config]),
-    );
+    .action(async (options: { readonly config?: string }) => {
+      const args = options.config === undefined ? [] : ['--config', options.config];
+      await becomeProgram(await proxyProgram(), args);
+    });
 }

@@ -1,14 +1,20 @@
-/** The proxy's process: `node proxy-container/src/main.ts --config FILE`. Exits 0 after a drain, 1 when it can't serve, 2 on a wrong config. */
+/** The proxy's process, which `ringshift proxy` and the image run in a bundled form. Exits 0 after a drain, 1 when it can't serve, 2 on a wrong config. */
 import cluster from 'node:cluster';
 import { parseArgs } from 'node:util';
 import { createLogger, type LogLevel } from '#adapters/logger.ts';
 import { readProxyConfig } from '#adapters/proxy-config.ts';
 import { ConfigError, describeError, UsageError } from '#core/errors.ts';
 import { processCount } from './processes/process-place.ts';
+import { watchParent } from './processes/watch-parent.ts';
 
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent'];
 
 async function main(): Promise<void> {
+  watchParent(
+    process.env,
+    () => process.ppid,
+    () => process.kill(process.pid, 'SIGTERM'),
+  );
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
   const { config, warnings, logLevel } = await readProxyConfig(values.config);
   const logger = createLogger('proxy', levelOf(process.env['RINGSHIFT_LOG_LEVEL'] ?? logLevel));

@@ -61,6 +61,10 @@ const metric = async (series: string): Promise<number> => {
   return Number(line?.slice(series.length + 1));
 };
 
+test('the command is the proxy itself, so that nothing goes on when it is killed', async () => {
+  expect((await status()).pid).toBe(proxy.pid);
+}, 120_000);
+
 test('both processes take their share of the clients, and answer for all of them together', async () => {
   for (let count = 0; count < 20; count++) await connect();
   const { processes = [], clients: all } = await status();

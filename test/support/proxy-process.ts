@@ -22,6 +22,8 @@ export interface ProxyProcessOptions {
   readonly proxy?: object;
   /** Of both clusters, beside their addresses. */
   readonly clusters?: object;
+  /** Of the origin, beside that. */
+  readonly originConfig?: object;
   readonly failedWrites?: object;
   /** The directory of a ledger that other proxies use as well. */
   readonly ledger?: string;
@@ -48,7 +50,7 @@ export class ProxyProcess {
     });
     if (options.filterRules !== undefined) this.writeFilterRules(options.filterRules);
     const config = {
-      origin: cluster(origin),
+      origin: { ...cluster(origin), ...options.originConfig },
       target: cluster(target),
       ledger: { kind: 'file', path: options.ledger ?? join(this.folder, 'ledger') },
       proxy: {
@@ -65,6 +67,11 @@ export class ProxyProcess {
 
   get configFile(): string {
     return join(this.folder, 'migration.yaml');
+  }
+
+  /** Of what the command has started. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
   }
 
   writeFilterRules(text: string): void {
@@ -103,11 +110,10 @@ export class ProxyProcess {
     return new Promise((resolve) => child.once('exit', (code) => resolve(code)));
   }
 
-  /** SIGKILL of the proxy itself, which the command runs as a process of its own: no good-bye to anybody. */
+  /** SIGKILL: no good-bye to anybody. */
   async kill(): Promise<void> {
-    const { pid } = await this.get<{ pid: number }>('/status');
     const ended = new Promise((resolve) => this.#child?.once('exit', resolve));
-    process.kill(pid, 'SIGKILL');
+    this.#child?.kill('SIGKILL');
     await ended;
   }
 

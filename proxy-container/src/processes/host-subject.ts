@@ -1,3 +1,4 @@
+import type { Reloaded } from '#adapters/watched-files.ts';
 import type { AdminSubject, PhaseRequest } from '../admin/admin-subject.ts';
 import { type MetricFamily, mergeMetrics } from '../admin/metric-family.ts';
 import { collectHostMetrics } from '../admin/metrics.ts';
@@ -58,12 +59,23 @@ export class HostSubject implements AdminSubject {
 
   /** Read by each process. What is wrong with the file is wrong for all; one that starts later reads it as well. */
   async reloadFilters(): Promise<unknown> {
+    await this.#all('reloadFilters');
+    return this.filters();
+  }
+
+  async reloadCertificates(): Promise<readonly Reloaded[]> {
+    const [first] = await this.#all<readonly Reloaded[]>('reloadCertificates');
+    return first ?? [];
+  }
+
+  /** Has every process read its files again. */
+  async #all<T>(verb: 'reloadFilters' | 'reloadCertificates'): Promise<T[]> {
     this.#any();
-    const results = await Promise.allSettled(this.#host.serving.map((worker) => worker.ask('reloadFilters')));
-    // One that died meanwhile reads the rules when it is started again.
+    const results = await Promise.allSettled(this.#host.serving.map((worker) => worker.ask<T>(verb)));
+    // One that died meanwhile reads them when it is started again.
     const refused = results.find((one) => one.status === 'rejected' && !(one.reason instanceof NoProcessError));
     if (refused?.status === 'rejected') throw refused.reason;
-    return this.filters();
+    return results.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
   }
 
   #any(): ProxyWorker {

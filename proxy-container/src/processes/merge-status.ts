@@ -43,6 +43,7 @@ export function mergeStatus(instance: string, statuses: readonly ProxyStatus[]):
     },
     queue: all.map(({ queue }) => queue).find((queue) => queue !== null) ?? null,
     ledger: furthestAway.ledger,
+    filterRules: { error: all.map(({ filterRules }) => filterRules.error).find((error) => error !== null) ?? null },
     reads: all.map(({ reads }) => reads).reduce((sums, one) => addNumbers(sums, one)),
     counters: addCounters(all.map(({ counters }) => counters)),
   };

@@ -6,6 +6,7 @@ import { defaultInstance } from './default-instance.ts';
 import { Host } from './host.ts';
 import { HostSubject } from './host-subject.ts';
 import { installLastResort } from './last-resort.ts';
+import { reloadOnHangup } from './reload-on-hangup.ts';
 import { stopOnSignals } from './stop-on-signals.ts';
 
 /** Runs several proxies on this host, each in a process of its own, behind one port and one admin API. */
@@ -17,7 +18,8 @@ export async function runHost(config: MigrationConfig, count: number, logger: Lo
     logger,
     onFailedStart: (code) => void host.stop().then(() => process.exit(code)),
   });
-  const admin = createAdminServer(proxy, new HostSubject(host), logger);
+  const subject = new HostSubject(host);
+  const admin = createAdminServer(proxy, subject, logger);
   const address = await listenOn(admin, proxy.admin.host, proxy.admin.port, 'proxy.admin');
   installLastResort(process, { logger, onFault: () => undefined });
   stopOnSignals(logger, async () => {
@@ -25,6 +27,7 @@ export async function runHost(config: MigrationConfig, count: number, logger: Lo
     admin.closeAllConnections();
     admin.close();
   });
+  reloadOnHangup(subject, logger);
   host.start();
   logger.info('the admin API of the host answers', {
     adminPort: address.port,

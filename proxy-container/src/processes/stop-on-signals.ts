@@ -20,6 +20,8 @@ export function stopOnSignals(logger: Logger, stop: () => Promise<unknown>): (re
       },
     );
   };
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => begin(signal));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => begin(signal));
+  // The terminal has gone; elsewhere it asks for files to be read again.
+  if (process.stdout.isTTY) process.on('SIGHUP', () => begin('SIGHUP'));
   return begin;
 }

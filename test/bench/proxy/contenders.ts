@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Phase } from '#core/config/schema.ts';
+import { proxyProgram } from '../../../cli/proxy-program.ts';
 import { type Cpus, lineOf, STUB_HOST, STUB_PORTS, type Started, startPinned } from './tools.ts';
 
 /** One of those that are compared: how it is started and how clients speak to it. */
@@ -25,8 +26,7 @@ export interface Running {
   stop(): Promise<void>;
 }
 
-const main = join(import.meta.dirname, '..', '..', '..', 'proxy-container', 'src', 'main.ts');
-const PROXY_HOST = '127.9.0.1';
+const PROXY_HOST = STUB_HOST;
 
 /** Starts this project's proxy between the stubs, with everything switched on that has a switch. */
 export async function startOurs(
@@ -59,7 +59,8 @@ export async function startOurs(
   // JSON is YAML.
   writeFileSync(join(folder, 'migration.yaml'), JSON.stringify(config));
   writeFileSync(join(folder, 'filter-rules.yaml'), JSON.stringify(rules));
-  const command = [process.execPath, ...(options.nodeFlags ?? []), main, '--config', join(folder, 'migration.yaml')];
+  const program = await proxyProgram();
+  const command = [process.execPath, ...(options.nodeFlags ?? []), program, '--config', join(folder, 'migration.yaml')];
   const started = startPinned(cpus.proxy, command, {
     env: { RINGSHIFT_LOG_LEVEL: 'info' },
     ...(options.hasChannel ? { hasChannel: true } : {}),

@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { cachedBundle } from '#adapters/program-bundle.ts';
 import type { ProbeReport } from '../proxy-probe.ts';
 import { type Running, startOurs } from './contenders.ts';
 import { type Cpus, lineOf, runLoad, startPinned } from './tools.ts';
 
 const PROBE = join(import.meta.dirname, '..', 'proxy-probe.ts');
+const ROOT = join(import.meta.dirname, '..', '..', '..');
 const CLIENTS = 64;
 const STEADY_RATE = 20_000;
 
@@ -17,9 +19,10 @@ export async function ask(running: Running, what: 'memory' | 'pauses'): Promise<
   return report;
 }
 
-/** Starts the proxy with the probe inside. */
-export function startProbed(cpus: Cpus, proxy: object = {}, targetPort?: number): Promise<Running> {
-  const nodeFlags = ['--expose-gc', '--import', PROBE];
+/** Starts the proxy with the probe inside, as plain JavaScript: type stripping would be a good part of what is measured. */
+export async function startProbed(cpus: Cpus, proxy: object = {}, targetPort?: number): Promise<Running> {
+  const probe = await cachedBundle(PROBE, join(ROOT, '.ringshift', 'bench', 'probe'), [PROBE]);
+  const nodeFlags = ['--expose-gc', '--import', probe];
   return startOurs(cpus, 'dual-async', { nodeFlags, hasChannel: true, proxy, targetPort });
 }
 

@@ -8,7 +8,7 @@ const run = promisify(execFile);
 const FOLDER = join(import.meta.dirname, '..', 'cqlbench');
 
 /** Loopback address of the stubs and floors, and the ports of the two stub clusters. */
-export const STUB_HOST = '127.9.0.1';
+export const STUB_HOST = process.env['BENCH_HOST'] ?? '127.9.0.1';
 export const STUB_PORTS = { origin: 9142, target: 9143 } as const;
 
 /** The CPU of what is measured and the one of everything else. */

@@ -1,0 +1,7 @@
+/** Writes the proxy as plain JavaScript: `node proxy-container/bundle.ts FOLDER`, for the image. */
+import { join } from 'node:path';
+import { bundleProgram } from '#adapters/program-bundle.ts';
+
+const [folder] = process.argv.slice(2);
+if (folder === undefined) throw new Error('where to? node proxy-container/bundle.ts FOLDER');
+await bundleProgram(join(import.meta.dirname, 'src', 'main.ts'), folder);
