@@ -1,14 +1,17 @@
 /** The control plane's client: cassandra-driver. Schema, agreement, clocks; never the data path. */
-import { readFile } from 'node:fs/promises';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import cassandra from 'cassandra-driver';
 import type { ResolvedCluster } from '#core/config/schema.ts';
 import { AuthenticationFailedError, ClusterUnreachableError, describeError } from '#core/errors.ts';
+import { openCertificates } from '../certificates.ts';
+import { withRemedy } from '../cql/connect-remedy.ts';
+import { reasonOf } from '../cql/connection-errors.ts';
 
 export type DriverClient = cassandra.Client;
 
 /**
  * Connects. The caller shuts it down.
- * @throws ClusterUnreachableError, AuthenticationFailedError: one line with host, port and remedy
+ * @throws ClusterUnreachableError, AuthenticationFailedError, PrerequisiteError: one line with host, port and remedy
  */
 export async function connectDriver(cluster: ResolvedCluster): Promise<DriverClient> {
   const client = new cassandra.Client({
@@ -26,7 +29,7 @@ export async function connectDriver(cluster: ResolvedCluster): Promise<DriverCli
           ),
         }
       : {}),
-    ...(cluster.tls.enabled ? { sslOptions: await tlsOptions(cluster) } : {}),
+    ...(cluster.tls.enabled ? { sslOptions: tlsOptions(cluster) } : {}),
     policies: { addressResolution: addressTranslator(cluster.addressMap) },
     socketOptions: { connectTimeout: cluster.connectTimeoutMs, readTimeout: cluster.requestTimeoutMs },
     queryOptions: { consistency: cassandra.types.consistencies.one, prepare: true, fetchSize: 1000 },
@@ -50,36 +53,36 @@ function addressTranslator(map: Readonly<Record<string, string>>) {
   });
 }
 
-async function tlsOptions(cluster: ResolvedCluster) {
-  const { caFile, certFile, keyFile, verifyHostname } = cluster.tls;
-  const read = async (file: string | null) => (file === null ? undefined : [await readFile(file)]);
+/**
+ * The driver asks nodes by their addresses, contact points that are names too: a certificate may name one of those instead.
+ */
+function tlsOptions({ name, tls, contactPoints }: ResolvedCluster) {
+  const verify = (address: string, certificate: PeerCertificate): Error | undefined => {
+    const fault = checkServerIdentity(address, certificate);
+    const isNamed = contactPoints.some((host) => checkServerIdentity(host, certificate) === undefined);
+    return isNamed ? undefined : fault;
+  };
   return {
-    ca: await read(caFile),
-    cert: await read(certFile),
-    key: await read(keyFile),
+    ...openCertificates(tls, `${name}.tls`).value.material,
     rejectUnauthorized: true,
-    ...(verifyHostname ? {} : { checkServerIdentity: () => undefined }),
+    checkServerIdentity: tls.verifyHostname ? verify : () => undefined,
   };
 }
 
 function toConnectError(cluster: ResolvedCluster, cause: unknown): Error {
-  const where = `${cluster.name} (${cluster.contactPoints.map((host) => `${host}:${cluster.port}`).join(', ')})`;
   const inner = Object.values((cause as { innerErrors?: Record<string, unknown> }).innerErrors ?? {});
   const first = inner[0] ?? cause;
   const name = (first as Error).name;
   if (name === 'AuthenticationError' || /authenticat|password|username/i.test(describeError(first))) {
-    return new AuthenticationFailedError(
-      `${where} refused the login of ${cluster.credentials?.username ?? '(nobody: no auth configured)'}; check ${cluster.name}.auth`,
+    const user = cluster.credentials?.username ?? '(nobody: no auth configured)';
+    return withRemedy(cluster, new AuthenticationFailedError(`login of ${user}`, { cause }));
+  }
+  if (name === 'ArgumentError' && /datacenter|localDataCenter/i.test(describeError(first))) {
+    return new ClusterUnreachableError(
+      `the ${cluster.name}: ${describeError(first)}; check ${cluster.name}.localDatacenter`,
       { cause },
     );
   }
-  if (name === 'ArgumentError' && /datacenter|localDataCenter/i.test(describeError(first))) {
-    return new ClusterUnreachableError(`${where}: ${describeError(first)}; check ${cluster.name}.localDatacenter`, {
-      cause,
-    });
-  }
-  return new ClusterUnreachableError(
-    `${where} can't be reached: ${describeError(first)}; check ${cluster.name}.contactPoints, the port and the network`,
-    { cause },
-  );
+  const reason = reasonOf(first) ?? describeError(first);
+  return withRemedy(cluster, new ClusterUnreachableError(`the ${cluster.name} can't be reached: ${reason}`, { cause }));
 }

@@ -24,6 +24,7 @@ export const tlsSchema = z
     verifyHostname: z.boolean().default(true),
   })
   .superRefine(requirePairs)
+  .superRefine(requireEnabled)
   .prefault({});
 
 /** TLS towards clients. */
@@ -94,6 +95,19 @@ function requirePairs(
   ] as const) {
     if (value[given] === null || value[missing] !== null) continue;
     context.addIssue({ code: 'custom', path: [missing], message: `is needed beside ${given}` });
+  }
+}
+
+/** Files that are named and not used look like TLS that is on. */
+function requireEnabled(
+  value: Readonly<Record<'caFile' | 'certFile' | 'keyFile', string | null>> & { readonly enabled: boolean },
+  context: z.RefinementCtx,
+): void {
+  if (value.enabled) return;
+  for (const key of ['caFile', 'certFile', 'keyFile'] as const) {
+    if (value[key] === null) continue;
+    const message = 'is not used while enabled is false; set enabled: true, or leave it out';
+    context.addIssue({ code: 'custom', path: [key], message });
   }
 }
 

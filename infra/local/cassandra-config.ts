@@ -1,5 +1,13 @@
 /** The configuration files of one local node, as text: nothing here touches the disk. */
 
+/** PEM files, so that neither keytool nor a password is needed (Cassandra 4.1 and later). */
+export interface ClientTlsFiles {
+  /** The node's key and certificate. */
+  readonly ownFile: string;
+  /** Who signs the certificates of clients. */
+  readonly caFile: string;
+}
+
 /** One node of a local cluster; its data lives in `folder`. */
 export interface NodeSettings {
   /** Unique on this machine; names the cluster as well. */
@@ -25,6 +33,8 @@ export interface NodeSettings {
   readonly keepsHints?: boolean;
   /** Whether clients have to log in. Default: true. */
   readonly asksForLogin?: boolean;
+  /** Clients come by TLS, with a certificate of theirs. Default: without TLS. */
+  readonly clientTls?: ClientTlsFiles;
   /** Whether the JVM uses all its compilers, for measurements. Default: the quick one only. */
   readonly compilesFully?: boolean;
 }
@@ -43,6 +53,20 @@ function commitLogSync(settings: NodeSettings): string {
   return settings.survivesKill
     ? 'commitlog_sync: group\ncommitlog_sync_group_window: 10ms'
     : 'commitlog_sync: periodic\ncommitlog_sync_period: 10000ms';
+}
+
+/** What clients must speak: TLS with certificates on both sides, or nothing of the kind. */
+function clientEncryption({ clientTls }: NodeSettings): string {
+  if (clientTls === undefined) return '';
+  return `client_encryption_options:
+  enabled: true
+  optional: false
+  require_client_auth: true
+  ssl_context_factory:
+    class_name: org.apache.cassandra.security.PEMBasedSslContextFactory
+  keystore: ${quoted(clientTls.ownFile)}
+  truststore: ${quoted(clientTls.caFile)}
+`;
 }
 
 /** 5.0 writes files that 4.x can read until it is told that there is no 4.x left. */
@@ -100,7 +124,7 @@ authenticator: ${asksForLogin ? 'PasswordAuthenticator' : 'AllowAllAuthenticator
 authorizer: ${asksForLogin ? 'CassandraAuthorizer' : 'AllowAllAuthorizer'}
 role_manager: CassandraRoleManager
 hinted_handoff_enabled: ${settings.keepsHints ?? true}
-${sstableFormat(settings)}`;
+${clientEncryption(settings)}${sstableFormat(settings)}`;
   return settings.version.startsWith('4.0.') ? withUnitsInNames(yaml) : yaml;
 }
 

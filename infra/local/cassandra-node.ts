@@ -102,7 +102,7 @@ export async function startNode(
 
 async function waitUntilReady(settings: NodeSettings, alive: () => boolean, signal?: AbortSignal): Promise<void> {
   const deadline = Date.now() + START_TIMEOUT_MS;
-  while (!(await answersCql(settings.address, settings.port))) {
+  while (!(await answersCql(settings.address, settings.port, settings.clientTls))) {
     signal?.throwIfAborted();
     if (!alive() || Date.now() > deadline) {
       throw new PrerequisiteError(

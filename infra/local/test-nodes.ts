@@ -41,7 +41,10 @@ export const ringNodes: readonly [NodeSettings, NodeSettings, NodeSettings] = [
   { ...describeNode('ring3', seed.version, 26, ring), seed },
 ];
 
+/** Whose clients come by TLS, once a test has said by which files. */
+export const tlsNode = describeNode('tls', CassandraVersion.origin, 29, { asksForLogin: false });
+
 /** Stops what a test that was interrupted left running. */
 export async function stopTestNodes(): Promise<void> {
-  await Promise.all([oldestNode, oaNode, daNode, ...ringNodes].map((node) => stopNode(node)));
+  await Promise.all([oldestNode, oaNode, daNode, tlsNode, ...ringNodes].map((node) => stopNode(node)));
 }

@@ -1,4 +1,6 @@
+import type { Reloaded } from '#adapters/watched-files.ts';
 import type { Phase } from '#core/config/schema.ts';
+import { UsageError } from '#core/errors.ts';
 import { changePhase } from '#core/jobs/change-phase.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { parsePhase } from '#core/ledger/phase-names.ts';
@@ -19,6 +21,8 @@ export interface ProxySubjectOptions {
   /** Of metrics by the names of zdm-proxy; null: there are none. */
   readonly zdmPrefix: string | null;
   readonly status: () => ProxyStatus;
+  /** Looks at all certificates and bundles. */
+  readonly reloadCertificates: () => readonly Reloaded[];
   /** The phase in force; undefined: there is none yet. */
   readonly phase: () => Phase | undefined;
 }
@@ -33,7 +37,15 @@ export function subjectOf(options: ProxySubjectOptions): AdminSubject {
     changePhase: (request) => change(request, ledger, !filter.filter.isEmpty),
     filters: async () => filter.rules,
     reloadFilters: () => filter.reload(phase()),
+    reloadCertificates: async () => withoutFaults(options.reloadCertificates()),
   };
+}
+
+/** @throws UsageError naming what stays as it was; the others are in force */
+function withoutFaults(reloaded: readonly Reloaded[]): readonly Reloaded[] {
+  const faults = reloaded.flatMap(({ fault }) => (fault === undefined ? [] : [fault]));
+  if (faults.length > 0) throw new UsageError(`${faults.join('; ')}; what was in force stays`);
+  return reloaded;
 }
 
 function change(request: PhaseRequest, ledger: Ledger, hasFilterRules: boolean): Promise<unknown> {

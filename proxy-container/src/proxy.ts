@@ -163,6 +163,7 @@ export class CqlProxy {
     }
     this.#watch.start();
     this.#clusterWatch.start();
+    this.#filter.watch(logger, () => this.#gate?.phase);
     logger.info(`CQL server listening on ${proxy.listen.host}:${this.#address.port}`, {
       port: this.#address.port,
       adminPort: this.#adminAddress?.port,
@@ -181,6 +182,7 @@ export class CqlProxy {
     await this.#server?.drain(DRAIN_CLIENTS_MS);
     await this.#untilIdle(this.#config.proxy.shadowTimeoutMs);
     this.#tls?.close();
+    this.#filter.close();
     this.#dualWrite?.abandon();
     this.#clusterWatch.closeClusters();
     // Every copy whose connection was closed has become a failed write then.
@@ -267,6 +269,10 @@ export class CqlProxy {
       runtime: this.#runtime,
       zdmPrefix: this.#config.proxy.admin.zdmMetricsPrefix,
       status: () => this.status(),
+      reloadCertificates: () => [
+        ...(this.#tls ? [this.#tls.reload()] : []),
+        ...this.#clusterWatch.reloadCertificates(),
+      ],
       phase: () => this.#gate?.phase,
     });
   }
@@ -295,6 +301,7 @@ export class CqlProxy {
       controls,
       face,
       clocks,
+      filter: this.#filter,
       counters: this.#counters,
       prepared: this.#prepared,
       marks: this.#marks,

@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { metricDefinitions } from '../../proxy-container/src/admin/metrics.ts';
 import { startTestProxy, type TestProxy } from '../support/in-process-proxy.ts';
@@ -52,6 +53,32 @@ test('PUT /phase resolves when the proxy acts on the new phase, by any of its na
 
 test('every path of the OpenAPI document exists', async () => {
   const { paths } = (await (await call('/openapi.json')).json()) as { paths: Record<string, object> };
-  for (const path of Object.keys(paths)) expect((await call(path)).status).not.toBe(404);
+  for (const [path, methods] of Object.entries(paths)) {
+    for (const method of Object.keys(methods)) {
+      expect([method, path, (await call(path, { method: method.toUpperCase() })).status]).not.toContain(404);
+    }
+  }
   expect((await call('/nothing')).status).toBe(404);
+});
+
+test('a path that is no URL is not found, and what is too long is refused, in words and not by a reset', async () => {
+  const raw = (text: string) =>
+    new Promise<string>((resolve, reject) => {
+      const socket = connect(Number(new URL(parts.adminUrl).port), '127.0.0.1', () => socket.end(text));
+      let answer = '';
+      socket.on('data', (chunk) => {
+        answer += String(chunk);
+      });
+      socket.on('error', reject);
+      socket.on('close', () => resolve(answer));
+    });
+  expect(await raw('GET // HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')).toMatch(/^HTTP\/1\.1 404 /);
+  const long = await call('/phase', { method: 'PUT', headers: token, body: 'x'.repeat(2 * 1024 * 1024) });
+  expect([long.status, await long.json()]).toEqual([413, { error: 'the body is longer than 65536 bytes' }]);
+});
+
+test('certificates are read again on request, with the token', async () => {
+  expect((await call('/certificates/reload', { method: 'POST' })).status).toBe(401);
+  const reloaded = await call('/certificates/reload', { method: 'POST', headers: token });
+  expect([reloaded.status, await reloaded.json()]).toEqual([200, []]);
 });

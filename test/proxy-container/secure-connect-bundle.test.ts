@@ -99,3 +99,12 @@ test.each([
   const bundle = damage(writeZip({ 'config.json': '{"host":"localhost","port":1}', 'ca.crt': 'x'.repeat(300) }));
   await expect(start(bundle)).rejects.toThrow(/origin\.secureConnectBundle: .* is no bundle/);
 });
+
+test.each(['localhost', 'localhost:99999', 'localhost:0'])(
+  'a service that names the proxy %s is told apart',
+  async (address) => {
+    stub.proxyAddress = address;
+    await addNode(FIRST);
+    await expect(start(stub.bundle())).rejects.toThrow(`names a proxy without a port (${address})`);
+  },
+);

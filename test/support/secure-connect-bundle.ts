@@ -43,6 +43,8 @@ export class BundleStub {
   readonly nodes = new Map<string, number>();
   /** Host ids that were asked for. */
   readonly asked: string[] = [];
+  /** Where the service says that the proxy is; where it really is unless given. */
+  proxyAddress: string | undefined;
   readonly authority: Authority = createAuthority('the authority of the bundle');
   readonly #own = issue(this.authority, 'service', HOST);
   readonly #proxy = createTlsServer(this.#tls(), (socket) => this.#lead(socket));
@@ -52,7 +54,7 @@ export class BundleStub {
       type: 'sni_proxy',
       local_dc: 'dc1',
       contact_points: [...this.nodes.keys()],
-      sni_proxy_address: `localhost:${portOf(this.#proxy)}`,
+      sni_proxy_address: this.proxyAddress ?? `localhost:${portOf(this.#proxy)}`,
     };
     response.end(JSON.stringify({ version: 1, region: 'local', contact_info: contactInfo }));
   });

@@ -34,8 +34,8 @@ export function createAdminServer(settings: AdminSettings, subject: AdminSubject
 }
 
 async function answer(settings: AdminSettings, subject: AdminSubject, request: IncomingMessage): Promise<Reply> {
-  const { pathname } = new URL(request.url ?? '/', 'http://admin');
-  const key = `${request.method} ${pathname}`;
+  const [path] = (request.url ?? '/').split('?');
+  const key = `${request.method} ${path}`;
   switch (key) {
     case 'GET /health/live':
     case 'GET /health/liveness':
@@ -60,6 +60,9 @@ async function answer(settings: AdminSettings, subject: AdminSubject, request: I
     case 'POST /filters/reload':
       authorize(settings.admin.token, request);
       return { status: 200, body: await subject.reloadFilters() };
+    case 'POST /certificates/reload':
+      authorize(settings.admin.token, request);
+      return { status: 200, body: await subject.reloadCertificates() };
     case 'GET /openapi.json':
       return { status: 200, body: openApiDocument };
     default:
@@ -67,7 +70,8 @@ async function answer(settings: AdminSettings, subject: AdminSubject, request: I
   }
 }
 
-class NotAuthorized extends Error {
+/** A request that is answered with this status. */
+class Refused extends Error {
   readonly status: number;
 
   constructor(status: number, message: string) {
@@ -77,11 +81,11 @@ class NotAuthorized extends Error {
 }
 
 function authorize(token: string | null, request: IncomingMessage): void {
-  if (token === null) throw new NotAuthorized(403, 'changes are closed: set proxy.admin.token');
+  if (token === null) throw new Refused(403, 'changes are closed: set proxy.admin.token');
   const given = Buffer.from(/^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '');
   const wanted = Buffer.from(token);
   if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) {
-    throw new NotAuthorized(401, 'send the header Authorization: Bearer <proxy.admin.token>');
+    throw new Refused(401, 'send the header Authorization: Bearer <proxy.admin.token>');
   }
 }
 
@@ -102,15 +106,16 @@ async function readBody(request: IncomingMessage): Promise<string> {
   let byteCount = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     byteCount += chunk.length;
-    if (byteCount > MAX_BODY_BYTES) throw new UsageError('the body is too long');
-    chunks.push(chunk);
+    // Read to its end, so that whoever sends it reads the answer and is not cut off.
+    if (byteCount <= MAX_BODY_BYTES) chunks.push(chunk);
   }
+  if (byteCount > MAX_BODY_BYTES) throw new Refused(413, `the body is longer than ${MAX_BODY_BYTES} bytes`);
   return Buffer.concat(chunks).toString();
 }
 
 function failure(logger: Logger, error: unknown): Reply {
   const body = { error: describeError(error) };
-  if (error instanceof NotAuthorized) return { status: error.status, body };
+  if (error instanceof Refused) return { status: error.status, body };
   if (error instanceof GateClosedError) return { status: 409, body: { ...body, reasons: error.reasons } };
   if (error instanceof ConfigError) return { status: 400, body: { ...body, issues: error.issues } };
   if (error instanceof UsageError) return { status: 400, body };

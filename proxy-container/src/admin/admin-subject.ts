@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Reloaded } from '#adapters/watched-files.ts';
 import type { MetricFamily } from './metric-family.ts';
 import type { ProxyStatus } from './status.ts';
 
@@ -23,4 +24,6 @@ export interface AdminSubject {
   filters(): Promise<unknown>;
   /** @throws ConfigError, UsageError; then the old rules stay in force */
   reloadFilters(): Promise<unknown>;
+  /** Looks at all certificates and bundles now. @throws UsageError naming those that stay as they were */
+  reloadCertificates(): Promise<readonly Reloaded[]>;
 }

@@ -15,6 +15,16 @@ export const countMetrics: readonly CountMetric[] = [
   gauge('ringshift_client_connections', 'Clients connected now', 'clientConnections'),
   counter('ringshift_client_connections_total', 'Clients that ever connected', 'clientConnectionsTotal'),
   counter('ringshift_clients_refused_total', 'Clients that came when proxy.maxClients were there', 'clientsRefused'),
+  {
+    name: 'ringshift_client_backlog_bytes',
+    help: 'Answers that clients have not read',
+    type: 'gauge',
+    labels: [],
+    merge: 'sum',
+    read: ({ backlog }) => [['', backlog.byteCount]],
+  },
+  counter('ringshift_answers_withheld_total', 'Answers for which a client had no room', 'answersWithheld'),
+  counter('ringshift_slow_clients_closed_total', 'Clients closed for not reading answers', 'slowClientsClosed'),
   counter('ringshift_requests_total', 'Reads and writes of clients', 'kind', { read: 'reads', write: 'writes' }),
   gauge('ringshift_requests_in_flight', 'Reads and writes without an answer yet', 'kind', {
     read: 'inFlightReads',

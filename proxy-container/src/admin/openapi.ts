@@ -52,6 +52,13 @@ export const openApiDocument = {
       get: { summary: 'The filter rules in force', responses: { 200: json('Rules') } },
       post: { ...secured, summary: 'Read the rules file again', responses: { 200: json('Rules'), ...refusals } },
     },
+    '/certificates/reload': {
+      post: {
+        ...secured,
+        summary: 'Read certificates and secure connect bundles again that have changed',
+        responses: { 200: json('What was read again'), ...refusals },
+      },
+    },
     '/openapi.json': read('This document'),
   },
 };

@@ -7,6 +7,7 @@ import type { SuspectMarks } from '../journal/suspect-marks.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { PhaseWatch } from '../phase/phase-watch.ts';
 import type { Reads } from '../reads/reads.ts';
+import type { FilterInForce } from '../requests/filter-in-force.ts';
 import type { PreparedStatements } from '../requests/prepared-statements.ts';
 import type { Clusters } from '../session/session-upstreams.ts';
 import type { ClusterFace } from '../topology/cluster-face.ts';
@@ -27,6 +28,7 @@ export interface StatusSources {
   readonly marks: SuspectMarks;
   readonly watch: PhaseWatch;
   readonly clocks: ClockWatch;
+  readonly filter: FilterInForce;
   readonly isDraining: boolean;
   readonly queue: ProxyStatus['queue'];
   readonly gate: PhaseGate | undefined;
@@ -79,6 +81,7 @@ export function statusOf(sources: StatusSources): ProxyStatus {
     queue: sources.queue,
     reads: { ...counters.reading, differences: sources.reads?.dual.log.shown ?? [] },
     ledger: { awayMs: watch.ledgerAwayMs, error: watch.lastError ?? null },
+    filterRules: { error: sources.filter.fault ?? null },
     clockSkewMs: sources.clocks.skewMs,
     counters: Object.fromEntries(
       Object.entries(counters).filter((entry): entry is [string, number] => typeof entry[1] === 'number'),

@@ -73,6 +73,13 @@ export const stateMetrics: readonly StateMetric[] = [
     one(ledger.awayMs / 1000),
   ),
   gauge(
+    'ringshift_filter_rules_stale',
+    'Whether the file of the filter rules is not in force: 1',
+    'max',
+    [],
+    (status) => one(status.filterRules.error === null ? 0 : 1),
+  ),
+  gauge(
     'ringshift_clock_skew_seconds',
     'How far the clock of a cluster differs, either way',
     'max',

@@ -51,6 +51,8 @@ export interface ProxyStatus {
   /** What was done with reads beside answering them. */
   readonly reads: ShownReads;
   readonly ledger: { readonly awayMs: number; readonly error: string | null };
+  /** Why the rules in force are not those of their file; null: they are. */
+  readonly filterRules: { readonly error: string | null };
   readonly clockSkewMs: Readonly<Record<string, number>>;
   readonly counters: Readonly<Record<string, number>>;
   /** Of a host with several processes: each of them. */

@@ -79,8 +79,14 @@ export class SchemaAgreement {
   async agree(name: ClusterName, withinMs: number): Promise<boolean> {
     const state = this.#states[name];
     const deadlineMs = performance.now() + withinMs;
-    // One that began before may have looked before the change that this caller knows of.
-    await state.waiting;
+    // One that began before may have looked before the change that this caller knows of; it may also take longer than
+    // this caller has.
+    if (state.waiting) {
+      const patience = new AbortController();
+      const isOver = sleep(withinMs, undefined, { signal: patience.signal }).catch(() => undefined);
+      await Promise.race([state.waiting, isOver]);
+      patience.abort();
+    }
     const waiting = this.#poll(name, deadlineMs).finally(() => {
       if (state.waiting === waiting) state.waiting = undefined;
     });
@@ -119,7 +125,7 @@ export class SchemaAgreement {
     // One that nobody reaches fetches the schema when it comes back.
     const counted = await Promise.all(
       others.map(async ({ host, version }) =>
-        isLate && !(await this.#options.controls[name].isAlive(host ?? '')) ? undefined : version,
+        isLate && !(await this.#options.controls[name].isAlive(host)) ? undefined : version,
       ),
     );
     for (const version of counted) if (version !== undefined) versions.add(version);

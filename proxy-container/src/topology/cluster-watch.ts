@@ -1,3 +1,4 @@
+import type { Reloaded } from '#adapters/watched-files.ts';
 import type { MigrationConfig, Phase, ResolvedCluster } from '#core/config/schema.ts';
 import type { SchemaChange } from '#core/cql/schema-change.ts';
 import type { Filter } from '#core/filter/filter.ts';
@@ -115,6 +116,11 @@ export class ClusterWatch {
     for (const cluster of Object.values(this.clusters)) cluster.watchCertificates(this.#options.logger);
     this.clocks.start();
     this.#schemaWatch.start();
+  }
+
+  /** Looks at the certificates and bundles of both clusters now. */
+  reloadCertificates(): Reloaded[] {
+    return Object.values(this.clusters).flatMap((cluster) => cluster.reloadCertificates());
   }
 
   /** Ends all connections of the data path. */

@@ -1,4 +1,5 @@
 import { lookup as lookupDns } from 'node:dns/promises';
+import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProxyConfig } from '#core/config/schema.ts';
@@ -101,8 +102,10 @@ export class Sisters {
   async #resolve(service: string): Promise<void> {
     const { config, port, logger } = this.#options;
     try {
-      const addresses = await (this.#options.lookup ?? lookupAll)(service);
-      if (addresses.length === 0) throw new Error('it has no address');
+      const found = await (this.#options.lookup ?? lookupAll)(service);
+      // One of a zone (fe80::1%eth0) means something on one machine alone.
+      const addresses = found.filter((address) => isIP(address) !== 0 && !address.includes('%'));
+      if (addresses.length === 0) throw new Error('it has no address that others could use');
       this.#take(ordered(addresses.map((address) => hostAt(address, config.port ?? port))));
       if (this.#isAway) logger.info('the name of the instances can be resolved again', { service });
       this.#isAway = false;

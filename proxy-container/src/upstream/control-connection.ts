@@ -33,7 +33,7 @@ export interface ClusterFacts {
 
 /** A node and the schema that it says to have. */
 export interface NodeSchema {
-  /** undefined: the node that was asked. */
+  /** undefined: the node that was asked, which is the first; or one that does not say where it is. */
   readonly host: string | undefined;
   /** undefined: it is new, or away since it started. */
   readonly version: string | undefined;
@@ -60,6 +60,8 @@ export class ControlConnection {
   #stop = new AbortController();
   #running: Promise<void> | undefined;
   #discovery: NodeJS.Timeout | undefined;
+  /** Ends the pause between two heartbeats when the connection is lost. */
+  #lost = new AbortController();
 
   constructor(cluster: Cluster, logger: Logger) {
     this.cluster = cluster;
@@ -132,14 +134,15 @@ export class ControlConnection {
     return [
       { host: undefined, version: version(local[0]?.[0]) },
       ...peers.map(([value, address]) => ({
-        host: address ? this.#reachable(decodeInet(address)) : '',
+        host: address ? this.#reachable(decodeInet(address)) : undefined,
         version: version(value),
       })),
     ];
   }
 
-  /** Whether a node takes connections. */
-  async isAlive(host: string): Promise<boolean> {
+  /** Whether a node takes connections; one that does not say where it is takes none. */
+  async isAlive(host: string | undefined): Promise<boolean> {
+    if (host === undefined) return false;
     try {
       (await this.cluster.connectTo(host, PROBE_VERSION)).close();
       return true;
@@ -154,7 +157,10 @@ export class ControlConnection {
       try {
         if (!this.#connection || this.#connection.isClosed) await this.#connect();
         backoffMs = MIN_BACKOFF_MS;
-        await sleep(HEARTBEAT_MS, undefined, { signal }).catch(() => undefined);
+        const pause = AbortSignal.any([signal, this.#lost.signal]);
+        await sleep(HEARTBEAT_MS, undefined, { signal: pause }).catch(() => undefined);
+        // A node that takes connections only to close them is not stormed.
+        if (this.#connection?.isClosed) await sleep(MIN_BACKOFF_MS, undefined, { signal }).catch(() => undefined);
         if (!signal.aborted && this.#connection?.isClosed === false) {
           await this.#connection.request(Opcode.OPTIONS, 0, Buffer.alloc(0), this.cluster.config.requestTimeoutMs);
         }
@@ -198,7 +204,9 @@ export class ControlConnection {
     connection.onClosed = () => {
       if (this.#connection !== connection || this.#stop.signal.aborted) return;
       this.#goDown('the connection was lost');
+      this.#lost.abort();
     };
+    this.#lost = new AbortController();
     this.#connection = connection;
     this.facts = { maxVersion, supported, ...(await this.#discover()) };
     if (this.state === 'down') this.#logger.info('a cluster is back', { cluster: name });

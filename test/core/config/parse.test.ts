@@ -91,3 +91,12 @@ test('a setting that is not built yet is refused, not taken and forgotten', () =
   expect(() => parseMigrationConfig(text, 'm.yaml', {})).toThrow(/validation.quietHours.*not built yet/);
   expect(parseMigrationConfig(text.replace('08:00-18:00', 'null'), 'm.yaml', {}).validation.quietHours).toBeNull();
 });
+
+test('TLS files that are named while TLS is off are a fault, not silence', () => {
+  const text =
+    'origin: { contactPoints: [a], tls: { caFile: ca.pem } }\ntarget: { contactPoints: [b], tls: { enabled: true, caFile: ca.pem } }';
+  const error = catchError(() => parseMigrationConfig(text, 'm.yaml', {})) as ConfigError;
+  expect(error.issues).toMatchObject([
+    { path: 'origin.tls.caFile', message: 'is not used while enabled is false; set enabled: true, or leave it out' },
+  ]);
+});

@@ -23,8 +23,8 @@ function fakeCluster() {
     async nodeSchemas() {
       return this.nodes;
     },
-    async isAlive(host: string) {
-      return this.alive.has(host);
+    async isAlive(host: string | undefined) {
+      return host !== undefined && this.alive.has(host);
     },
     async schemaRows(table: string) {
       this.reads++;
@@ -75,6 +75,18 @@ test('however many wait for agreement, the cluster is asked once for all of them
   agreement.unsettle('origin');
   expect(await agreement.settled(60_000)).toBe(true);
   expect(asked).toBe(2);
+});
+
+test('who comes later waits no longer than it asked for, however long the one before it may wait', async () => {
+  const [origin, target] = [fakeCluster(), fakeCluster()];
+  const agreement = new SchemaAgreement({ controls: { origin, target }, logger });
+  origin.nodes = [...origin.nodes, { host: '10.0.0.2', version: 'b' }];
+  origin.alive.add('10.0.0.2');
+  agreement.unsettle('origin');
+  const patient = agreement.agree('origin', 600_000);
+  expect(await agreement.settled(50)).toBe(false);
+  origin.nodes = origin.nodes.slice(0, 1);
+  expect(await patient).toBe(true);
 });
 
 test('a cluster that is away is waited for by nobody', async () => {
