@@ -113,13 +113,16 @@ export class FrameSplitter {
   }
 
   /**
-   * Takes the next bytes of the stream and hands every frame that they complete to `consume`.
+   * Takes the next bytes of the stream, [from, to) of `bytes`, and hands every frame that they complete to `consume`.
    * Memory held grows with bytes received, never with a length that was only announced.
    * @throws ProtocolError when the stream can't be a CQL stream; it must then be closed
    */
-  push(chunk: Buffer, consume: FrameConsumer, peek?: FramePeek): void {
-    let rest = chunk;
+  push(bytes: Buffer, consume: FrameConsumer, peek?: FramePeek, from = 0, to = bytes.length): void {
+    let rest = bytes;
+    let offset = from;
+    let end = to;
     if (this.#bufferedBytes > 0) {
+      const chunk = bytes.subarray(from, to);
       // Only a stopped splitter holds more than one unfinished frame.
       if (this.#isStopped) rest = this.#join(chunk);
       else {
@@ -140,24 +143,25 @@ export class FrameSplitter {
           }
         }
       }
+      offset = 0;
+      end = rest.length;
     }
-    let offset = 0;
     let wanted = HEADER_BYTES;
-    while (rest.length - offset >= HEADER_BYTES) {
+    while (end - offset >= HEADER_BYTES) {
       wanted = this.#frameBytes(rest, offset);
-      if (wanted > rest.length - offset) break;
+      if (wanted > end - offset) break;
       const start = offset;
       offset += wanted;
       wanted = HEADER_BYTES;
       if (peek?.(rest, start, offset)) continue;
       const frame = rest.subarray(start, offset);
       if (consume(frame) === false) {
-        this.#stop(rest.subarray(offset));
+        this.#stop(rest.subarray(offset, end));
         return;
       }
     }
     this.#wantedBytes = wanted;
-    if (offset < rest.length) this.#keep(rest.subarray(offset));
+    if (offset < end) this.#keep(rest.subarray(offset, end));
   }
 
   /** Gives up the bytes that no frame has used, and forgets them. */

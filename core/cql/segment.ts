@@ -18,11 +18,30 @@ const CRC24_BYTES = 3;
 const CRC32_BYTES = 4;
 const PLAIN_HEADER_BYTES = 3;
 const LZ4_HEADER_BYTES = 5;
-const LENGTH_MASK = 0x1ffff;
-/** A shorter payload fits one packet either way, so compressing it would save nothing. */
-const MIN_COMPRESSED_BYTES = 1024;
+/**
+ * A shorter payload fits one packet either way, and compressing one costs more time than all else that a proxy does with
+ * it: frames of fewer bytes are not compressed, whatever leaves together with them.
+ */
+export const MIN_COMPRESSED_BYTES = 1024;
 
 export type SegmentCompression = 'none' | 'lz4';
+
+/** What lies before the payload of a segment. */
+export function segmentHeaderBytes(compression: SegmentCompression): number {
+  return (compression === 'lz4' ? LZ4_HEADER_BYTES : PLAIN_HEADER_BYTES) + CRC24_BYTES;
+}
+
+/** What lies behind it. */
+export const SEGMENT_TRAILER_BYTES = CRC32_BYTES;
+
+/**
+ * Makes a segment of the whole frames that lie at [start, end), not compressed and at most 128 KiB in all:
+ * `segmentHeaderBytes` before them and `SEGMENT_TRAILER_BYTES` behind them are written.
+ */
+export function sealSegment(bytes: Buffer, start: number, end: number, compression: SegmentCompression): void {
+  writeSegmentHeader(bytes, start, end - start, 0, true, compression);
+  writeUInt32LE(bytes, segmentPayloadCrc(bytes, start, end), end);
+}
 
 /** Turns frames into segments, each one buffer: some drivers lose a header that arrives in two reads. */
 export function encodeSegments(frames: readonly Buffer[], compression: SegmentCompression): Buffer[] {
@@ -56,60 +75,82 @@ function encodeSegment(
   isSelfContained: boolean,
   compression: SegmentCompression,
 ): Buffer {
-  if (compression === 'none') {
-    const start = PLAIN_HEADER_BYTES + CRC24_BYTES;
-    const segment = Buffer.allocUnsafe(start + payloadBytes + CRC32_BYTES);
-    copyParts(parts, segment, start);
-    segment.writeUIntLE(payloadBytes | (isSelfContained ? 1 << 17 : 0), 0, 3);
-    return seal(segment, PLAIN_HEADER_BYTES, payloadBytes);
-  }
-  const start = LZ4_HEADER_BYTES + CRC24_BYTES;
-  const isTried = payloadBytes >= MIN_COMPRESSED_BYTES;
+  const start = segmentHeaderBytes(compression);
+  const isTried = compression === 'lz4' && payloadBytes >= MIN_COMPRESSED_BYTES;
   const bound = isTried ? Math.max(lz4CompressBound(payloadBytes), payloadBytes) : payloadBytes;
-  const scratch = Buffer.allocUnsafe(start + bound + CRC32_BYTES);
+  const segment = Buffer.allocUnsafe(start + bound + CRC32_BYTES);
   let wireBytes = payloadBytes;
   let plainBytes = 0;
   if (isTried) {
     const payload = parts.length === 1 ? parts[0]! : Buffer.concat(parts, payloadBytes);
-    const compressedBytes = encodeLz4Block(payload, scratch, start);
+    const compressedBytes = encodeLz4Block(payload, segment, start);
     if (compressedBytes < payloadBytes) {
       wireBytes = compressedBytes;
       plainBytes = payloadBytes;
     }
   }
-  if (plainBytes === 0) copyParts(parts, scratch, start);
-  // 35 bits: more than a 32-bit operation holds, few enough for a double.
-  scratch.writeUIntLE(wireBytes + plainBytes * 2 ** 17 + (isSelfContained ? 2 ** 34 : 0), 0, 5);
-  return seal(scratch.subarray(0, start + wireBytes + CRC32_BYTES), LZ4_HEADER_BYTES, wireBytes);
+  if (plainBytes === 0) {
+    let offset = start;
+    for (const part of parts) offset += part.copy(segment, offset);
+  }
+  writeSegmentHeader(segment, start, wireBytes, plainBytes, isSelfContained, compression);
+  const end = start + wireBytes;
+  writeUInt32LE(segment, segmentPayloadCrc(segment, start, end), end);
+  return segment.subarray(0, end + CRC32_BYTES);
 }
 
-function copyParts(parts: readonly Buffer[], target: Buffer, start: number): void {
-  let offset = start;
-  for (const part of parts) offset += part.copy(target, offset);
+/** Before the payload, which begins at `payloadStart`. */
+function writeSegmentHeader(
+  bytes: Buffer,
+  payloadStart: number,
+  wireBytes: number,
+  plainBytes: number,
+  isSelfContained: boolean,
+  compression: SegmentCompression,
+): void {
+  const start = payloadStart - segmentHeaderBytes(compression);
+  bytes[start] = wireBytes & 0xff;
+  bytes[start + 1] = (wireBytes >>> 8) & 0xff;
+  let fieldBytes = PLAIN_HEADER_BYTES;
+  if (compression === 'none') bytes[start + 2] = (wireBytes >>> 16) | (isSelfContained ? 2 : 0);
+  else {
+    fieldBytes = LZ4_HEADER_BYTES;
+    bytes[start + 2] = (wireBytes >>> 16) | ((plainBytes & 0x7f) << 1);
+    bytes[start + 3] = (plainBytes >>> 7) & 0xff;
+    bytes[start + 4] = (plainBytes >>> 15) | (isSelfContained ? 4 : 0);
+  }
+  const crc = segmentHeaderCrc(bytes, start, fieldBytes);
+  const at = start + fieldBytes;
+  bytes[at] = crc & 0xff;
+  bytes[at + 1] = (crc >>> 8) & 0xff;
+  bytes[at + 2] = crc >>> 16;
 }
 
-function seal(segment: Buffer, headerBytes: number, payloadBytes: number): Buffer {
-  segment.writeUIntLE(segmentHeaderCrc(segment, 0, headerBytes), headerBytes, CRC24_BYTES);
-  const start = headerBytes + CRC24_BYTES;
-  const payload = segment.subarray(start, start + payloadBytes);
-  segment.writeUInt32LE(segmentPayloadCrc(payload), start + payloadBytes);
-  return segment;
+function writeUInt32LE(bytes: Buffer, value: number, at: number): void {
+  bytes[at] = value & 0xff;
+  bytes[at + 1] = (value >>> 8) & 0xff;
+  bytes[at + 2] = (value >>> 16) & 0xff;
+  bytes[at + 3] = value >>> 24;
 }
 
-/** Cuts a byte stream of segments into the frames inside them. */
+/** Cuts a byte stream of segments into the frames inside them. What a chunk holds whole is read where it lies. */
 export class SegmentSplitter {
   readonly #compression: SegmentCompression;
   readonly #headerBytes: number;
   readonly #frames: FrameSplitter;
-  #rest: Buffer = Buffer.alloc(0);
+  /** Of a segment that is not whole yet. */
   #parts: Buffer[] = [];
   #bufferedBytes = 0;
   #wantedBytes = 0;
   #isLargeFrame = false;
+  /** What the header said that was read last. */
+  #wireBytes = 0;
+  #plainBytes = 0;
+  #isSelfContained = false;
 
   constructor(compression: SegmentCompression, maxBodyBytes: number = DEFAULT_MAX_BODY_BYTES) {
     this.#compression = compression;
-    this.#headerBytes = (compression === 'lz4' ? LZ4_HEADER_BYTES : PLAIN_HEADER_BYTES) + CRC24_BYTES;
+    this.#headerBytes = segmentHeaderBytes(compression);
     this.#frames = new FrameSplitter(maxBodyBytes);
   }
 
@@ -128,81 +169,91 @@ export class SegmentSplitter {
    * @throws ProtocolError on a checksum that does not fit or a segment that breaks the rules; the stream must be closed
    */
   push(chunk: Buffer, consume: FrameConsumer, peek?: FramePeek): void {
-    this.#parts.push(chunk);
-    this.#bufferedBytes += chunk.length;
-    // Not one join for every small read of a segment: only when enough is there to go on.
-    if (this.#bufferedBytes < this.#wantedBytes) return;
-    this.#rest = this.#parts.length === 1 ? chunk : Buffer.concat(this.#parts, this.#bufferedBytes);
+    let bytes = chunk;
+    if (this.#bufferedBytes > 0) {
+      this.#keep(chunk);
+      // Not one join for every small read of a segment: only when enough is there to go on.
+      if (this.#bufferedBytes < this.#wantedBytes) return;
+      bytes = Buffer.concat(this.#parts, this.#bufferedBytes);
+      this.#parts = [];
+      this.#bufferedBytes = 0;
+    }
     let offset = 0;
-    for (;;) {
-      const used = this.#segment(offset, consume, peek);
+    while (offset < bytes.length) {
+      const used = this.#segment(bytes, offset, consume, peek);
       if (used === 0) break;
       offset += used;
     }
-    const left = this.#rest.subarray(offset);
-    this.#parts = left.length > 0 ? [left] : [];
-    this.#bufferedBytes = left.length;
+    if (offset < bytes.length) this.#keep(offset === 0 ? bytes : bytes.subarray(offset));
+  }
+
+  #keep(bytes: Buffer): void {
+    this.#parts.push(bytes);
+    this.#bufferedBytes += bytes.length;
   }
 
   /** Consumes the segment at `offset`; 0 when it is incomplete, with the bytes it needs noted. */
-  #segment(offset: number, consume: FrameConsumer, peek: FramePeek | undefined): number {
-    const available = this.#rest.length - offset;
+  #segment(bytes: Buffer, offset: number, consume: FrameConsumer, peek: FramePeek | undefined): number {
+    const available = bytes.length - offset;
     if (available < this.#headerBytes) {
       this.#wantedBytes = this.#headerBytes;
       return 0;
     }
-    const { wireBytes, plainBytes, isSelfContained } = this.#header(offset);
-    const segmentBytes = this.#headerBytes + wireBytes + CRC32_BYTES;
+    this.#readHeader(bytes, offset);
+    const start = offset + this.#headerBytes;
+    const end = start + this.#wireBytes;
+    const segmentBytes = end + SEGMENT_TRAILER_BYTES - offset;
     if (available < segmentBytes) {
       this.#wantedBytes = segmentBytes;
       return 0;
     }
-    this.#wantedBytes = 0;
-    const start = offset + this.#headerBytes;
-    const payload = this.#rest.subarray(start, start + wireBytes);
-    if (segmentPayloadCrc(payload) !== this.#rest.readUInt32LE(start + wireBytes)) {
+    if (segmentPayloadCrc(bytes, start, end) !== bytes.readUInt32LE(end)) {
       throw new ProtocolError('the CRC32 of a segment payload does not fit its bytes');
     }
-    this.#deliver(plainBytes === 0 ? payload : decompress(payload, plainBytes), isSelfContained, consume, peek);
+    if (this.#plainBytes === 0) this.#deliver(bytes, start, end, consume, peek);
+    else {
+      const plain = decompress(bytes, start, end, this.#plainBytes);
+      this.#deliver(plain, 0, plain.length, consume, peek);
+    }
     return segmentBytes;
   }
 
-  #header(offset: number): { wireBytes: number; plainBytes: number; isSelfContained: boolean } {
-    const fieldBytes = this.#headerBytes - CRC24_BYTES;
-    const crc = segmentHeaderCrc(this.#rest, offset, fieldBytes);
-    if (crc !== this.#rest.readUIntLE(offset + fieldBytes, CRC24_BYTES)) {
+  #readHeader(bytes: Buffer, offset: number): void {
+    const crcAt = offset + this.#headerBytes - CRC24_BYTES;
+    const crc = bytes[crcAt]! | (bytes[crcAt + 1]! << 8) | (bytes[crcAt + 2]! << 16);
+    if (segmentHeaderCrc(bytes, offset, crcAt - offset) !== crc) {
       throw new ProtocolError('the CRC24 of a segment header does not fit its bytes');
     }
+    const third = bytes[offset + 2]!;
+    this.#wireBytes = bytes[offset]! | (bytes[offset + 1]! << 8) | ((third & 1) << 16);
     if (this.#compression === 'none') {
-      const bits = this.#rest.readUIntLE(offset, 3);
-      return { wireBytes: bits & LENGTH_MASK, plainBytes: 0, isSelfContained: (bits & (1 << 17)) !== 0 };
-    }
-    const bits = this.#rest.readUIntLE(offset, 5);
-    return {
-      wireBytes: bits % 2 ** 17,
-      plainBytes: Math.floor(bits / 2 ** 17) % 2 ** 17,
-      isSelfContained: Math.floor(bits / 2 ** 34) % 2 === 1,
-    };
-  }
-
-  #deliver(payload: Buffer, isSelfContained: boolean, consume: FrameConsumer, peek: FramePeek | undefined): void {
-    if (isSelfContained) {
-      if (this.#frames.isInsideFrame) throw new ProtocolError('a self-contained segment interrupts a large frame');
-      this.#frames.push(payload, consume, peek);
-      if (this.#frames.isInsideFrame) throw new ProtocolError('a self-contained segment ends inside a frame');
+      this.#isSelfContained = (third & 2) !== 0;
       return;
     }
-    if (!this.#isLargeFrame && payload.length < HEADER_BYTES) {
+    const last = bytes[offset + 4]!;
+    this.#plainBytes = (third >> 1) | (bytes[offset + 3]! << 7) | ((last & 3) << 15);
+    this.#isSelfContained = (last & 4) !== 0;
+  }
+
+  #deliver(bytes: Buffer, start: number, end: number, consume: FrameConsumer, peek: FramePeek | undefined): void {
+    const frames = this.#frames;
+    if (this.#isSelfContained) {
+      if (frames.isInsideFrame) throw new ProtocolError('a self-contained segment interrupts a large frame');
+      frames.push(bytes, consume, peek, start, end);
+      if (frames.isInsideFrame) throw new ProtocolError('a self-contained segment ends inside a frame');
+      return;
+    }
+    if (!this.#isLargeFrame && end - start < HEADER_BYTES) {
       throw new ProtocolError('the first segment of a large frame is shorter than a frame header');
     }
-    this.#frames.push(payload, consume);
-    this.#isLargeFrame = this.#frames.isInsideFrame;
+    frames.push(bytes, consume, undefined, start, end);
+    this.#isLargeFrame = frames.isInsideFrame;
   }
 }
 
-function decompress(payload: Buffer, plainBytes: number): Buffer {
+function decompress(bytes: Buffer, start: number, end: number, plainBytes: number): Buffer {
   const plain = Buffer.allocUnsafe(plainBytes);
-  if (decodeLz4Block(payload, 0, payload.length, plain, 0, plainBytes) !== plainBytes) {
+  if (decodeLz4Block(bytes, start, end, plain, 0, plainBytes) !== plainBytes) {
     throw new ProtocolError('a segment payload is not valid LZ4');
   }
   return plain;

@@ -1,6 +1,13 @@
 import type { Socket } from 'node:net';
 import { HEADER_BYTES, setStreamId } from '#core/cql/frame.ts';
-import { encodeSegments, type SegmentCompression } from '#core/cql/segment.ts';
+import {
+  encodeSegments,
+  MIN_COMPRESSED_BYTES,
+  SEGMENT_TRAILER_BYTES,
+  type SegmentCompression,
+  sealSegment,
+  segmentHeaderBytes,
+} from '#core/cql/segment.ts';
 import { rethrowLater } from '../rethrow.ts';
 import { SharedReader } from './shared-reader.ts';
 
@@ -28,6 +35,10 @@ export class FrameWriter {
   readonly #parts: Buffer[] = [];
   #isQueued = false;
   #segments: SegmentCompression | undefined;
+  /** What a run of frames in a slab needs before and behind it, to be a segment where it lies. */
+  #headBytes = 0;
+  #tailBytes = 0;
+  #maxCopiedBytes = COPIED_FRAME_BYTES;
 
   constructor(socket: Socket, flusher: Flusher) {
     this.#socket = socket;
@@ -43,11 +54,14 @@ export class FrameWriter {
   startSegments(compression: SegmentCompression): void {
     this.flush();
     this.#segments = compression;
+    this.#headBytes = segmentHeaderBytes(compression);
+    this.#tailBytes = SEGMENT_TRAILER_BYTES;
+    if (compression === 'lz4') this.#maxCopiedBytes = MIN_COMPRESSED_BYTES;
   }
 
   /** Queues a frame under another stream id; the frame's own bytes are not touched. */
   write(frame: Buffer, streamId: number): void {
-    if (frame.length <= COPIED_FRAME_BYTES) this.writeBytes(frame, 0, frame.length, streamId);
+    if (frame.length <= this.#maxCopiedBytes) this.writeBytes(frame, 0, frame.length, streamId);
     else {
       this.#writeLarge(frame, streamId);
       this.#queue();
@@ -57,7 +71,8 @@ export class FrameWriter {
   /** The same for a frame of at most `COPIED_FRAME_BYTES` that lies at [start, end). */
   writeBytes(bytes: Buffer, start: number, end: number, streamId: number): void {
     const length = end - start;
-    const slab = this.#slab !== undefined && this.#end + length <= SLAB_BYTES ? this.#slab : this.#nextSlab();
+    const hasRoom = this.#end + length + this.#tailBytes <= SLAB_BYTES;
+    const slab = this.#slab !== undefined && hasRoom ? this.#slab : this.#nextSlab();
     const at = this.#end;
     if (length <= TINY_BYTES) for (let index = 0; index < length; index++) slab[at + index] = bytes[start + index]!;
     else bytes.copy(slab, at, start, end);
@@ -74,13 +89,11 @@ export class FrameWriter {
     this.#slab = undefined;
     if (this.#parts.length === 0) return;
     try {
-      if (!this.#socket.destroyed && this.#socket.writable) {
-        this.#send(this.#segments === undefined ? this.#parts : encodeSegments(this.#parts, this.#segments));
-      }
+      if (!this.#socket.destroyed && this.#socket.writable) this.#send(this.#parts);
     } finally {
       this.#parts.length = 0;
-      // What the kernel took at once is nobody's any more; segments are copies.
-      if (this.#segments !== undefined || this.#socket.writableLength === 0) this.#flusher.giveBack(this.#slabs);
+      // What the kernel took at once is nobody's any more.
+      if (this.#socket.writableLength === 0) this.#flusher.giveBack(this.#slabs);
       this.#slabs.length = 0;
     }
   }
@@ -106,7 +119,7 @@ export class FrameWriter {
     if (this.#segments !== undefined) {
       const copy = Buffer.from(frame);
       setStreamId(copy, streamId);
-      this.#parts.push(copy);
+      this.#parts.push(...encodeSegments([copy], this.#segments));
       return;
     }
     const header = Buffer.from(frame.subarray(0, HEADER_BYTES));
@@ -115,8 +128,13 @@ export class FrameWriter {
   }
 
   #closeRun(): void {
-    if (this.#end > this.#start) this.#parts.push(this.#slab!.subarray(this.#start, this.#end));
-    this.#start = this.#end;
+    if (this.#end === this.#start) return;
+    const slab = this.#slab!;
+    if (this.#segments !== undefined) sealSegment(slab, this.#start, this.#end, this.#segments);
+    const runEnd = this.#end + this.#tailBytes;
+    this.#parts.push(slab.subarray(this.#start - this.#headBytes, runEnd));
+    this.#start = runEnd + this.#headBytes;
+    this.#end = this.#start;
   }
 
   #nextSlab(): Buffer {
@@ -124,8 +142,8 @@ export class FrameWriter {
     const slab = this.#flusher.borrow();
     this.#slabs.push(slab);
     this.#slab = slab;
-    this.#start = 0;
-    this.#end = 0;
+    this.#start = this.#headBytes;
+    this.#end = this.#start;
     return slab;
   }
 }

@@ -57,3 +57,24 @@ test.each(['none', 'lz4'] as const)('every v5 segment leaves whole, compression 
   expect(frames.map((frame) => frame.length - 9)).toEqual(sizes);
   expect(frames.map((frame) => frame.readInt16BE(2))).toEqual([...sizes.keys()]);
 });
+
+test.each(['none', 'lz4'] as const)(
+  'small frames of one turn share a segment that is not compressed, %s',
+  (compression) => {
+    const calls = new Calls();
+    const writer = new FrameWriter(calls as unknown as Socket, new Flusher());
+    writer.startSegments(compression);
+    const frames = Array.from({ length: 100 }, (_, streamId) => frameOf(streamId, 100));
+    for (let turn = 0; turn < 2; turn++) {
+      for (const [streamId, frame] of frames.entries()) writer.write(frame, streamId);
+      writer.flush();
+    }
+    const header = compression === 'lz4' ? 8 : 6;
+    const payload = Buffer.concat(frames);
+    expect(calls.calls.map((call) => call.length)).toEqual([1, 1]);
+    for (const [segment] of calls.calls) {
+      expect(segment!.subarray(header, header + payload.length)).toEqual(payload);
+      expect(segment!.length).toBe(header + payload.length + 4);
+    }
+  },
+);
