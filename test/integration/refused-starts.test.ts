@@ -51,8 +51,8 @@ function writeConfig(name: string, changes: Changes): string {
       target: cluster(target, changes.targetPassword),
       ledger: { kind: 'file', path: join(folder, `${name}-ledger`) },
       proxy: {
-        listen: { host: proxyAddress, port: changes.listenPort ?? 19_042 },
-        admin: { host: proxyAddress, port: changes.adminPort ?? 18_080 },
+        listen: { host: proxyAddress, port: changes.listenPort ?? 25_570 },
+        admin: { host: proxyAddress, port: changes.adminPort ?? 25_571 },
       },
       failedWrites: { journalDir: join(folder, `${name}-journal`) },
     }),

@@ -1,5 +1,5 @@
 /** Every request gets one answer, of the kind that drivers' retry policies can tell what to do by. */
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { decodeError, type ErrorMessage } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
@@ -10,8 +10,6 @@ import { eventually } from '../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../support/in-process-proxy.ts';
 import { type MockReply, voidReply } from '../support/mock-cluster.ts';
 
-vi.setConfig({ testTimeout: 40_000 });
-
 const OPCODES = [Opcode.QUERY, Opcode.EXECUTE, Opcode.BATCH, Opcode.PREPARE];
 let parts: TestProxy;
 let client: UpstreamConnection;
@@ -19,7 +17,7 @@ let client: UpstreamConnection;
 beforeAll(async () => {
   parts = await startTestProxy(
     {},
-    { originConfig: { requestTimeoutMs: 1000 }, targetConfig: { requestTimeoutMs: 1000 } },
+    { originConfig: { requestTimeoutMs: 2000 }, targetConfig: { requestTimeoutMs: 2000 } },
   );
 });
 
@@ -45,39 +43,57 @@ async function errorOf(pending: Promise<Buffer>): Promise<ErrorMessage> {
 
 const INSERT = "INSERT INTO t (id, v) VALUES (1, 'x')";
 
-test('a read that the cluster does not answer in time ends as a read time-out', async () => {
-  origin(() => undefined);
-  expect(await errorOf(query('SELECT v FROM t'))).toMatchObject({
-    code: ErrorCode.READ_TIMEOUT,
-    received: 0,
-    required: 1,
+/** Requests that no cluster answers, sent together so that the tests wait once. */
+const SILENT: readonly (readonly [name: string, opcode: number, body: Buffer, error: object])[] = [
+  ...(
+    [
+      [INSERT, 'SIMPLE'],
+      [`${INSERT} IF NOT EXISTS`, 'CAS'],
+      [`BEGIN BATCH ${INSERT} APPLY BATCH`, 'BATCH'],
+      [`BEGIN UNLOGGED BATCH ${INSERT} APPLY BATCH`, 'UNLOGGED_BATCH'],
+      ['BEGIN COUNTER BATCH UPDATE c SET n = n + 1 WHERE id = 1 APPLY BATCH', 'COUNTER'],
+    ] as const
+  ).map(([text, writeType]) => {
+    const error = { code: ErrorCode.WRITE_TIMEOUT, writeType };
+    return [`${text}: a write time-out of its type`, Opcode.QUERY, encodeQuery(text, {}, 4), error] as const;
+  }),
+  ...(
+    [
+      [BatchKind.LOGGED, 'BATCH'],
+      [BatchKind.UNLOGGED, 'UNLOGGED_BATCH'],
+      [BatchKind.COUNTER, 'COUNTER'],
+    ] as const
+  ).map(([kind, writeType]) => {
+    const body = encodeBatch(kind, [{ text: INSERT, values: [] }], {}, 4);
+    const error = { code: ErrorCode.WRITE_TIMEOUT, writeType };
+    return [`BATCH of kind ${kind}: a write time-out of its type`, Opcode.BATCH, body, error] as const;
+  }),
+  [
+    'a read: a read time-out',
+    Opcode.QUERY,
+    encodeQuery('SELECT v FROM t', {}, 4),
+    { code: ErrorCode.READ_TIMEOUT, received: 0, required: 1 },
+  ],
+  [
+    'PREPARE: an error of the server, after which drivers try the next one',
+    Opcode.PREPARE,
+    encodePrepare('SELECT v FROM t', 4),
+    { code: ErrorCode.SERVER_ERROR },
+  ],
+];
+
+describe('what a cluster does not answer in time ends as an error', () => {
+  let errors: PromiseSettledResult<ErrorMessage>[];
+
+  beforeAll(async () => {
+    origin(() => undefined);
+    client = await parts.connect();
+    errors = await Promise.allSettled(SILENT.map(([, opcode, body]) => errorOf(send(opcode, body))));
   });
-});
 
-test.each([
-  [INSERT, 'SIMPLE'],
-  [`${INSERT} IF NOT EXISTS`, 'CAS'],
-  [`BEGIN BATCH ${INSERT} APPLY BATCH`, 'BATCH'],
-  [`BEGIN UNLOGGED BATCH ${INSERT} APPLY BATCH`, 'UNLOGGED_BATCH'],
-  ['BEGIN COUNTER BATCH UPDATE c SET n = n + 1 WHERE id = 1 APPLY BATCH', 'COUNTER'],
-])('%s ends as a write time-out of type %s', async (text, writeType) => {
-  origin(() => undefined);
-  expect(await errorOf(query(text))).toMatchObject({ code: ErrorCode.WRITE_TIMEOUT, writeType });
-});
-
-test.each([
-  [BatchKind.LOGGED, 'BATCH'],
-  [BatchKind.UNLOGGED, 'UNLOGGED_BATCH'],
-  [BatchKind.COUNTER, 'COUNTER'],
-])('BATCH of kind %i ends as a write time-out of type %s', async (kind, writeType) => {
-  origin(() => undefined);
-  const body = encodeBatch(kind, [{ text: INSERT, values: [] }], {}, 4);
-  expect(await errorOf(send(Opcode.BATCH, body))).toMatchObject({ code: ErrorCode.WRITE_TIMEOUT, writeType });
-});
-
-test('PREPARE ends as an error of the server, after which drivers try the next one', async () => {
-  origin(() => undefined);
-  expect((await errorOf(send(Opcode.PREPARE, encodePrepare('SELECT v FROM t', 4)))).code).toBe(ErrorCode.SERVER_ERROR);
+  test.each(SILENT.map(([name, , , error], at) => [name, error, at] as const))('%s', (_, error, at) => {
+    expect(errors[at]).toMatchObject({ status: 'fulfilled', value: error });
+  });
 });
 
 test('a read whose every connection breaks is told as OVERLOADED, a write as a write time-out', async () => {

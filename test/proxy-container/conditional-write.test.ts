@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
@@ -12,7 +12,7 @@ import { Consistency } from '#core/model/cql-request.ts';
 import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../support/eventually.ts';
-import { startTestProxy, type TestProxy } from '../support/in-process-proxy.ts';
+import { startTestProxy, type TestProxy, type TestProxyOptions } from '../support/in-process-proxy.ts';
 import { errorReply, type MockReply, type SeenRequest, voidReply } from '../support/mock-cluster.ts';
 
 let parts: TestProxy;
@@ -32,8 +32,9 @@ function rowsReply(names: readonly string[], rows: readonly (readonly (Buffer | 
 const applied = (isApplied = true) => rowsReply(['[applied]'], [[Buffer.from([isApplied ? 1 : 0])]]);
 const cell = () => rowsReply(['v', 'w', 'ttl'], [[encodeText('x'), encodeBigint(BALLOT), null]]);
 
-async function begin(phase: string, more: object = {}): Promise<void> {
-  parts = await startTestProxy({ initialPhase: phase, shadowTimeoutMs: 300, ...more });
+/** Nothing is given up before its time, also on a busy machine. */
+async function begin(phase: string, more: object = {}, options: TestProxyOptions = {}): Promise<void> {
+  parts = await startTestProxy({ initialPhase: phase, shadowTimeoutMs: 15_000, ...more }, options);
   client = await parts.connect();
   const answer = ({ text }: SeenRequest): MockReply => (text.startsWith('SELECT') ? cell() : applied());
   for (const cluster of [parts.origin, parts.target]) {
@@ -42,7 +43,7 @@ async function begin(phase: string, more: object = {}): Promise<void> {
 }
 
 const query = (text: string, parameters: object = {}): Promise<Buffer> =>
-  client.request(Opcode.QUERY, 0, encodeQuery(text, parameters, 4), 5000);
+  client.request(Opcode.QUERY, 0, encodeQuery(text, parameters, 4), 20_000);
 
 function boundTo({ opcode, body }: SeenRequest): unknown[] {
   return readRequestLayout(opcode, body, 4).statements.flatMap((one) =>
@@ -51,10 +52,6 @@ function boundTo({ opcode, body }: SeenRequest): unknown[] {
 }
 
 const isSuspect = async (): Promise<boolean> => (await parts.ledger.readTable('ks', 't'))?.state === 'suspect';
-
-beforeEach(() => {
-  vi.setConfig({ testTimeout: 20_000 });
-});
 
 afterEach(() => parts.stop());
 
@@ -92,7 +89,7 @@ test('in origin-only and target-only nothing is read back', async () => {
 });
 
 test('in dual-async the client has its answer while the read-back hangs', async () => {
-  await begin('dual-async');
+  await begin('dual-async', {}, { originConfig: { requestTimeoutMs: 1000 } });
   parts.origin.handlers.set(Opcode.QUERY, ({ text }) => (text === SELECT ? undefined : applied()));
   expect(opcodeOf(await query(INSERT))).toBe(Opcode.RESULT);
   await eventually(() => expect(parts.origin.texts(Opcode.QUERY)).toContain(SELECT));
@@ -101,7 +98,7 @@ test('in dual-async the client has its answer while the read-back hangs', async 
 });
 
 test('a proxy that goes away has marked what it could not read back', async () => {
-  await begin('dual-async');
+  await begin('dual-async', { shadowTimeoutMs: 300 });
   parts.origin.handlers.set(Opcode.QUERY, ({ text }) => (text === SELECT ? undefined : applied()));
   await query(INSERT);
   await parts.proxy.stop();
@@ -119,7 +116,7 @@ test('in dual-sync the answer is the primary one, and waits until the shadow has
 });
 
 test('in dual-sync the answer waits no longer than a request may take', async () => {
-  await begin('dual-sync', { shadowTimeoutMs: 60_000 });
+  await begin('dual-sync', { shadowTimeoutMs: 60_000 }, { targetConfig: { requestTimeoutMs: 500 } });
   parts.target.handlers.set(Opcode.QUERY, () => undefined);
   expect(bodyOf(await query(INSERT))).toEqual(applied().body);
   expect(parts.target.texts(Opcode.QUERY)).toEqual([COPY]);
@@ -136,7 +133,7 @@ test('in strict dual-sync a copy that fails does not turn an applied write into 
 });
 
 test('a copy that the shadow does not take is kept for replay with the same write time, and no flip passes it', async () => {
-  await begin('dual-async');
+  await begin('dual-async', { shadowTimeoutMs: 300 });
   parts.target.handlers.set(Opcode.QUERY, () => undefined);
   await query(INSERT);
   await eventually(() => expect(parts.queue.messages).toHaveLength(1));
@@ -215,7 +212,7 @@ test('a conditional batch is read back row by row, and copied as one', async () 
     { text: "UPDATE t SET v = 'x' WHERE id = ? IF v = 'w'", values: [encodeInt(1)] },
     { text: 'INSERT INTO t (id, v) VALUES (?, ?)', values: [encodeInt(2), encodeText('x')] },
   ];
-  await client.request(Opcode.BATCH, 0, encodeBatch(0, statements, {}, 4), 5000);
+  await client.request(Opcode.BATCH, 0, encodeBatch(0, statements, {}, 4), 20_000);
   await eventually(() => expect(parts.target.seen.map(({ opcode }) => opcode)).toEqual([Opcode.BATCH]));
   const layout = readRequestLayout(Opcode.BATCH, parts.target.seen[0]!.body, 4);
   expect(layout.statements.map(({ text }) => text)).toEqual([
@@ -236,4 +233,7 @@ test('a flood of them is bounded: what has no room marks the table, and the clie
   expect(counters['shadowOverflows']).toBeGreaterThan(0);
   expect(counters['shadowInFlight']).toBeLessThanOrEqual(4096 + 64);
   await eventually(isSuspectNow);
-}, 60_000);
+  // Else it would wait for all of them when it stops.
+  parts.origin.handlers.clear();
+  parts.origin.disconnect();
+});

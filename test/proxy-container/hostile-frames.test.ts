@@ -26,7 +26,7 @@ function exchange(...chunks: Buffer[]): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const received: Buffer[] = [];
     const socket: Socket = connect({ host: '127.0.0.1', port: parts.port });
-    socket.setTimeout(5000, () => reject(new Error('the proxy did not close the connection')));
+    socket.setTimeout(20_000, () => reject(new Error('the proxy did not close the connection')));
     socket.on('data', (chunk: Buffer) => received.push(chunk));
     socket.on('error', () => undefined);
     socket.on('close', () => {
@@ -40,7 +40,7 @@ function exchange(...chunks: Buffer[]): Promise<Buffer> {
 }
 
 async function expectBystanderServed(): Promise<void> {
-  const reply = await bystander.request(Opcode.QUERY, 0, encodeQuery('SELECT * FROM t', {}, 4), 5000);
+  const reply = await bystander.request(Opcode.QUERY, 0, encodeQuery('SELECT * FROM t', {}, 4), 20_000);
   expect(opcodeOf(reply)).toBe(Opcode.RESULT);
 }
 

@@ -26,13 +26,13 @@ afterEach(() => parts.stop());
 
 /** A neighbour is served on the same upstream connections, every request is over, and no connection was given up. */
 async function expectUnharmed(): Promise<void> {
-  const reply = await neighbour.request(Opcode.QUERY, 0, encodeQuery('SELECT * FROM t', {}, 4), 5000);
+  const reply = await neighbour.request(Opcode.QUERY, 0, encodeQuery('SELECT * FROM t', {}, 4), 20_000);
   expect(opcodeOf(reply)).toBe(Opcode.RESULT);
   await eventually(() => expect(parts.proxy.status().inFlight).toBe(0));
   expect(parts.proxy.status().counters['requestTimeouts']).toBe(0);
 }
 
-const query = (text: string, version = 4) => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, version), 5000);
+const query = (text: string, version = 4) => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, version), 20_000);
 const errorOf = (reply: Buffer, version = 4) => decodeError(bodyOf(reply), version);
 
 test.each(['[json]', 'count', 'rpc_address', 'tokens'])('an alias %s in system.local is answered', async (alias) => {
@@ -47,24 +47,24 @@ test.each([3, 4, 5])('v%i: an EXECUTE that foresees its id, ahead of PREPARED, i
   const id = createHash('md5').update(`ks${text}`).digest();
   const named = encodeExecute(id, { values: [ONE], names: ['id'] }, version);
   const [prepared, executed] = await Promise.all([
-    client.request(Opcode.PREPARE, 0, encodePrepare(text, version), 5000),
-    client.request(Opcode.EXECUTE, 0, named, 5000),
+    client.request(Opcode.PREPARE, 0, encodePrepare(text, version), 20_000),
+    client.request(Opcode.EXECUTE, 0, named, 20_000),
   ]);
   expect(opcodeOf(prepared)).toBe(Opcode.RESULT);
   expect(errorOf(executed, version).code).toBe(ErrorCode.INVALID);
   const plain = encodeExecute(id, { values: [ONE] }, version);
-  expect(opcodeOf(await client.request(Opcode.EXECUTE, 0, plain, 5000))).toBe(Opcode.RESULT);
+  expect(opcodeOf(await client.request(Opcode.EXECUTE, 0, plain, 20_000))).toBe(Opcode.RESULT);
   await expectUnharmed();
 });
 
 test('an EXECUTE while the cluster is away is answered, and those after it too', async () => {
   await begin();
   const text = 'INSERT INTO t (id, at) VALUES (?, now())';
-  await client.request(Opcode.PREPARE, 0, encodePrepare(text, 4), 5000);
+  await client.request(Opcode.PREPARE, 0, encodePrepare(text, 4), 20_000);
   const id = createHash('md5').update(`ks${text}`).digest();
   parts.origin.disconnect();
   const named = encodeExecute(id, { values: [ONE], names: ['id'] }, 4);
-  const reply = await client.request(Opcode.EXECUTE, 0, named, 5000);
+  const reply = await client.request(Opcode.EXECUTE, 0, named, 20_000);
   expect(opcodeOf(reply)).toBe(Opcode.ERROR);
   await eventually(expectUnharmed);
 });
@@ -72,7 +72,7 @@ test('an EXECUTE while the cluster is away is answered, and those after it too',
 test('values that are counted wrongly, or longer than the frame, end that connection alone', async () => {
   await begin();
   const id = createHash('md5').update(`ks${INSERT}`).digest();
-  await client.request(Opcode.PREPARE, 0, encodePrepare(INSERT, 4), 5000);
+  await client.request(Opcode.PREPARE, 0, encodePrepare(INSERT, 4), 20_000);
   const bodies = [
     // 65,535 named values announced, none there.
     new BodyWriter().shortBytes(id).short(1).byte(0x41).short(0xffff),
@@ -86,7 +86,7 @@ test('values that are counted wrongly, or longer than the frame, end that connec
   for (const [index, body] of bodies.entries()) {
     const one = await parts.connect();
     const opcode = index < 2 ? Opcode.EXECUTE : Opcode.QUERY;
-    const reply = await one.request(opcode, 0, body.toBuffer(), 5000);
+    const reply = await one.request(opcode, 0, body.toBuffer(), 20_000);
     expect(errorOf(reply).code).toBe(ErrorCode.PROTOCOL_ERROR);
   }
   await expectUnharmed();
@@ -95,7 +95,7 @@ test('values that are counted wrongly, or longer than the frame, end that connec
 test('a value length of -3 is the server’s to refuse and does no harm', async () => {
   await begin(4, { initialPhase: 'dual-async' });
   const body = new BodyWriter().longString('INSERT INTO t (id) VALUES (?)').short(1).byte(0x01).short(1).int(-3);
-  await client.request(Opcode.QUERY, 0, body.toBuffer(), 5000);
+  await client.request(Opcode.QUERY, 0, body.toBuffer(), 20_000);
   await expectUnharmed();
 });
 
@@ -106,11 +106,11 @@ test('a text of millions of brackets is refused with the reason, also inside a b
     code: ErrorCode.INVALID,
     message: expect.stringMatching(/too (large|long)/),
   });
-  const prepared = await client.request(Opcode.PREPARE, 0, encodePrepare(text, 4), 5000);
+  const prepared = await client.request(Opcode.PREPARE, 0, encodePrepare(text, 4), 20_000);
   expect(errorOf(prepared).code).toBe(ErrorCode.INVALID);
   const writer = new BodyWriter().byte(1).short(50);
   for (let index = 0; index < 50; index++) writer.byte(0).longString('('.repeat(100_000)).short(0);
-  const batch = await client.request(Opcode.BATCH, 0, writer.short(1).byte(0).toBuffer(), 5000);
+  const batch = await client.request(Opcode.BATCH, 0, writer.short(1).byte(0).toBuffer(), 20_000);
   expect(errorOf(batch).code).toBe(ErrorCode.INVALID);
   await expectUnharmed();
 });
@@ -119,7 +119,7 @@ test('a cluster’s answer that can not be read costs its request an error, and 
   await begin();
   const broken = { opcode: Opcode.RESULT, body: Buffer.from([0, 0, 0, 4, 0, 200]) };
   parts.origin.handlers.set(Opcode.PREPARE, () => broken);
-  const reply = await client.request(Opcode.PREPARE, 0, encodePrepare(INSERT, 4), 5000);
+  const reply = await client.request(Opcode.PREPARE, 0, encodePrepare(INSERT, 4), 20_000);
   expect(errorOf(reply).code).toBe(ErrorCode.SERVER_ERROR);
   expect(parts.proxy.status().counters['internalErrors']).toBe(1);
   await expectUnharmed();
@@ -147,16 +147,8 @@ test('USE of names without end leaves no connections behind, and says what the c
   await expectUnharmed();
 });
 
-test('10,000 requests while a change is under way are all answered: applied, or refused where there is no room', async () => {
-  await begin(
-    4,
-    { initialPhase: 'dual-sync' },
-    { originConfig: { requestTimeoutMs: 9000 }, targetConfig: { requestTimeoutMs: 9000 } },
-  );
-  const second = await parts.connect();
-  const proposed = { by: 'test', why: 'test', now: new Date(), force: true };
-  await parts.ledger.changePhase((record) => proposePhase(record, 'target-primary', proposed));
-  await eventually(() => expect(parts.proxy.status().isHolding).toBe(true));
+test('5,000 requests while a change is under way are all answered: applied, or refused where there is no room', async () => {
+  await begin(4, { initialPhase: 'dual-sync' });
   const frame = encodeFrame(
     { version: 4, isResponse: false, flags: 0, streamId: 0, opcode: Opcode.QUERY },
     encodeQuery(INSERT, {}, 4),
@@ -170,19 +162,23 @@ test('10,000 requests while a change is under way are all answered: applied, or 
     },
   };
   // A connection has 4096 stream ids here.
-  for (const one of [client, neighbour, second]) for (let n = 0; n < 3400; n++) one.send(frame, handler, 20_000);
-  await eventually(() => expect(parts.proxy.status().held).toBe(10_200));
+  const proposed = { by: 'test', why: 'test', now: new Date(), force: true };
+  await parts.ledger.changePhase((record) => proposePhase(record, 'target-primary', proposed));
+  await eventually(() => expect(parts.proxy.status().isHolding).toBe(true));
+  for (const one of [client, neighbour]) for (let n = 0; n < 2600; n++) one.send(frame, handler, 60_000);
+  await eventually(() => expect(parts.proxy.status().held).toBe(5200));
   await parts.ledger.changePhase(withdrawProposal);
-  await eventually(() => expect(codes).toHaveLength(10_200));
+  await eventually(() => expect(codes).toHaveLength(5200));
   expect(lost).toBe(0);
   // All of them at once are more than the connections to the cluster have stream ids for.
   expect(codes.filter((code) => code !== 0 && code !== ErrorCode.OVERLOADED)).toEqual([]);
-  expect(codes.filter((code) => code === 0).length).toBeGreaterThan(4000);
+  expect(codes.filter((code) => code === 0).length).toBeGreaterThan(1000);
   await eventually(() => expect(parts.proxy.status()).toMatchObject({ inFlight: 0, held: 0 }));
-}, 30_000);
+});
 
-async function hold(): Promise<void> {
-  await begin(4, { initialPhase: 'dual-sync' });
+async function hold(requestTimeoutMs = 15_000): Promise<void> {
+  const cluster = { requestTimeoutMs };
+  await begin(4, { initialPhase: 'dual-sync' }, { originConfig: cluster, targetConfig: cluster });
   const proposed = { by: 'test', why: 'test', now: new Date(), force: true };
   await parts.ledger.changePhase((record) => proposePhase(record, 'target-primary', proposed));
   await eventually(() => expect(parts.proxy.status().isHolding).toBe(true));
@@ -201,7 +197,7 @@ test('what a client that has gone left waiting is never applied', async () => {
 
 test('what waited behind a request that ends its connection is never applied', async () => {
   await hold();
-  const unsupported = client.request(0x2f, 0, Buffer.alloc(0), 5000);
+  const unsupported = client.request(0x2f, 0, Buffer.alloc(0), 20_000);
   query(INSERT).catch(() => undefined);
   await eventually(() => expect(parts.proxy.status().held).toBe(2));
   await parts.ledger.changePhase(withdrawProposal);
@@ -222,7 +218,7 @@ test('a proxy that stops while it holds requests answers them first', async () =
 });
 
 test('a request that waited too long is refused once and forgotten', async () => {
-  await hold();
+  await hold(1000);
   expect(errorOf(await query(INSERT)).code).toBe(ErrorCode.OVERLOADED);
   expect(parts.proxy.status().held).toBe(0);
 });

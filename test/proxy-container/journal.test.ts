@@ -236,7 +236,7 @@ test('messages that the queue takes do not wait for one that it refuses', async 
   const next = await open();
   expect(await drain(next)).toEqual(['bad']);
   await next.close();
-}, 20_000);
+});
 
 test('a sender that stops tries once more, however long its pause is, and no longer than it may', async () => {
   const journal = await open();

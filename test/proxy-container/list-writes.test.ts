@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { bodyOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
@@ -14,9 +14,9 @@ import { errorReply } from '../support/mock-cluster.ts';
 let parts: TestProxy;
 let client: UpstreamConnection;
 
-beforeEach(async () => {
-  vi.setConfig({ testTimeout: 60_000 });
-  parts = await startTestProxy({ initialPhase: 'dual-async', shadowTimeoutMs: 1000 });
+/** Where the shadow answers nothing is given up, also on a busy machine. */
+async function begin(shadowTimeoutMs = 15_000): Promise<void> {
+  parts = await startTestProxy({ initialPhase: 'dual-async', shadowTimeoutMs });
   for (const cluster of [parts.origin, parts.target]) {
     cluster.columns = [
       { name: 'id', type: 'int', kind: 'partition_key', position: 0 },
@@ -26,7 +26,7 @@ beforeEach(async () => {
     ];
   }
   client = await parts.connect();
-});
+}
 
 afterEach(() => parts.stop());
 
@@ -36,7 +36,8 @@ const queued = (): FailedWrite[] => parts.queue.messages.map(({ body }) => decod
 const isSuspect = async (): Promise<boolean> => (await parts.ledger.readTable('ks', 't'))?.state === 'suspect';
 
 /** The proxy then knows the types of the table. */
-async function learnTypes(): Promise<void> {
+async function learnTypes(shadowTimeoutMs?: number): Promise<void> {
+  await begin(shadowTimeoutMs);
   await query(append(0, 0));
   await eventually(() => expect(parts.target.seen).toHaveLength(1));
   await eventually(() => expect(parts.proxy.status().counters['shadowInFlight']).toBe(0));
@@ -44,7 +45,7 @@ async function learnTypes(): Promise<void> {
 }
 
 test('appends to one list reach the shadow in their order, one at a time; other writes wait for nothing', async () => {
-  await learnTypes();
+  await learnTypes(2000);
   // The first one never gets an answer.
   parts.target.handlers.set(Opcode.QUERY, () => undefined);
   const later = [append(1, 2), append(1, 3)];
@@ -69,7 +70,7 @@ test('their order holds while the shadow answers', async () => {
 });
 
 test('the order of prepared appends holds as well', async () => {
-  await learnTypes();
+  await learnTypes(2000);
   const reply = await client.request(
     Opcode.PREPARE,
     0,
@@ -96,6 +97,7 @@ test('the order of prepared appends holds as well', async () => {
 });
 
 test('a write of a list that fails is queued to be read back, with its values and its write time', async () => {
+  await begin();
   parts.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.WRITE_TIMEOUT));
   await query("INSERT INTO t (id, v, l) VALUES (1, 'x', [1, 2])");
   await eventually(() => expect(queued()).toHaveLength(1));
@@ -108,6 +110,7 @@ test.each([
   'INSERT INTO t JSON \'{"id": 1, "l": [1]}\'',
   'UPDATE t SET l = l + [1] WHERE id IN (1, 2)',
 ])('%s, which can not be read back, marks its table', async (text) => {
+  await begin();
   parts.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.WRITE_TIMEOUT));
   await query(text);
   await eventually(async () => expect(await isSuspect()).toBe(true));
@@ -115,6 +118,7 @@ test.each([
 });
 
 test('a batch that fails is queued whole: by replay, or with a list in it to be read back', async () => {
+  await begin();
   parts.target.handlers.set(Opcode.BATCH, () => errorReply(ErrorCode.WRITE_TIMEOUT));
   const plain = { text: "UPDATE t SET v = 'x' WHERE id = 1", values: [] };
   const list = { text: append(2, 1), values: [] };
@@ -132,6 +136,7 @@ test('a batch that fails is queued whole: by replay, or with a list in it to be 
 });
 
 test('the statements of a batch that were prepared in several keyspaces are queued with their names', async () => {
+  await begin();
   const ids: Buffer[] = [];
   for (const keyspace of ['one', 'two']) {
     await query(`USE ${keyspace}`);

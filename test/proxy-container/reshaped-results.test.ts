@@ -40,13 +40,13 @@ test.each([3, 4, 5])('v%i: an answer brings its metadata once the columns are ot
     return version >= 5 ? body.readInt32BE(metadataIdEnd + 2) : body[metadataIdEnd + 2]!;
   };
   const text = `SELECT * FROM t_${version}`;
-  const prepare = await client.request(Opcode.PREPARE, 0, encodePrepare(text, version), 5000);
+  const prepare = await client.request(Opcode.PREPARE, 0, encodePrepare(text, version), 20_000);
   const result = decodeResult(bodyOf(prepare), version);
   if (result.kind !== 'prepared') throw new Error(`it was answered with ${result.kind}`);
   const { id } = result.prepared;
   const execute = async () => {
     const body = encodeExecute(id, { skipMetadata: true }, version, Buffer.alloc(16));
-    return opcodeOf(await client.request(Opcode.EXECUTE, 0, body, 5000));
+    return opcodeOf(await client.request(Opcode.EXECUTE, 0, body, 20_000));
   };
   expect(await execute()).toBe(Opcode.RESULT);
   expect(flags() & QueryFlag.SKIP_METADATA).toBe(QueryFlag.SKIP_METADATA);

@@ -50,7 +50,7 @@ test('a second proxy of the same name does not start while the first one lives, 
     clearInterval(renew);
     await first.stop();
   }
-}, 20_000);
+});
 
 test('the lease of a process that died is waited for, and one that is known to be dead is not', async () => {
   await ledger.putProxy(record('dead', 700));
@@ -90,7 +90,7 @@ test('a proxy that stops without its ledger refuses requests from the end of its
   };
   const parts = await startTestProxy({ onLedgerLoss: 'stop' }, { ledger: createLedger(store) });
   const client = await parts.connect();
-  const query = () => client.request(Opcode.QUERY, 0, encodeQuery('SELECT * FROM t', {}, 4), 5000);
+  const query = () => client.request(Opcode.QUERY, 0, encodeQuery('SELECT * FROM t', {}, 4), 20_000);
   expect(opcodeOf(await query())).toBe(Opcode.RESULT);
   isHanging = true;
   vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 16_000);
@@ -101,9 +101,9 @@ test('a proxy that stops without its ledger refuses requests from the end of its
     isHanging = false;
     client.close();
   }
-}, 20_000);
+});
 
-const quick = { touchMs: 20, staleAfterMs: 1000 };
+const quick = { touchMs: 20, staleAfterMs: 3000 };
 const takeLock = (processId: string) => DirectoryLock.take(folder, processId, logger, quick);
 
 test('a directory has one process; a dead one’s lock is taken over and its process told', async () => {
@@ -181,11 +181,11 @@ test('in target-only what a filter excludes is refused, and never reaches the or
   writeFileSync(filterRules, 'tables: { exclude: [ks.kept] }\n');
   const parts = await startTestProxy({ initialPhase: 'target-only', filterRules });
   const client = await parts.connect();
-  const query = (text: string) => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 5000);
+  const query = (text: string) => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 20_000);
   const refused = [
     await query('INSERT INTO kept (id) VALUES (1)'),
     await query('SELECT * FROM kept'),
-    await client.request(Opcode.PREPARE, 0, encodePrepare('INSERT INTO kept (id) VALUES (?)', 4), 5000),
+    await client.request(Opcode.PREPARE, 0, encodePrepare('INSERT INTO kept (id) VALUES (?)', 4), 20_000),
   ];
   for (const reply of refused) {
     expect(decodeError(bodyOf(reply), 4)).toMatchObject({ code: ErrorCode.INVALID });

@@ -36,7 +36,7 @@ afterEach(async () => {
 
 const open = (heartbeatMs: number): Promise<UpstreamConnection> => {
   const { port } = server.address() as AddressInfo;
-  const address = { host: '127.0.0.1', port, connectTimeoutMs: 2000, heartbeatMs };
+  const address = { host: '127.0.0.1', port, connectTimeoutMs: 20_000, heartbeatMs };
   return UpstreamConnection.open(address, 4, new Flusher());
 };
 
@@ -71,8 +71,8 @@ test('a handler that fails neither closes the connection nor keeps the reply beh
     const onReply = () => {
       throw new Error('a fault of one handler');
     };
-    connection.send(frame, { onReply, onLost: onReply }, 5000);
-    const second = await connection.request(Opcode.QUERY, 0, Buffer.alloc(4), 5000);
+    connection.send(frame, { onReply, onLost: onReply }, 20_000);
+    const second = await connection.request(Opcode.QUERY, 0, Buffer.alloc(4), 20_000);
     expect(opcodeOf(second)).toBe(Opcode.RESULT);
     expect(connection.isClosed).toBe(false);
     await eventually(() => expect(faults).toHaveLength(1));

@@ -68,7 +68,8 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
   const cluster = (clusterPort: number) => ({
     contactPoints: ['127.0.0.1'],
     port: clusterPort,
-    requestTimeoutMs: 2000,
+    // Nothing but what a test makes hang takes that long, also on a busy machine.
+    requestTimeoutMs: 15_000,
   });
   const originPort = await origin.listen();
   const { secondOriginNode } = options;
@@ -126,7 +127,7 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
       const address = { host: '127.0.0.1', port, connectTimeoutMs: 20_000 };
       const client = await UpstreamConnection.open(address, version, new Flusher());
       const startup = new Map([['CQL_VERSION', '3.0.0']]);
-      await openSession(client, { version, startup, credentials: undefined, keyspace: 'ks' }, 5000);
+      await openSession(client, { version, startup, credentials: undefined, keyspace: 'ks' }, 20_000);
       clients.push(client);
       return client;
     },

@@ -1,4 +1,4 @@
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { BodyWriter } from '#core/cql/body-writer.ts';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
@@ -18,7 +18,7 @@ let parts: TestProxy;
 let client: UpstreamConnection;
 
 async function begin(more: object = {}): Promise<void> {
-  parts = await startTestProxy({ initialPhase: 'dual-async', shadowTimeoutMs: 300, ...more });
+  parts = await startTestProxy({ initialPhase: 'dual-async', shadowTimeoutMs: 15_000, ...more });
   client = await parts.connect();
 }
 
@@ -38,7 +38,6 @@ async function load(state: RunRecord['state'], tables: string[] = ['t']): Promis
   await parts.ledger.startRun({ ...run, state, rangeCount: 1, totalBytes: 0, input: {} });
 }
 
-vi.setConfig({ testTimeout: 30_000 });
 afterEach(() => parts.stop());
 
 test.each([

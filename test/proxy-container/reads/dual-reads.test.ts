@@ -1,4 +1,4 @@
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
@@ -8,8 +8,6 @@ import type { UpstreamConnection } from '../../../proxy-container/src/upstream/u
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
 import { errorReply, type MockCluster, type MockReply } from '../../support/mock-cluster.ts';
-
-vi.setConfig({ testTimeout: 30_000 });
 
 let parts: TestProxy;
 let client: UpstreamConnection;
@@ -60,7 +58,7 @@ test('a prepared read is prepared on the other cluster and compared too', async 
   await begin('dual-sync', EACH);
   answer(parts.origin, 'x');
   answer(parts.target, 'x');
-  const reply = await client.request(Opcode.PREPARE, 0, encodePrepare('SELECT v FROM t WHERE id = ?', 4), 5000);
+  const reply = await client.request(Opcode.PREPARE, 0, encodePrepare('SELECT v FROM t WHERE id = ?', 4), 20_000);
   const result = decodeResult(bodyOf(reply), 4);
   if (result.kind !== 'prepared') throw new Error('not prepared');
   const body = encodeExecute(result.prepared.id, { values: [Buffer.from([0, 0, 0, 1])] }, 4);

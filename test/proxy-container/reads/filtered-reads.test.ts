@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
@@ -10,8 +10,6 @@ import { encodeRows } from '#core/cql/result-message.ts';
 import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
-
-vi.setConfig({ testTimeout: 30_000 });
 
 const folder = mkdtempSync(join(tmpdir(), 'ringshift-filter-'));
 const path = join(folder, 'filter-rules.yaml');

@@ -1,4 +1,4 @@
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
@@ -9,8 +9,6 @@ import type { UpstreamConnection } from '../../../proxy-container/src/upstream/u
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
 import { errorReply, MockCluster, type MockReply, voidReply } from '../../support/mock-cluster.ts';
-
-vi.setConfig({ testTimeout: 30_000 });
 
 let parts: TestProxy;
 let client: UpstreamConnection;
@@ -87,7 +85,7 @@ test('a read whose connection is lost is answered by another node', async () => 
 
 test('a prepared read is prepared on the other node, and answered by it', async () => {
   await begin((_, before) => (before === 0 ? errorReply(ErrorCode.OVERLOADED) : voidReply), Opcode.EXECUTE);
-  const prepared = await client.request(Opcode.PREPARE, 0, encodePrepare('SELECT v FROM t WHERE id = ?', 4), 5000);
+  const prepared = await client.request(Opcode.PREPARE, 0, encodePrepare('SELECT v FROM t WHERE id = ?', 4), 20_000);
   const result = decodeResult(bodyOf(prepared), 4);
   if (result.kind !== 'prepared') throw new Error('not prepared');
   const frame = encodeExecute(result.prepared.id, { values: [Buffer.from([0, 0, 0, 1])] }, 4);

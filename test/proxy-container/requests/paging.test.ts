@@ -1,4 +1,4 @@
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, HEADER_BYTES } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
@@ -9,8 +9,6 @@ import { readPagingMark } from '../../../proxy-container/src/requests/paging.ts'
 import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
 import type { MockCluster } from '../../support/mock-cluster.ts';
-
-vi.setConfig({ testTimeout: 40_000 });
 
 let parts: TestProxy;
 let client: UpstreamConnection;
@@ -52,7 +50,7 @@ async function setPhase(phase: string): Promise<void> {
 }
 
 async function prepare(version: number): Promise<Buffer> {
-  const reply = await client.request(Opcode.PREPARE, 0, encodePrepare('SELECT v FROM t', version), 5000);
+  const reply = await client.request(Opcode.PREPARE, 0, encodePrepare('SELECT v FROM t', version), 20_000);
   const result = decodeResult(bodyOf(reply), version);
   if (result.kind !== 'prepared') throw new Error('not prepared');
   return result.prepared.id;
@@ -62,8 +60,8 @@ async function prepare(version: number): Promise<Buffer> {
 async function page(version: number, id: Buffer | undefined, pagingState?: Buffer): Promise<Buffer> {
   const parameters = { pageSize: 1, ...(pagingState ? { pagingState } : {}) };
   const reply = id
-    ? await client.request(Opcode.EXECUTE, 0, encodeExecute(id, parameters, version), 10_000)
-    : await client.request(Opcode.QUERY, 0, encodeQuery('SELECT v FROM t', parameters, version), 10_000);
+    ? await client.request(Opcode.EXECUTE, 0, encodeExecute(id, parameters, version), 20_000)
+    : await client.request(Opcode.QUERY, 0, encodeQuery('SELECT v FROM t', parameters, version), 20_000);
   const result = decodeResult(reply.subarray(HEADER_BYTES), version);
   if (result.kind !== 'rows' || !result.metadata.pagingState) throw new Error('no page');
   return result.metadata.pagingState;
@@ -71,7 +69,7 @@ async function page(version: number, id: Buffer | undefined, pagingState?: Buffe
 
 const refusal = async (state: Buffer): Promise<number> => {
   const body = encodeQuery('SELECT v FROM t', { pageSize: 1, pagingState: state }, 4);
-  return decodeError(bodyOf(await client.request(Opcode.QUERY, 0, body, 10_000)), 4).code;
+  return decodeError(bodyOf(await client.request(Opcode.QUERY, 0, body, 20_000)), 4).code;
 };
 
 test.each([3, 4, 5] as const)(

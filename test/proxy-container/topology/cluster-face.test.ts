@@ -1,4 +1,4 @@
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { bodyOf } from '#core/cql/frame.ts';
 import { decodeSupported } from '#core/cql/handshake-messages.ts';
 import { Opcode } from '#core/cql/protocol.ts';
@@ -11,7 +11,6 @@ import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 
 const running: TestProxy[] = [];
 
-vi.setConfig({ testTimeout: 60_000 });
 afterEach(async () => {
   for (const parts of running.splice(0)) await parts.stop();
 });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
@@ -7,33 +7,32 @@ import { decodeResult } from '#core/cql/result-message.ts';
 import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../../support/eventually.ts';
-import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
+import { startTestProxy, type TestProxy, type TestProxyOptions } from '../../support/in-process-proxy.ts';
 import { errorReply, voidReply } from '../../support/mock-cluster.ts';
 
 let parts: TestProxy;
 let client: UpstreamConnection;
 
-async function begin(phase: string, more: object = {}): Promise<void> {
-  parts = await startTestProxy({ initialPhase: phase, shadowTimeoutMs: 300, ...more });
+const SHORT = { requestTimeoutMs: 1000 };
+
+/** Nothing is given up before its time, also on a busy machine. */
+async function begin(phase: string, more: object = {}, options: TestProxyOptions = {}): Promise<void> {
+  parts = await startTestProxy({ initialPhase: phase, shadowTimeoutMs: 15_000, ...more }, options);
   client = await parts.connect();
 }
 
-const query = (text: string): Promise<Buffer> => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 5000);
+const query = (text: string): Promise<Buffer> => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 20_000);
 const INSERT = "INSERT INTO t (id, v) VALUES (1, 'x')";
 
 async function prepare(text: string): Promise<Buffer> {
-  const reply = await client.request(Opcode.PREPARE, 0, encodePrepare(text, 4), 5000);
+  const reply = await client.request(Opcode.PREPARE, 0, encodePrepare(text, 4), 20_000);
   const result = decodeResult(bodyOf(reply), 4);
   if (result.kind !== 'prepared') throw new Error('not prepared');
   return result.prepared.id;
 }
 
 const execute = (id: Buffer): Promise<Buffer> =>
-  client.request(Opcode.EXECUTE, 0, encodeExecute(id, { values: [Buffer.from([0, 0, 0, 1])] }, 4), 5000);
-
-beforeEach(() => {
-  vi.setConfig({ testTimeout: 20_000 });
-});
+  client.request(Opcode.EXECUTE, 0, encodeExecute(id, { values: [Buffer.from([0, 0, 0, 1])] }, 4), 20_000);
 
 afterEach(() => parts.stop());
 
@@ -107,7 +106,7 @@ test('a copy goes to the keyspace that was in force when the write came, whateve
 });
 
 test('a target that hangs delays nobody; its writes end in the queue with their first timestamp', async () => {
-  await begin('dual-async');
+  await begin('dual-async', { shadowTimeoutMs: 300 });
   parts.target.handlers.set(Opcode.QUERY, () => undefined);
   await query(INSERT);
   await eventually(() => expect(parts.queue.messages).toHaveLength(1));
@@ -204,7 +203,7 @@ test('now() in a prepared statement is a hidden value, the same on both clusters
     Opcode.PREPARE,
     0,
     encodePrepare('INSERT INTO t (id, at) VALUES (?, now())', 4),
-    5000,
+    20_000,
   );
   const result = decodeResult(bodyOf(reply), 4);
   if (result.kind !== 'prepared') throw new Error('not prepared');
@@ -237,7 +236,7 @@ test('a write that the primary refuses marks nothing, whatever it calls', async 
 });
 
 test('a cluster that does not answer in time gets the client a time-out of the right kind', async () => {
-  await begin('origin-only');
+  await begin('origin-only', {}, { originConfig: SHORT, targetConfig: SHORT });
   parts.origin.handlers.set(Opcode.QUERY, () => undefined);
   const [write, read] = await Promise.all([query(INSERT), query('SELECT * FROM t')]);
   expect(decodeError(bodyOf(write), 4).code).toBe(ErrorCode.WRITE_TIMEOUT);

@@ -14,7 +14,7 @@ test('what is too large for the queue is measured in bytes, and marks its table'
   parts.target.handlers.set(Opcode.QUERY, () => undefined);
   // Fewer characters than the limit has bytes, and more bytes.
   const text = `INSERT INTO big (id, v) VALUES (1, '${'ü'.repeat(200_000)}')`;
-  await client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 5000);
+  await client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 20_000);
   await eventually(async () => expect((await parts.ledger.readTable('ks', 'big'))?.state).toBe('suspect'));
   expect(parts.queue.messages).toEqual([]);
 });

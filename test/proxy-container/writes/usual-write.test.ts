@@ -17,11 +17,22 @@ let parts: TestProxy;
 let client: UpstreamConnection;
 let id: Buffer;
 
+interface Times {
+  readonly shadowTimeoutMs?: number;
+  /** Of the origin. */
+  readonly requestTimeoutMs?: number;
+}
+
 /** Both clusters know the statement afterwards, so that what follows is the usual write. */
-async function begin(version = 4, phase = 'dual-async'): Promise<void> {
-  parts = await startTestProxy({ initialPhase: phase }, { maxVersion: version === 5 ? 5 : 4 });
+async function begin(version = 4, phase = 'dual-async', times: Times = {}): Promise<void> {
+  // Nothing is given up before its time, also on a busy machine.
+  const { shadowTimeoutMs = 15_000, requestTimeoutMs = 15_000 } = times;
+  parts = await startTestProxy(
+    { initialPhase: phase, shadowTimeoutMs },
+    { maxVersion: version === 5 ? 5 : 4, originConfig: { requestTimeoutMs } },
+  );
   client = await parts.connect(version);
-  const reply = await client.request(Opcode.PREPARE, 0, encodePrepare(INSERT, version), 5000);
+  const reply = await client.request(Opcode.PREPARE, 0, encodePrepare(INSERT, version), 20_000);
   const result = decodeResult(bodyOf(reply), version);
   if (result.kind !== 'prepared') throw new Error('not prepared');
   id = result.prepared.id;
@@ -31,7 +42,7 @@ async function begin(version = 4, phase = 'dual-async'): Promise<void> {
 
 const execute = (timestampMicros?: bigint): Promise<Buffer> => {
   const options = { values: VALUES, ...(timestampMicros === undefined ? {} : { timestampMicros }) };
-  return client.request(Opcode.EXECUTE, 0, encodeExecute(id, options, client.version), 5000);
+  return client.request(Opcode.EXECUTE, 0, encodeExecute(id, options, client.version), 20_000);
 };
 
 const writesOf = (cluster: MockCluster): SeenRequest[] =>
@@ -86,7 +97,7 @@ test('what the primary refuses is told and not copied', async () => {
 });
 
 test('a write of unknown outcome is copied with its timestamp, and its table is marked', async () => {
-  await begin();
+  await begin(4, 'dual-async', { requestTimeoutMs: 1000 });
   parts.origin.handlers.set(Opcode.EXECUTE, () => undefined);
   const reply = await execute();
   expect(decodeError(bodyOf(reply), 4).code).toBe(ErrorCode.WRITE_TIMEOUT);
@@ -97,7 +108,7 @@ test('a write of unknown outcome is copied with its timestamp, and its table is 
 });
 
 test('a copy that the shadow refuses or does not answer is queued with its timestamp; the application never waits', async () => {
-  await begin();
+  await begin(4, 'dual-async', { shadowTimeoutMs: 2000 });
   const answers = [errorReply(ErrorCode.OVERLOADED), undefined, voidReply];
   parts.target.handlers.set(Opcode.EXECUTE, () => answers.shift());
   for (let round = 0; round < 3; round++) expect(opcodeOf(await execute())).toBe(Opcode.RESULT);
