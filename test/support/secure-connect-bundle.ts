@@ -46,7 +46,8 @@ export class BundleStub {
   /** Where the service says that the proxy is; where it really is unless given. */
   proxyAddress: string | undefined;
   readonly authority: Authority = createAuthority('the authority of the bundle');
-  readonly #own = issue(this.authority, 'service', HOST);
+  /** cassandra-driver looks for addresses in the common name alone. */
+  readonly #own = issue(this.authority, '127.0.0.1', HOST);
   readonly #proxy = createTlsServer(this.#tls(), (socket) => this.#lead(socket));
   readonly #service: HttpsServer = createHttps(this.#tls(), (request, response) => {
     if (request.url !== '/metadata') response.statusCode = 404;
@@ -58,6 +59,10 @@ export class BundleStub {
     };
     response.end(JSON.stringify({ version: 1, region: 'local', contact_info: contactInfo }));
   });
+
+  get proxyPort(): number {
+    return portOf(this.#proxy);
+  }
 
   async start(): Promise<void> {
     for (const server of [this.#proxy, this.#service]) {

@@ -28,6 +28,12 @@ export async function startStubNode(handler: StubHandler): Promise<StubNode> {
     socket.on('close', () => sockets.delete(socket)).on('error', () => undefined);
     const splitter = new FrameSplitter();
     socket.on('data', (chunk: Buffer) => {
+      if (chunk[0]! > 5) {
+        // A version of DSE, with which cassandra-driver begins.
+        const header = { version: 4, isResponse: true, flags: 0, streamId: chunk.readInt16BE(2), opcode: Opcode.ERROR };
+        socket.write(encodeFrame(header, refusal(4).body));
+        return;
+      }
       splitter.push(chunk, (frame) => {
         const version = Math.min(versionOf(frame), 4);
         const request = { opcode: opcodeOf(frame), body: bodyOf(frame), socket };
