@@ -54,7 +54,8 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     timeoutMs: proxy.shadowTimeoutMs,
     gate,
     failedWrites,
-    lists: new ListOrder(parts.facts),
+    lists: new ListOrder(),
+    facts: parts.facts,
     counters,
     logger,
   });
@@ -69,7 +70,16 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     readTimeoutMs: requestTimeoutMs,
     shadowTimeoutMs: proxy.shadowTimeoutMs,
   });
-  const writes = { gate, shadows, failedWrites, readBacks, counters, requestTimeoutMs };
+  const writes = {
+    facts: parts.facts,
+    lists: new ListOrder(),
+    gate,
+    shadows,
+    failedWrites,
+    readBacks,
+    counters,
+    requestTimeoutMs,
+  };
   const dualWrite = new DualWrite({ dualSync: proxy.dualSync, ...writes });
   const requestContext = {
     prepared,
@@ -123,6 +133,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     counters,
     logger,
     flusher: parts.flusher,
+    backlog: counters.backlog,
     logins: parts.logins,
     requestTimeoutMs: longestTimeoutMs,
     support: () => face.support,

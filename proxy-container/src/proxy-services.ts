@@ -10,6 +10,7 @@ import type { RequestContext } from './requests/client-request.ts';
 import type { PreparedStatements } from './requests/prepared-statements.ts';
 import type { Clusters } from './session/session-upstreams.ts';
 import type { SystemTables } from './system-tables/system-tables.ts';
+import type { ClientBacklog } from './transport/client-backlog.ts';
 import type { Flusher } from './transport/frame-writer.ts';
 import type { ClusterName } from './upstream/cluster.ts';
 import type { DualWrite } from './writes/dual-write.ts';
@@ -36,6 +37,7 @@ export interface ProxyServices {
   readonly counters: Counters;
   readonly logger: Logger;
   readonly flusher: Flusher;
+  readonly backlog: ClientBacklog;
   readonly requestTimeoutMs: number;
   support(): Support;
   filter(): Filter;

@@ -1,4 +1,5 @@
 import { ReadCounters } from '../reads/read-counters.ts';
+import { ClientBacklog } from '../transport/client-backlog.ts';
 import { ShadowQueue } from '../writes/shadow-queue.ts';
 import { ClusterErrors } from './cluster-errors.ts';
 import { LatencyHistogram } from './latency.ts';
@@ -19,6 +20,10 @@ export class Counters {
   clientConnectionsTotal = 0;
   /** Clients that came when there were as many as there may be. */
   clientsRefused = 0;
+  /** Clients that were closed because they do not read what they asked for. */
+  slowClientsClosed = 0;
+  /** Answers in whose place such a client was told OVERLOADED. */
+  answersWithheld = 0;
   reads = 0;
   writes = 0;
   inFlightReads = 0;
@@ -59,6 +64,7 @@ export class Counters {
   readonly shadowLatency = pair();
   readonly errors = { origin: new ClusterErrors(), target: new ClusterErrors() };
   readonly shadows = new ShadowQueue();
+  readonly backlog = new ClientBacklog({ onClosed: () => this.slowClientsClosed++ });
   readonly tables = new TableRegistry();
 
   /**

@@ -1,16 +1,7 @@
 import type { Socket } from 'node:net';
-import { type BodyCompression, compressFrame } from '#core/cql/compression.ts';
-import { type ErrorMessage, encodeError } from '#core/cql/error-message.ts';
-import {
-  bodyOf,
-  encodeFrame,
-  FrameSplitter,
-  flagsOf,
-  isResponse,
-  opcodeOf,
-  streamIdOf,
-  versionOf,
-} from '#core/cql/frame.ts';
+import type { BodyCompression } from '#core/cql/compression.ts';
+import type { ErrorMessage } from '#core/cql/error-message.ts';
+import { bodyOf, FrameSplitter, flagsOf, isResponse, opcodeOf, streamIdOf, versionOf } from '#core/cql/frame.ts';
 import { decodeStartup, encodeSupported } from '#core/cql/handshake-messages.ts';
 import { ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
 import { encodeHostEvent, encodeSchemaChangeEvent, type SchemaChange } from '#core/cql/schema-change.ts';
@@ -19,8 +10,9 @@ import { describeError, ProtocolError } from '#core/errors.ts';
 import type { ProxyServices } from '../proxy-services.ts';
 import type { Host } from '../topology/host.ts';
 import { faceOf } from '../topology/topology.ts';
-import { FrameWriter } from '../transport/frame-writer.ts';
+import type { SlowClient } from '../transport/client-backlog.ts';
 import { compressionOf, eventTypesOf, plainFrame, refuseUnknownVersion } from './client-framing.ts';
+import { ClientSender } from './client-sender.ts';
 import { Login, type LoginStep } from './login.ts';
 import { RequestHandler } from './request-handler.ts';
 import type { SessionUpstreams } from './session-upstreams.ts';
@@ -29,26 +21,16 @@ const HANDSHAKE_MS = 30_000;
 const MAX_CLIENT_BODY_BYTES = 64 * 1024 * 1024;
 /** Of who has not logged in: STARTUP and the steps of a login. */
 const MAX_LOGIN_BODY_BYTES = 256 * 1024;
-/** A client that does not read its answers is not read either, until it has. */
-const PAUSE_AT_BYTES = 4 * 1024 * 1024;
-const EVENT_STREAM_ID = -1;
-/** Frames up to this are copied at once, and are not worth compressing. */
-const MAX_SHORT_BYTES = 256;
-/** Messages of clusters name what a client sent, and a [string] has no room for more than 64 KiB. */
-const MAX_ERROR_LENGTH = 8 * 1024;
 
 /** One client's connection: framing, handshake and what is said outside of requests. */
-export class ClientSession {
+export class ClientSession implements SlowClient {
   readonly face: Host;
   readonly #socket: Socket;
   readonly #services: ProxyServices;
-  readonly #writer: FrameWriter;
+  readonly #sender: ClientSender;
   readonly #handshakeTimer: NodeJS.Timeout;
   #splitter: FrameSplitter | SegmentSplitter = new FrameSplitter(MAX_LOGIN_BODY_BYTES);
   #compression: BodyCompression | undefined;
-  /** The same in v3 and v4, where it is done frame by frame. */
-  #bodyCompression: BodyCompression | undefined;
-  #version = 0;
   #login: Login | undefined;
   #handler: RequestHandler | undefined;
   #upstreams: SessionUpstreams | undefined;
@@ -64,11 +46,10 @@ export class ClientSession {
   constructor(socket: Socket, services: ProxyServices) {
     this.#socket = services.flusher.reader.adopt(socket, (chunk) => this.#read(chunk));
     this.#services = services;
-    this.#writer = new FrameWriter(this.#socket, services.flusher);
+    this.#sender = new ClientSender(this.#socket, services, this);
     this.face = faceOf(this.#socket.localAddress, this.#socket.localPort);
     this.#socket.setNoDelay(true);
     this.#socket.setKeepAlive(true, 60_000);
-    this.#socket.on('drain', () => this.#socket.resume());
     this.#socket.on('error', () => this.close());
     this.#socket.on('close', () => this.close());
     this.#handshakeTimer = setTimeout(() => this.close(), HANDSHAKE_MS).unref();
@@ -83,45 +64,38 @@ export class ClientSession {
     return this.#handler?.inFlightCount ?? 0;
   }
 
+  get waitingBytes(): number {
+    return this.#isClosed ? 0 : this.#sender.waitingBytes;
+  }
+
   /** Sends a frame under a stream id of the client. */
   send(frame: Buffer, streamId: number): void {
-    if (this.#isClosed) return;
-    this.#writer.write(this.#bodyCompression ? compressFrame(frame, this.#bodyCompression) : frame, streamId);
-    if (this.#writer.bufferedBytes > PAUSE_AT_BYTES) this.#socket.pause();
+    if (!this.#isClosed) this.#sender.send(frame, streamId);
   }
 
   /** The same for a short frame that lies at [start, end). */
   sendBytes(bytes: Buffer, start: number, end: number, streamId: number): void {
-    if (end - start > MAX_SHORT_BYTES) {
-      this.send(bytes.subarray(start, end), streamId);
-      return;
-    }
-    if (this.#isClosed) return;
-    this.#writer.writeBytes(bytes, start, end, streamId);
-    if (this.#writer.bufferedBytes > PAUSE_AT_BYTES) this.#socket.pause();
+    if (!this.#isClosed) this.#sender.sendBytes(bytes, start, end, streamId);
   }
 
   sendMessage(opcode: number, body: Uint8Array, streamId: number, flags = 0): void {
-    const header = { version: this.#version, isResponse: true, flags, streamId, opcode };
-    this.send(encodeFrame(header, body), streamId);
+    if (!this.#isClosed) this.#sender.sendMessage(opcode, body, streamId, flags);
   }
 
   sendError(error: ErrorMessage, streamId: number): void {
-    const { message } = error;
-    const told = message.length > MAX_ERROR_LENGTH ? { ...error, message: message.slice(0, MAX_ERROR_LENGTH) } : error;
-    this.sendMessage(Opcode.ERROR, encodeError(told, this.#version), streamId);
+    if (!this.#isClosed) this.#sender.sendError(error, streamId);
   }
 
   /** Pushes a schema change to the client if it has asked for them. */
   pushSchemaChange(change: SchemaChange): void {
-    if (!this.#eventTypes.has('SCHEMA_CHANGE')) return;
-    this.sendMessage(Opcode.EVENT, encodeSchemaChangeEvent(change, this.#version), EVENT_STREAM_ID);
+    if (this.#isClosed || !this.#eventTypes.has('SCHEMA_CHANGE')) return;
+    this.#sender.sendEvent(encodeSchemaChangeEvent(change, this.#sender.version));
   }
 
   /** Pushes what became of an instance, likewise. */
   pushHostEvent(type: 'TOPOLOGY_CHANGE' | 'STATUS_CHANGE', change: string, host: Host): void {
-    if (!this.#eventTypes.has(type)) return;
-    this.sendMessage(Opcode.EVENT, encodeHostEvent(type, change, host), EVENT_STREAM_ID);
+    if (this.#isClosed || !this.#eventTypes.has(type)) return;
+    this.#sender.sendEvent(encodeHostEvent(type, change, host));
   }
 
   /** Closes when every answer has left; new requests are told to go elsewhere. */
@@ -135,7 +109,7 @@ export class ClientSession {
     if (this.#isEnding) return;
     this.#isEnding = true;
     this.#handler?.close();
-    this.#writer.flush();
+    this.#sender.flush();
     this.#socket.end();
     setTimeout(() => this.close(), 1000).unref();
   }
@@ -143,6 +117,7 @@ export class ClientSession {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#services.backlog.note(this, 0);
     clearTimeout(this.#handshakeTimer);
     this.#login?.abandon();
     this.#handler?.close();
@@ -154,7 +129,7 @@ export class ClientSession {
   #read(chunk: Buffer): void {
     if (this.#isEnding) return;
     try {
-      if (this.#version === 0 && !this.#splitter.isInsideFrame) {
+      if (this.#sender.version === 0 && !this.#splitter.isInsideFrame) {
         refuseUnknownVersion(chunk[0]!, this.#services.support().maxVersion);
       }
       this.#services.flusher.tick();
@@ -162,8 +137,8 @@ export class ClientSession {
     } catch (error) {
       this.#services.counters.protocolErrors++;
       this.#services.logger.debug('a client broke the protocol', { error: describeError(error) });
-      const streamId = this.#version === 0 && chunk.length >= 4 ? chunk.readInt16BE(2) : 0;
-      if (this.#version === 0) this.#version = this.#services.support().maxVersion;
+      const streamId = this.#sender.version === 0 && chunk.length >= 4 ? chunk.readInt16BE(2) : 0;
+      if (this.#sender.version === 0) this.#sender.version = this.#services.support().maxVersion;
       const message = error instanceof ProtocolError ? error.message : 'the frame can not be read';
       this.sendError({ code: ErrorCode.PROTOCOL_ERROR, message }, Math.max(0, streamId));
       this.#socket.pause();
@@ -175,7 +150,7 @@ export class ClientSession {
   readonly #peek = (bytes: Buffer, start: number, end: number): boolean => {
     const handler = this.#handler;
     // A request of the version in force has no other bit in its first byte; stream ids are not negative.
-    if (handler === undefined || bytes[start] !== this.#version || bytes[start + 2]! > 0x7f) return false;
+    if (handler === undefined || bytes[start] !== this.#sender.version || bytes[start + 2]! > 0x7f) return false;
     if (this.#isClosed || this.#isEnding) return false;
     return handler.handleUsual(bytes, start, end);
   };
@@ -185,13 +160,14 @@ export class ClientSession {
     if (isResponse(frame)) throw new ProtocolError('a client sent a response');
     const streamId = streamIdOf(frame);
     if (streamId < 0) throw new ProtocolError(`a client used the stream id ${streamId}`);
-    if (this.#version === 0) this.#version = versionOf(frame);
-    else if (versionOf(frame) !== this.#version) throw new ProtocolError('the version changed within a connection');
+    if (this.#sender.version === 0) this.#sender.version = versionOf(frame);
+    else if (versionOf(frame) !== this.#sender.version)
+      throw new ProtocolError('the version changed within a connection');
     const opcode = opcodeOf(frame);
     if (this.#handler && opcode !== Opcode.OPTIONS && opcode !== Opcode.REGISTER) {
       const plain = this.#decompress(frame);
       try {
-        if (this.#version < 4 && (flagsOf(frame) & FrameFlag.CUSTOM_PAYLOAD) !== 0) {
+        if (this.#sender.version < 4 && (flagsOf(frame) & FrameFlag.CUSTOM_PAYLOAD) !== 0) {
           // A node closes the connection for it, and that one is shared.
           throw new ProtocolError('v3 has no custom payloads');
         }
@@ -246,11 +222,11 @@ export class ClientSession {
     try {
       if (this.#login) throw new ProtocolError('STARTUP twice');
       const options = decodeStartup(body);
-      this.#compression = compressionOf(options.get('COMPRESSION'), this.#version);
-      if (this.#version < 5) this.#bodyCompression = this.#compression;
+      this.#compression = compressionOf(options.get('COMPRESSION'), this.#sender.version);
+      if (this.#sender.version < 5) this.#sender.bodyCompression = this.#compression;
       const { clusters, gate, logins, logger } = this.#services;
       const phase = () => gate.phase;
-      this.#login = new Login({ clusters, logins, phase, logger, version: this.#version, startup: options });
+      this.#login = new Login({ clusters, logins, phase, logger, version: this.#sender.version, startup: options });
     } catch (error) {
       const code = error instanceof ProtocolError ? ErrorCode.PROTOCOL_ERROR : ErrorCode.SERVER_ERROR;
       this.sendError({ code, message: describeError(error) }, streamId);
@@ -267,9 +243,9 @@ export class ClientSession {
       const step = await pending;
       if (step.upstreams) this.#becomeReady(step.upstreams);
       this.sendMessage(step.opcode, step.body, streamId);
-      if (isStartup && this.#version >= 5 && step.opcode !== Opcode.ERROR) {
+      if (isStartup && this.#sender.version >= 5 && step.opcode !== Opcode.ERROR) {
         const compression = this.#compression === 'lz4' ? 'lz4' : 'none';
-        this.#writer.startSegments(compression);
+        this.#sender.startSegments(compression);
         this.#splitter = new SegmentSplitter(compression, this.#maxBodyBytes);
       }
     } catch (error) {
@@ -289,12 +265,12 @@ export class ClientSession {
     clearTimeout(this.#handshakeTimer);
     this.#upstreams = upstreams;
     upstreams.onRefused = () => this.drain();
-    this.#handler = new RequestHandler(this, upstreams, this.#version, this.#services);
+    this.#handler = new RequestHandler(this, upstreams, this.#sender.version, this.#services);
     this.#splitter.allow(this.#maxBodyBytes);
   }
 
   #decompress(frame: Buffer): Buffer {
-    if ((flagsOf(frame) & FrameFlag.COMPRESSION) === 0 || this.#version >= 5) return frame;
-    return plainFrame(frame, this.#version, this.#compression, this.#maxBodyBytes);
+    if ((flagsOf(frame) & FrameFlag.COMPRESSION) === 0 || this.#sender.version >= 5) return frame;
+    return plainFrame(frame, this.#sender.version, this.#compression, this.#maxBodyBytes);
   }
 }

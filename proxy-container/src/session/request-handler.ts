@@ -13,6 +13,7 @@ import type { Outcome } from '../upstream/upstream-call.ts';
 import { tablesOf } from '../writes/failed-writes.ts';
 import type { UsualClient } from '../writes/usual-write.ts';
 import type { ClientSession } from './client-session.ts';
+import { hasItsShare, SMALL_SHARE } from './fair-share.ts';
 import { HeldRequests } from './held-requests.ts';
 import { PrepareRequests } from './prepare-requests.ts';
 import { NO_ORIGIN, Refusals } from './refusals.ts';
@@ -20,6 +21,7 @@ import { dressRead } from './replies.ts';
 import type { SessionUpstreams } from './session-upstreams.ts';
 import { SystemRequests } from './system-requests.ts';
 
+/** Those included that wait for a change of phase. */
 const MAX_IN_FLIGHT = 8192;
 const SHUTTING_DOWN = 'Shutting down, please retry on next host.';
 const MIXED_READ = 'The statement reads tenants of both clusters; ask for them apart';
@@ -88,7 +90,7 @@ export class RequestHandler {
   handleUsual(bytes: Buffer, start: number, end: number): boolean {
     const { gate, usualWrites } = this.#services;
     if (bytes[start + 4] !== Opcode.EXECUTE || this.#isDraining || gate.isHolding) return false;
-    if (this.inFlightCount >= MAX_IN_FLIGHT || this.#services.isFenced()) return false;
+    if (this.#hasItsShare() || this.#services.isFenced()) return false;
     return usualWrites.take(this.#usual, bytes, start, end);
   }
 
@@ -99,8 +101,8 @@ export class RequestHandler {
       this.#refusals.overloaded(streamId, SHUTTING_DOWN);
       return;
     }
-    if (this.inFlightCount >= MAX_IN_FLIGHT) {
-      this.#refusals.overloaded(streamId, 'too many requests in flight on this connection');
+    if (this.#hasItsShare()) {
+      this.#refusals.overloaded(streamId, 'too many requests in flight on this connection: others need room as well');
       return;
     }
     if (this.#services.isFenced()) {
@@ -122,6 +124,15 @@ export class RequestHandler {
         this.#refusals.invalid(streamId, error.message);
       } else this.#refusals.fault(error, streamId);
     }
+  }
+
+  #hasItsShare(): boolean {
+    const { gate, primary } = this.#services;
+    if (this.inFlightCount >= MAX_IN_FLIGHT) return true;
+    return (
+      this.#inFlight >= SMALL_SHARE &&
+      hasItsShare(this.#inFlight, this.#upstreams.pool(primary(gate.phase)).connections)
+    );
   }
 
   /** A request that waited; nobody is there to catch what `handle` throws. */

@@ -16,6 +16,8 @@ const SLAB_BYTES = 16 * 1024;
 const MAX_SPARE_SLABS = 256;
 /** Frames up to this are copied when they are written; the body of a larger one goes out as the view that it came in as. */
 export const COPIED_FRAME_BYTES = 8 * 1024;
+/** Frames for a peer that does not keep up are handed to its socket in pieces of this size. */
+const MAX_HELD_BYTES = 64 * 1024;
 /** Up to here a loop is faster than the call that copies. */
 const TINY_BYTES = 24;
 
@@ -34,6 +36,8 @@ export class FrameWriter {
   #end = 0;
   readonly #parts: Buffer[] = [];
   #isQueued = false;
+  /** Waits for the socket to be empty. */
+  #isHeld = false;
   #segments: SegmentCompression | undefined;
   /** What a run of frames in a slab needs before and behind it, to be a segment where it lies. */
   #headBytes = 0;
@@ -43,11 +47,14 @@ export class FrameWriter {
   constructor(socket: Socket, flusher: Flusher) {
     this.#socket = socket;
     this.#flusher = flusher;
+    socket.on('drain', () => {
+      if (this.#isHeld) this.flush();
+    });
   }
 
-  /** Bytes given to the socket that the kernel has not taken. */
+  /** Bytes that the kernel has not taken, apart from those of this turn. */
   get bufferedBytes(): number {
-    return this.#socket.writableLength;
+    return this.#socket.writableLength + (this.#isHeld ? this.#queuedBytes() : 0);
   }
 
   /** From now on frames leave in v5 segments; what was written before leaves first, as it is. */
@@ -82,18 +89,32 @@ export class FrameWriter {
     this.#queue();
   }
 
+  /**
+   * At the end of a turn: hands what is queued to the socket. What a peer can't take yet stays in the slabs, where frames
+   * lie close together; given to the socket turn by turn, each piece would keep a slab of its own.
+   */
+  flushTurn(): void {
+    this.#isQueued = false;
+    if (this.#socket.writableNeedDrain && this.#queuedBytes() < MAX_HELD_BYTES) this.#isHeld = true;
+    else this.flush();
+  }
+
   /** Hands what is queued to the socket. */
   flush(): void {
     this.#isQueued = false;
+    this.#isHeld = false;
     this.#closeRun();
     this.#slab = undefined;
     if (this.#parts.length === 0) return;
+    // What waits takes the memory that is counted: neither slabs nor what an answer was read into.
+    const isBehind = this.#socket.writableLength > 0;
     try {
-      if (!this.#socket.destroyed && this.#socket.writable) this.#send(this.#parts);
+      if (!this.#socket.destroyed && this.#socket.writable)
+        this.#send(isBehind ? [Buffer.concat(this.#parts)] : this.#parts);
     } finally {
       this.#parts.length = 0;
       // What the kernel took at once is nobody's any more.
-      if (this.#socket.writableLength === 0) this.#flusher.giveBack(this.#slabs);
+      if (isBehind || this.#socket.writableLength === 0) this.#flusher.giveBack(this.#slabs);
       this.#slabs.length = 0;
     }
   }
@@ -106,6 +127,12 @@ export class FrameWriter {
     this.#socket.cork();
     for (const part of parts) this.#socket.write(part);
     this.#socket.uncork();
+  }
+
+  #queuedBytes(): number {
+    let bytes = this.#end - this.#start;
+    for (const part of this.#parts) bytes += part.length;
+    return bytes;
   }
 
   #queue(): void {
@@ -190,7 +217,7 @@ export class Flusher {
     this.#dirty = this.#flushing;
     for (const writer of dirty) {
       try {
-        writer.flush();
+        writer.flushTurn();
       } catch (error) {
         // Of one socket; the others have bytes waiting.
         rethrowLater(error);

@@ -78,3 +78,36 @@ test.each(['none', 'lz4'] as const)(
     }
   },
 );
+
+/** A peer that reads nothing: the first write never ends. */
+class Deaf extends Duplex {
+  override _read(): void {}
+
+  override _write(): void {}
+}
+
+test('what waits for a peer that does not read takes the memory that is counted', async () => {
+  class Lender extends Flusher {
+    lent = 0;
+
+    override borrow(): Buffer {
+      this.lent++;
+      return super.borrow();
+    }
+
+    override giveBack(slabs: readonly Buffer[]): void {
+      this.lent -= slabs.length;
+      super.giveBack(slabs);
+    }
+  }
+  const flusher = new Lender();
+  const writer = new FrameWriter(new Deaf() as unknown as Socket, flusher);
+  const small = frameOf(0, 20);
+  const turns = 4000;
+  for (let turn = 0; turn < turns; turn++) {
+    writer.write(small, 1);
+    writer.flushTurn();
+  }
+  expect(writer.bufferedBytes).toBe(turns * small.length);
+  expect(flusher.lent * 16 * 1024).toBeLessThan(writer.bufferedBytes + 4 * 16 * 1024);
+});
