@@ -16,7 +16,7 @@ import { PreparedStatements } from '../../proxy-container/src/requests/prepared-
 import { classOf, routeOf } from '../../proxy-container/src/requests/route.ts';
 import { exclusionOf } from '../../proxy-container/src/requests/tenant.ts';
 import { StreamIds } from '../../proxy-container/src/transport/stream-ids.ts';
-import { highestVersion } from '../../proxy-container/src/upstream/control-connection.ts';
+import { highestVersion } from '../../proxy-container/src/upstream/cluster-facts.ts';
 import { treatmentOf } from '../../proxy-container/src/writes/replayable.ts';
 import { TimestampGenerator } from '../../proxy-container/src/writes/timestamps.ts';
 
@@ -160,6 +160,7 @@ const facts = (more: Partial<TableFacts>): TableFacts => ({
   partitionKey: ['a'],
   clustering: [],
   statics: new Set(),
+  keyTypes: new Map(),
   regulars: new Set(),
   ...more,
 });

@@ -8,10 +8,11 @@ import { AuthenticationFailedError, ServerError } from '#core/errors.ts';
 import { qualifyTables } from '#core/statement/qualify-tables.ts';
 import { learnPrepared, type PreparedEntry } from '../requests/prepared-statements.ts';
 import type { Cluster, ClusterName } from '../upstream/cluster.ts';
-import { openSession, type SessionIdentity, useKeyspace } from '../upstream/handshake.ts';
+import { openSession, type SessionIdentity } from '../upstream/handshake.ts';
 import type { UpstreamConnection } from '../upstream/upstream-connection.ts';
 import type { UpstreamPool } from '../upstream/upstream-pool.ts';
 import { WritePermits } from '../upstream/write-permits.ts';
+import { DedicatedConnection } from './dedicated-connection.ts';
 
 const TOO_MANY = 'the proxy serves too many different logins, keyspaces and STARTUP options; close some clients';
 
@@ -42,8 +43,7 @@ export class SessionUpstreams {
   readonly #version: number;
   readonly #credentials: PairOfLogins;
   readonly #permits: Record<ClusterName, WritePermits | undefined> = { origin: undefined, target: undefined };
-  /** The connection of a login that can't be repeated. */
-  #dedicated: { readonly cluster: ClusterName; readonly pool: UpstreamPool } | undefined;
+  #dedicated: DedicatedConnection | undefined;
   #shadow: SessionUpstreams | undefined;
   readonly #pools: Record<ClusterName, Map<string | undefined, UpstreamPool>> = {
     origin: new Map(),
@@ -76,8 +76,13 @@ export class SessionUpstreams {
 
   /** Takes the connection of a login that can't be repeated; all requests of this client to the cluster go over it. */
   dedicate(cluster: ClusterName, connection: UpstreamConnection): void {
-    const pool = this.clusters[cluster].dedicate(connection, this.identity(cluster), () => this.onRefused?.());
-    this.#dedicated = { cluster, pool };
+    this.#dedicated = new DedicatedConnection(
+      this.clusters[cluster],
+      connection,
+      this.identity(cluster),
+      () => this.#keyspace,
+      () => this.onRefused?.(),
+    );
     this.#permits[cluster] = new WritePermits(true);
   }
 
@@ -97,9 +102,14 @@ export class SessionUpstreams {
     if (this.#shadow) this.#shadow.keyspace = keyspace;
   }
 
-  /** The pool for the keyspace in force; or for one that was in force before, when the request came that a copy is made of. */
-  pool(cluster: ClusterName, keyspace: string | undefined = this.#keyspace): UpstreamPool {
-    if (keyspace !== this.#keyspace) return this.#poolOf(cluster, keyspace);
+  /**
+   * The pool for the keyspace in force.
+   * @param textKeyspace for a text that names none: the one that was in force when its request came. Prepared statements know
+   *   theirs.
+   */
+  pool(cluster: ClusterName, textKeyspace?: string): UpstreamPool {
+    if (this.#dedicated?.cluster === cluster) return this.#dedicated.poolFor(textKeyspace);
+    if (textKeyspace !== undefined && textKeyspace !== this.#keyspace) return this.#poolOf(cluster, textKeyspace);
     const current = this.#current[cluster];
     if (current) return current;
     const pool = this.#poolOf(cluster, this.#keyspace);
@@ -112,10 +122,11 @@ export class SessionUpstreams {
    * @throws ServerError, ClusterUnreachableError, AuthenticationFailedError
    */
   async use(cluster: ClusterName, keyspace: string, timeoutMs: number): Promise<void> {
-    if (this.#dedicated?.cluster === cluster) {
-      await useKeyspace(await this.#dedicated.pool.acquire(timeoutMs), keyspace, timeoutMs);
-    } else await this.#verifiedPool(cluster, keyspace, timeoutMs, false);
+    const dedicated = this.#dedicated;
+    if (dedicated?.cluster === cluster) await dedicated.use(keyspace, timeoutMs);
+    else await this.#verifiedPool(cluster, keyspace, timeoutMs, false);
     this.keyspace = keyspace;
+    if (dedicated?.cluster !== cluster) await dedicated?.follow();
   }
 
   /** The pool of a keyspace that was accepted before; it is kept, and so is its back-off, while the cluster is away. */
@@ -184,7 +195,7 @@ export class SessionUpstreams {
         ? await pool.acquire(connectTimeoutMs, failFast)
         : (pool.connections.find((one) => one.host === near.host) ?? (await this.#openTo(cluster, pool, near.host)));
     // The one connection stays in its keyspace, so a statement of another one has to name it.
-    const isForeign = isDedicated && keyspace !== undefined && keyspace !== this.#keyspace;
+    const isForeign = isDedicated && keyspace !== undefined && keyspace !== this.#dedicated?.keyspace;
     const body = encodePrepare(isForeign ? qualifyTables(entry.text, keyspace) : entry.text, this.#version);
     const reply = await connection.request(Opcode.PREPARE, 0, body, requestTimeoutMs);
     const replyBody = bodyOf(reply);
@@ -199,7 +210,7 @@ export class SessionUpstreams {
   close(): void {
     this.#isClosed = true;
     this.onRefused = undefined;
-    this.#dedicated?.pool.close();
+    this.#dedicated?.close();
     this.#shadow?.close();
     this.#current.origin = undefined;
     this.#current.target = undefined;

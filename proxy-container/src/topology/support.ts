@@ -1,7 +1,7 @@
 import { MAX_PROTOCOL_VERSION, MIN_PROTOCOL_VERSION } from '#core/cql/protocol.ts';
 import type { ClusterOffer } from '#core/ledger/records.ts';
 import type { Support } from '../proxy-services.ts';
-import type { ClusterFacts } from '../upstream/control-connection.ts';
+import type { ClusterFacts } from '../upstream/cluster-facts.ts';
 
 /** What every cluster of today speaks. */
 const COMMON_VERSION = 4;

@@ -141,15 +141,7 @@ export class Cluster {
 
   /** A pool of the one connection of a login that can't be repeated; `onLost` is called when it is gone. */
   dedicate(connection: UpstreamConnection, identity: SessionIdentity, onLost: () => void): UpstreamPool {
-    const pool = new UpstreamPool({
-      identity,
-      maxConnections: () => 1,
-      handshakeTimeoutMs: this.config.connectTimeoutMs,
-      connect: () => Promise.reject(new ClusterUnreachableError(`the connection to the ${this.name} was lost`)),
-      openTo: () => Promise.reject(new ClusterUnreachableError(`the connection to the ${this.name} was lost`)),
-      noteFailure: () => undefined,
-      uncovered: () => undefined,
-    });
+    const pool = this.refusingPool(identity, 'was lost');
     pool.adopt(connection, () => {
       this.#dedicated.delete(pool);
       pool.close();
@@ -157,6 +149,20 @@ export class Cluster {
     });
     this.#dedicated.add(pool);
     return pool;
+  }
+
+  /** A pool that opens no connections, for requests of one client that has one of its own: `what` is why there is none. */
+  refusingPool(identity: SessionIdentity, what: string): UpstreamPool {
+    const refuse = () => Promise.reject(new ClusterUnreachableError(`the connection to the ${this.name} ${what}`));
+    return new UpstreamPool({
+      identity,
+      maxConnections: () => 1,
+      handshakeTimeoutMs: this.config.connectTimeoutMs,
+      connect: refuse,
+      openTo: refuse,
+      noteFailure: () => undefined,
+      uncovered: () => undefined,
+    });
   }
 
   /** What the writes of one login have shown of its rights here. */

@@ -3,33 +3,23 @@ import { withRemedy } from '#adapters/cql/connect-remedy.ts';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
 import { decodeSupported, encodeRegister } from '#core/cql/handshake-messages.ts';
-import { MAX_PROTOCOL_VERSION, Opcode } from '#core/cql/protocol.ts';
+import { Opcode } from '#core/cql/protocol.ts';
 import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
 import { decodeEvent, type SchemaChange } from '#core/cql/schema-change.ts';
-import { decodeBigint, decodeInet, decodeText, decodeUuid } from '#core/cql/value-codec.ts';
+import { decodeBigint, decodeInet, decodeUuid } from '#core/cql/value-codec.ts';
 import { ClusterUnreachableError, describeError, ProtocolError, ServerError } from '#core/errors.ts';
-import type { ShownCluster } from '#core/ledger/records.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Cluster } from './cluster.ts';
+import { type ClusterFacts, highestVersion, PROBE_VERSION, type Rows, readFacts } from './cluster-facts.ts';
 import { encodePlainQuery, openSession } from './handshake.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
 const STARTUP_OPTIONS: ReadonlyMap<string, string> = new Map([['CQL_VERSION', '3.0.0']]);
-const PROBE_VERSION = 4;
 const HEARTBEAT_MS = 10_000;
 const EVENT_TYPES = ['SCHEMA_CHANGE', 'TOPOLOGY_CHANGE', 'STATUS_CHANGE'] as const;
 const SETTLE_MS = 1_000;
 const MIN_BACKOFF_MS = 250;
 const MAX_BACKOFF_MS = 10_000;
-const SHOWN_COLUMNS = ['cluster_name', 'data_center', 'rack', 'release_version', 'cql_version', 'partitioner'];
-
-/** What a cluster says of itself. */
-export interface ClusterFacts {
-  readonly maxVersion: number;
-  readonly supported: ReadonlyMap<string, readonly string[]>;
-  readonly shown: ShownCluster;
-  readonly datacenters: ReadonlySet<string>;
-}
 
 /** A node and the schema that it says to have. */
 export interface NodeSchema {
@@ -38,8 +28,6 @@ export interface NodeSchema {
   /** undefined: it is new, or away since it started. */
   readonly version: string | undefined;
 }
-
-type Rows = readonly (readonly (Buffer | null)[])[];
 
 export type ControlState = 'stopped' | 'connecting' | 'up' | 'down';
 
@@ -228,33 +216,13 @@ export class ControlConnection {
   }
 
   /** Nodes of the local data center, as far as the configuration says how to reach them, and what all have in common. */
-  async #discover(): Promise<Pick<ClusterFacts, 'shown' | 'datacenters'>> {
-    const { localDatacenter } = this.cluster;
+  async #discover(): Promise<Omit<ClusterFacts, 'maxVersion' | 'supported'>> {
     const host = this.#connection?.host;
-    const [local, peers] = await Promise.all([
-      this.#query(`SELECT ${SHOWN_COLUMNS.join(', ')} FROM system.local`),
-      this.#query('SELECT data_center, rack, rpc_address FROM system.peers'),
-    ]);
-    const text = (value: Buffer | null | undefined, otherwise: string) => (value ? decodeText(value) : otherwise);
-    const near = peers.filter(([datacenter]) => text(datacenter, '') === localDatacenter);
-    const others = near.flatMap(([, , address]) => (address ? [this.#reachable(decodeInet(address))] : []));
+    const { nearAddresses, ...facts } = await readFacts((text) => this.#query(text), this.cluster.localDatacenter);
+    const others = nearAddresses.map((address) => this.#reachable(address));
     // The node itself is not among its peers.
     this.cluster.setDiscovered(host === undefined ? others : [host, ...others]);
-    const [clusterName, datacenter, rack, releaseVersion, cqlVersion, partitioner] = local[0] ?? [];
-    const isLocal = near.length === 0 || text(datacenter, '') === localDatacenter;
-    return {
-      datacenters: new Set(
-        [datacenter, ...peers.map(([name]) => name)].flatMap((name) => (name ? [text(name, '')] : [])),
-      ),
-      shown: {
-        clusterName: text(clusterName, 'cluster'),
-        datacenter: isLocal ? text(datacenter, localDatacenter) : localDatacenter,
-        rack: text(isLocal ? rack : near[0]?.[1], 'rack1'),
-        releaseVersion: text(releaseVersion, '4.0.0'),
-        cqlVersion: text(cqlVersion, '3.4.5'),
-        partitioner: text(partitioner, 'org.apache.cassandra.dht.Murmur3Partitioner'),
-      },
-    };
+    return facts;
   }
 
   #reachable(advertised: string): string {
@@ -301,14 +269,4 @@ export class ControlConnection {
     const result = decodeResult(replyBody, connection.version, responseOffset(flagsOf(reply), replyBody));
     return result.kind === 'rows' ? result.rows : [];
   }
-}
-
-/** `3/v3, 4/v4, 5/v5, 6/v6-beta` → 5. A server that does not say (ScyllaDB) speaks v4. */
-export function highestVersion(entries: readonly string[] | undefined): number {
-  let highest = 0;
-  for (const entry of entries ?? []) {
-    const match = /^(\d+)\/v\d+$/.exec(entry.trim());
-    if (match) highest = Math.max(highest, Math.min(Number(match[1]), MAX_PROTOCOL_VERSION));
-  }
-  return highest === 0 ? PROBE_VERSION : highest;
 }

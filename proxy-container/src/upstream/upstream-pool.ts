@@ -1,5 +1,6 @@
-import { AuthenticationFailedError, ClusterUnreachableError, MigrationError } from '#core/errors.ts';
+import { AuthenticationFailedError, MigrationError } from '#core/errors.ts';
 import { openSession, type SessionIdentity } from './handshake.ts';
+import { PoolWaiters, within } from './pool-waiters.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
 /** A further connection is opened when the least busy one has this many requests in flight. */
@@ -26,12 +27,6 @@ export interface PoolOptions {
   readonly uncovered: (covered: ReadonlySet<string>) => string | undefined;
 }
 
-interface Waiter {
-  resolve(connection: UpstreamConnection): void;
-  reject(error: unknown): void;
-  timer: NodeJS.Timeout;
-}
-
 /**
  * A few multiplexed connections to one cluster, shared by all clients of the same identity (user, keyspace, protocol
  * version, STARTUP options): one to each node, so that all of them take their share, and more where those are busy.
@@ -41,7 +36,7 @@ export class UpstreamPool {
   readonly identity: SessionIdentity;
   readonly #options: PoolOptions;
   readonly #connections: UpstreamConnection[] = [];
-  readonly #waiters = new Set<Waiter>();
+  readonly #waiters = new PoolWaiters();
   /** Connections being opened to another node than the one named. */
   readonly #elsewhere = new Map<string, Promise<UpstreamConnection>>();
   #openingCount = 0;
@@ -113,17 +108,7 @@ export class UpstreamPool {
     // A login that was refused is not accepted by waiting.
     const isRefused = this.#lastError instanceof AuthenticationFailedError && this.#openingCount === 0;
     if ((failFast || isRefused) && this.#lastError !== undefined) return Promise.reject(this.#lastError);
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = {
-        resolve,
-        reject,
-        timer: setTimeout(() => {
-          this.#waiters.delete(waiter);
-          reject(this.#lastError ?? new Error(`no connection within ${timeoutMs} ms`));
-        }, timeoutMs),
-      };
-      this.#waiters.add(waiter);
-    });
+    return this.#waiters.wait(timeoutMs, () => this.#lastError);
   }
 
   /**
@@ -181,7 +166,7 @@ export class UpstreamPool {
     this.#isClosed = true;
     clearTimeout(this.#retryTimer);
     for (const connection of [...this.#connections]) connection.close();
-    this.#fail(reason);
+    this.#waiters.reject(reason);
   }
 
   async #open(): Promise<void> {
@@ -199,7 +184,7 @@ export class UpstreamPool {
       if (connection && error instanceof MigrationError && error.retryable) this.#options.noteFailure(connection.host);
       this.#lastError = error;
       this.#failures++;
-      this.#fail(error);
+      this.#waiters.reject(error);
       this.#retryLater();
     } finally {
       this.#openingCount--;
@@ -258,19 +243,7 @@ export class UpstreamPool {
       this.#remove(connection);
       onLost?.();
     };
-    for (const waiter of this.#waiters) {
-      clearTimeout(waiter.timer);
-      waiter.resolve(connection);
-    }
-    this.#waiters.clear();
-  }
-
-  #fail(error: unknown): void {
-    for (const waiter of this.#waiters) {
-      clearTimeout(waiter.timer);
-      waiter.reject(error);
-    }
-    this.#waiters.clear();
+    this.#waiters.resolve(connection);
   }
 
   #retryLater(): void {
@@ -278,23 +251,9 @@ export class UpstreamPool {
     const delayMs = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** Math.min(this.#failures, 10));
     this.#retryTimer = setTimeout(() => {
       this.#retryTimer = undefined;
-      const isWanted = this.#users > 0 || this.#waiters.size > 0;
+      const isWanted = this.#users > 0 || this.#waiters.areThere;
       if (!this.#isClosed && isWanted && this.#connections.length === 0) void this.#open();
     }, delayMs).unref();
-  }
-}
-
-/** Who waits gives up; what is being opened serves the next one. */
-async function within<T>(pending: Promise<T>, timeoutMs: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    const fail = (): void => reject(new ClusterUnreachableError(`no connection within ${Math.round(timeoutMs)} ms`));
-    timer = setTimeout(fail, timeoutMs);
-  });
-  try {
-    return await Promise.race([pending, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -274,3 +274,35 @@ async function flipToTarget(): Promise<void> {
   });
   expect(await response.text(), 'the change of phase').toContain('target-primary');
 }
+
+/** A client of a login that can't be repeated, whose cluster is the shadow after a flip. */
+async function dedicatedBehindFlip(): Promise<UpstreamConnection> {
+  await startWithThreeSteps({ initialPhase: 'dual-sync' });
+  const client = await open();
+  await threeSteps(client);
+  expect(await send(client, 'USE first')).toBe('ok');
+  await flipToTarget();
+  return client;
+}
+
+const UNQUALIFIED = "INSERT INTO t (id, v) VALUES (1, 'x')";
+const keyspacesOf = (cluster: MockCluster) =>
+  cluster.seen.filter(({ text }) => text === UNQUALIFIED).map(({ keyspace }) => keyspace);
+
+test('a connection of such a login to the shadow goes with its client into another keyspace', async () => {
+  const client = await dedicatedBehindFlip();
+  expect(await send(client, UNQUALIFIED)).toBe('ok');
+  expect(await send(client, 'USE second')).toBe('ok');
+  expect(await send(client, UNQUALIFIED)).toBe('ok');
+  await eventually(() => expect(keyspacesOf(world.origin)).toEqual(['first', 'second']));
+  expect(keyspacesOf(world.target)).toEqual(['first', 'second']);
+});
+
+test('where the shadow refuses that keyspace, copies do not end up in the one before', async () => {
+  const client = await dedicatedBehindFlip();
+  world.origin.refusesKeyspace = (name) => name === 'second';
+  expect(await send(client, 'USE second')).toBe('ok');
+  await send(client, UNQUALIFIED);
+  await eventually(() => expect(world.proxy.status().failedWrites.suspectMarks + world.queue.messages.length).toBe(1));
+  expect([keyspacesOf(world.target), keyspacesOf(world.origin)]).toEqual([['second'], []]);
+});
