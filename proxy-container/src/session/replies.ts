@@ -7,7 +7,7 @@ import { hasMorePages, markPage } from '../requests/paging.ts';
 import { learnPrepared, type PreparedEntry, preparedForClient } from '../requests/prepared-statements.ts';
 import { topologyTable } from '../system-tables/columns.ts';
 import type { SystemRow } from '../system-tables/rows.ts';
-import { showProxy } from '../topology/topology.ts';
+import { showClusterName, showProxy } from '../topology/topology.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
 
@@ -29,6 +29,11 @@ export function dressRead(request: ClientRequest, cluster: ClusterName, frame: B
     const known = entry?.resultColumns;
     const shown = showProxy(body, request.version, local(), known, statement.isJson, offset);
     return withBody(frame, [body.subarray(0, offset), shown]);
+  }
+  if (statement.kind === 'other') {
+    const body = bodyOf(frame);
+    const shown = showClusterName(body, request.version, local, entry?.resultColumns, offset);
+    if (shown) return withBody(frame, [body.subarray(0, offset), shown]);
   }
   return hasMorePages(frame, offset) ? markPage(frame, offset, cluster) : frame;
 }

@@ -30,6 +30,30 @@ export function showProxy(
   return encodeRows(result.metadata, rows);
 }
 
+/**
+ * A node's answer to DESCRIBE CLUSTER, with the name under which drivers know the cluster in every phase. undefined: it is
+ * an answer to another DESCRIBE. The rest stays: the snitch, and who owns which range, are of the cluster that answers.
+ */
+export function showClusterName(
+  body: Buffer,
+  version: number,
+  local: () => SystemRow,
+  knownColumns: readonly ResultColumn[] | undefined,
+  offset = 0,
+): Buffer | undefined {
+  const result = decodeResult(body, version, offset);
+  if (result.kind !== 'rows') return undefined;
+  const at = (result.metadata.columns ?? knownColumns ?? []).findIndex(
+    ({ keyspace, table, name }) => keyspace === 'system' && table === 'describe' && name === 'cluster',
+  );
+  const name = at < 0 ? undefined : local().get('cluster_name')?.bytes;
+  if (!name) return undefined;
+  return encodeRows(
+    result.metadata,
+    result.rows.map((row) => row.with(at, name)),
+  );
+}
+
 function replacement(
   column: ResultColumn | undefined,
   value: Buffer | null,
