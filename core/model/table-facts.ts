@@ -7,6 +7,8 @@ export interface TableFacts {
   readonly multiCell: ReadonlySet<string>;
   readonly partitionKey: readonly string[];
   readonly clustering: readonly string[];
+  /** Of both, as `system_schema` writes them. */
+  readonly keyTypes: ReadonlyMap<string, string>;
   readonly statics: ReadonlySet<string>;
   readonly regulars: ReadonlySet<string>;
 }
@@ -38,6 +40,7 @@ export function toTableFacts(columns: readonly ColumnFact[]): TableFacts | undef
     multiCell: named(isMultiCellType),
     partitionKey: ofKind('partition_key'),
     clustering: ofKind('clustering'),
+    keyTypes: new Map(columns.filter(({ position }) => position >= 0).map(({ name, type }) => [name, type])),
     statics: new Set(ofKind('static')),
     regulars: new Set(ofKind('regular')),
   };

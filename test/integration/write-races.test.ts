@@ -6,7 +6,8 @@ import { auth, Client, types } from 'cassandra-driver';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { createCqlSession } from '#adapters/cql/session.ts';
 import { createLogger } from '#adapters/logger.ts';
-import { migrationConfigSchema, type ResolvedCluster } from '#core/config/schema.ts';
+import { migrationConfigSchema, type Phase, type ResolvedCluster } from '#core/config/schema.ts';
+import { changePhase } from '#core/jobs/change-phase.ts';
 import { replayMessages } from '#core/jobs/replay.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import { decodeFailedWrite } from '#core/model/failed-write.ts';
@@ -26,6 +27,7 @@ const TABLES = [
   'soft (id int PRIMARY KEY, v text, tags set<text>, l list<int>)',
   'counts (id int PRIMARY KEY, c counter)',
   'lists (id int PRIMARY KEY, v text, l list<int>)',
+  'ordered (id int, c int, s list<int> static, l list<int>, PRIMARY KEY (id, c))',
 ];
 const environment = readTestEnvironment();
 const { username, password } = environment;
@@ -315,3 +317,45 @@ test('appends to lists whose copies time out are copied from the origin: nothing
   await expectEqual(`SELECT id, v, writetime(v), l FROM ${KEYSPACE}.lists`);
   expect(await isSuspect('lists')).toBe(false);
 });
+
+/** What an application does to a list: as a whole, with text and bound values, at both ends, several at once. */
+async function writeList(id: number): Promise<void> {
+  const [one, other] = apps as [Client, Client];
+  const plain = { prepare: false };
+  for (let round = 0; round < 4; round++) {
+    await one.execute('INSERT INTO ordered (id, c, l, s) VALUES (?, 0, ?, ?)', [id, [round], [round]]);
+    await one.execute('UPDATE ordered SET l = l + ? WHERE id = ? AND c = 0', [[100], id]);
+    await one.execute(`UPDATE ordered SET l = [${round}, 200] WHERE id = ${id} AND c = 0`, [], plain);
+    await one.execute(`UPDATE ordered SET l = [300] + l WHERE id = ${id} AND c = 0`, [], plain);
+    await one.execute('UPDATE ordered SET l = l + ? WHERE id = ? AND c = 0', [[400], id]);
+    await Promise.all(
+      [1, 2, 3, 4].map((n) =>
+        (n % 2 ? one : other).execute('UPDATE ordered SET l = l + ? WHERE id = ? AND c = 0', [[n], id]),
+      ),
+    );
+    await one.execute('UPDATE ordered SET s = s + ? WHERE id = ?', [[round + 10], id]);
+    await one.execute(`UPDATE ordered SET l[1] = 500 WHERE id = ${id} AND c = 0`, [], plain);
+  }
+}
+
+test.each(['dual-async', 'dual-sync'] as const)(
+  'in %s a list that is written as a whole and appended to ends alike on both clusters, also where appends come at once',
+  async (phase) => {
+    await inPhase(phase);
+    relay.fateOf = delayed(60);
+    const first = phase === 'dual-async' ? 0 : 100;
+    await Promise.all(Array.from({ length: 6 }, (_, index) => writeList(first + index)));
+    await settled();
+    const rows = await expectEqual(`SELECT id, c, l, s FROM ${KEYSPACE}.ordered`);
+    expect(rows.filter((row) => row.includes('500')).length).toBeGreaterThanOrEqual(6);
+    expect(await isSuspect('ordered')).toBe(false);
+    expect(queue.messages).toEqual([]);
+    await inPhase('dual-async');
+  },
+);
+
+async function inPhase(phase: Phase): Promise<void> {
+  if (proxy.status().phase === phase) return;
+  const input = { phase, by: 'test', why: '', force: false, fence: [], withoutProxies: false, drainTimeoutMs: 30_000 };
+  await changePhase(input, { ledger, now: () => new Date(), sleep: (ms) => sleep(ms), onWait: () => undefined });
+}

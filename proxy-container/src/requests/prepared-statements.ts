@@ -6,6 +6,7 @@ import type { Filter } from '#core/filter/filter.ts';
 import type { ResultColumn } from '#core/model/cql-request.ts';
 import { classify } from '#core/statement/classify.ts';
 import { type InsertedMarker, insertMarkers } from '#core/statement/functions.ts';
+import { mayWriteList } from '#core/statement/list-writes.ts';
 import type { Statement } from '#core/statement/statement.ts';
 import type { TableCounters } from '../counters/table-counters.ts';
 import { type TopologyTable, topologyTable } from '../system-tables/columns.ts';
@@ -40,6 +41,8 @@ export interface PreparedEntry {
   readonly upstreamIds: Record<ClusterName, Buffer | undefined>;
   /** Of all markers, the inserted ones included; known after the first PREPARED. */
   markers: readonly ResultColumn[] | undefined;
+  /** Perhaps a list, whose writes keep their order; known after the first PREPARED. */
+  mayWriteList?: boolean;
   /** Of its table; kept here at first use, so that a write looks nothing up. */
   tableCounters: TableCounters | undefined;
   /** Of a topology table's answer without metadata. */
@@ -192,6 +195,10 @@ export function learnPrepared(
   if (result.kind !== 'prepared') return;
   entry.upstreamIds[cluster] = Buffer.from(result.prepared.id);
   entry.markers = result.prepared.markers;
+  entry.mayWriteList = mayWriteList(
+    entry.statement,
+    entry.markers.some(({ type }) => type.kind === 'list'),
+  );
   const { columns } = result.prepared.result;
   entry.resultColumns = entry.topology === undefined ? undefined : columns;
   const shape = shapeOf(columns ?? []);

@@ -6,10 +6,13 @@ import type { Counters } from '../counters/counters.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import type { Route } from '../requests/route.ts';
+import type { SchemaFacts } from '../schema/schema-facts.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { FailedWrites } from './failed-writes.ts';
+import type { ListOrder } from './list-order.ts';
+import { listPlaceOf } from './list-place.ts';
 import { effectOf, isPartly } from './outcome.ts';
 import type { ReadBacks } from './read-backs.ts';
 import type { ShadowWriter } from './shadow-writer.ts';
@@ -20,6 +23,9 @@ export interface DualWriteOptions {
   readonly shadows: ShadowWriter;
   readonly failedWrites: FailedWrites;
   readonly readBacks: ReadBacks;
+  /** Of writes to both clusters; beside the one of the copies alone. */
+  readonly lists: ListOrder;
+  readonly facts: SchemaFacts;
   readonly counters: Counters;
   readonly requestTimeoutMs: Readonly<Record<ClusterName, number>>;
 }
@@ -50,6 +56,22 @@ export class DualWrite {
       this.#primaryAlone(upstreams, request, route.primary, answer);
       return;
     }
+    const { facts, lists } = this.#options;
+    const place = listPlaceOf(request, facts);
+    // The primary itself gives two appends that it gets at once an order which nobody is told, and the shadow another one.
+    if (place?.row === undefined || !place.isList) {
+      this.#dual(upstreams, request, route, shadow, answer);
+      return;
+    }
+    const run = (): void =>
+      this.#dual(upstreams, request, route, shadow, (outcome) => {
+        answer(outcome);
+        lists.done(place, effectOf(outcome) === 'unknown' ? 'release' : 'next');
+      });
+    lists.take(place, { run, skip: run });
+  }
+
+  #dual(upstreams: SessionUpstreams, request: ClientRequest, route: Route, shadow: ClusterName, answer: Answer): void {
     if (this.#differsByNature(request)) {
       this.#primaryAlone(upstreams, request, route.primary, (outcome) => {
         answer(outcome);

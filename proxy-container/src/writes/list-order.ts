@@ -1,84 +1,87 @@
-import type { BoundTerm, Statement } from '#core/statement/statement.ts';
-import type { ClientRequest } from '../requests/client-request.ts';
-import type { SchemaFacts } from '../schema/schema-facts.ts';
+import type { ListPlace } from './list-place.ts';
 
-/** A copy that waits for earlier ones of the same list. Neither method throws. */
+/** A write that waits for earlier ones of the same list. Neither method throws. */
 export interface Turn {
   run(): void;
   /** An earlier one failed, so this one would stand in the wrong place: the list is read back anyway. */
   skip(): void;
 }
 
-/** What a write must keep its place in. */
-export interface ListPlace {
-  readonly key: string;
-  /** False: the table's types are not known yet. It keeps its place, but is sent whatever became of those before. */
-  readonly isList: boolean;
+/**
+ * What a write that is done means for those behind it. `skip`: appends up to the next list that is written as a whole do
+ * not run any more. `release`: whether it comes to an end is not known, so that there is no order to keep.
+ */
+export type Ending = 'next' | 'skip' | 'release';
+
+interface Waiting {
+  readonly place: ListPlace;
+  readonly turn: Turn;
 }
 
-const ORDERED: ReadonlySet<string> = new Set(['add', 'subtract', 'prepend', 'setElement', 'deleteElement']);
+/** Writes that may run side by side but for those of one row, or one that may be of any row. */
+interface Stage {
+  /** By row; the one that runs is not among them. */
+  readonly rows: Map<string | undefined, Waiting[]>;
+  readonly isOfAnyRow: boolean;
+}
 
 /**
- * Keeps appends to one list in the order in which the primary took them: their places in the list are given by the
- * server that gets them, not by their write times. One copy for each row is under way at a time; other writes are not
- * looked at.
+ * Turns of writes whose order matters: the elements of a list have their places from the server that gets them, not by
+ * their write times. One write for each row is under way at a time, in the order in which they came.
  */
 export class ListOrder {
-  readonly #facts: SchemaFacts;
-  readonly #waiting = new Map<string, Turn[]>();
-
-  constructor(facts: SchemaFacts) {
-    this.#facts = facts;
-  }
-
-  /** undefined: its order does not matter. Of a batch the first list counts. @throws ProtocolError */
-  placeOf(request: ClientRequest): ListPlace | undefined {
-    for (const [index, { statement, entry }] of request.statements.entries()) {
-      for (const one of statement.kind === 'batch' ? statement.children : [statement]) {
-        if (!isOrdered(one)) continue;
-        const keyspace = one.keyspace ?? entry?.keyspace ?? request.keyspace ?? '';
-        const facts = this.#facts.known(keyspace, one.table ?? '');
-        if (facts && !one.operations.some(({ column }) => facts.lists.has(column))) continue;
-        request.ensureLayout();
-        const lookup = request.valuesOf(index);
-        const bound = facts ? [...facts.partitionKey, ...facts.clustering] : [...one.boundColumns.keys()];
-        const key = bound.map((column) => keyPart(one.boundColumns.get(column), lookup));
-        return { key: JSON.stringify([keyspace, one.table, ...key]), isList: facts !== undefined };
-      }
-    }
-    return undefined;
-  }
+  /** By table; the first stage is the one that runs. */
+  readonly #tables = new Map<string, Stage[]>();
 
   /** Runs it now, or when the earlier ones of its place are done. */
-  take({ key }: ListPlace, turn: Turn): void {
-    const waiting = this.#waiting.get(key);
-    if (waiting) waiting.push(turn);
-    else {
-      this.#waiting.set(key, []);
-      turn.run();
+  take(place: ListPlace, turn: Turn): void {
+    const { table, row } = place;
+    let stages = this.#tables.get(table);
+    if (stages === undefined) {
+      stages = [];
+      this.#tables.set(table, stages);
     }
+    let stage = stages.at(-1);
+    if (stage === undefined || stage.isOfAnyRow || row === undefined) {
+      stage = { rows: new Map(), isOfAnyRow: row === undefined };
+      stages.push(stage);
+    }
+    const waiting = stage.rows.get(row);
+    if (stage === stages[0] && waiting === undefined) {
+      stage.rows.set(row, []);
+      turn.run();
+    } else if (waiting) waiting.push({ place, turn });
+    else stage.rows.set(row, [{ place, turn }]);
   }
 
   /** The one whose turn it was is done. */
-  done({ key, isList }: ListPlace, hasFailed: boolean): void {
-    const waiting = this.#waiting.get(key);
-    if (hasFailed && isList) for (const turn of waiting?.splice(0) ?? []) turn.skip();
-    const next = waiting?.shift();
-    // Not from here: one that fails at once would come back at once.
-    if (next) queueMicrotask(() => next.run());
-    else this.#waiting.delete(key);
+  done({ table, row, isList }: ListPlace, ending: Ending): void {
+    const stages = this.#tables.get(table);
+    const stage = stages?.[0];
+    const waiting = stage?.rows.get(row);
+    if (!stages || !stage || !waiting) return;
+    if (ending === 'skip' && isList) skipAppends(waiting);
+    const next = ending === 'release' ? undefined : waiting.shift();
+    if (next) {
+      later(next);
+      return;
+    }
+    for (const one of waiting) later(one);
+    stage.rows.delete(row);
+    if (stage.rows.size > 0) return;
+    stages.shift();
+    const following = stages[0];
+    if (following === undefined) this.#tables.delete(table);
+    else for (const rows of following.rows.values()) later(rows.shift()!);
   }
 }
 
-/** Whether a statement may change a list in a way that depends on what is in it. */
-export function isOrdered(statement: Statement): boolean {
-  return statement.operations.some(({ operation }) => ORDERED.has(operation));
+function skipAppends(waiting: Waiting[]): void {
+  const firstWhole = waiting.findIndex(({ place }) => !place.isAppend);
+  for (const { turn } of waiting.splice(0, firstWhole === -1 ? waiting.length : firstWhole)) turn.skip();
 }
 
-function keyPart(term: BoundTerm | undefined, lookup: ReturnType<ClientRequest['valuesOf']>): string {
-  if (term === undefined) return '';
-  if (term.kind === 'literal' || term.kind === 'expression') return term.text;
-  if (term.kind === 'list') return term.terms.map((one) => keyPart(one, lookup)).join();
-  const value = lookup(term.index, term.name);
-  return value ? Buffer.from(value).toString('base64') : '';
+/** Not from here: one that fails at once would come back at once. */
+function later({ turn }: Waiting): void {
+  queueMicrotask(() => turn.run());
 }

@@ -6,11 +6,13 @@ import type { TableCounters } from '../counters/table-counters.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import { firstTable, tablesWritten } from '../requests/count-tables.ts';
+import type { SchemaFacts } from '../schema/schema-facts.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { FailedWrites } from './failed-writes.ts';
 import type { ListOrder } from './list-order.ts';
+import { listPlaceOf } from './list-place.ts';
 import { describeOutcome, effectOf, isForbidden } from './outcome.ts';
 import type { ShadowInFlight } from './shadow-queue.ts';
 
@@ -25,6 +27,7 @@ export interface ShadowWriterOptions {
   readonly gate: PhaseGate;
   readonly failedWrites: FailedWrites;
   readonly lists: ListOrder;
+  readonly facts: SchemaFacts;
   readonly counters: Counters;
   readonly logger: Logger;
 }
@@ -45,14 +48,14 @@ export class ShadowWriter {
 
   /** Sends a copy of what `epoch` routed; without room for it, it goes where failed ones go. */
   send(upstreams: SessionUpstreams, cluster: ClusterName, request: ClientRequest, epoch: number): void {
-    const { counters, gate, lists } = this.#options;
+    const { counters, facts, gate, lists } = this.#options;
     const { byteCount } = request;
     if (!this.hasRoom(byteCount)) {
       counters.shadowOverflows++;
       this.#fail(request, cluster, epoch, 'too many shadow writes in flight');
       return;
     }
-    const place = lists.placeOf(request);
+    const place = listPlaceOf(request, facts);
     const link = this.begin(firstTable(counters, request), byteCount, performance.now(), epoch);
     const finish = (outcome: Outcome): void => {
       this.end(link, cluster, byteCount, performance.now());
@@ -69,7 +72,7 @@ export class ShadowWriter {
     }
     const call = new UpstreamCall(upstreams.forShadow, cluster, request, options, (outcome) => {
       finish(outcome);
-      lists.done(place, effectOf(outcome) !== 'applied');
+      lists.done(place, effectOf(outcome) === 'applied' ? 'next' : 'skip');
     });
     lists.take(place, { run: () => call.start(), skip: () => finish(SKIPPED) });
   }

@@ -14,7 +14,6 @@ import type { ClusterName } from '../upstream/cluster.ts';
 import { MAX_BUFFERED_BYTES, type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { ReplyHandler } from '../upstream/upstream-connection.ts';
 import type { Answer, DualWrite } from './dual-write.ts';
-import { isOrdered } from './list-order.ts';
 import { pinTimestamp, TIMESTAMP_BYTES } from './pin-timestamp.ts';
 import type { ShadowWriter } from './shadow-writer.ts';
 import { ID_OFFSET, isNamedAlike, UsualWrite } from './write-in-flight.ts';
@@ -190,8 +189,7 @@ export class UsualWrites {
     // Counters, and lists, whose copies keep their order.
     if (statement.operations.length > 0) return undefined;
     if (statement.nonDeterministic.length + statement.unknownFunctions.length > 0) return undefined;
-    // Appends to a list keep their order.
-    if (isOrdered(statement)) return undefined;
+    if (entry.mayWriteList !== false) return undefined;
     if (this.#options.context.targetConsistency.size > 0) return undefined;
     const filter = this.#options.filter();
     if (!filter.isEmpty && constantExclusion(filter, entry) !== 'migrate') return undefined;

@@ -1,0 +1,146 @@
+import { afterEach, expect, test } from 'vitest';
+import { opcodeOf } from '#core/cql/frame.ts';
+import { Opcode } from '#core/cql/protocol.ts';
+import { encodeQuery } from '#core/cql/request-messages.ts';
+import { decodeFailedWrite } from '#core/model/failed-write.ts';
+import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
+import { ListOrder } from '../../../proxy-container/src/writes/list-order.ts';
+import type { ListPlace } from '../../../proxy-container/src/writes/list-place.ts';
+import { eventually } from '../../support/eventually.ts';
+import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
+import { voidReply } from '../../support/mock-cluster.ts';
+
+const place = (row: string | undefined, more: Partial<ListPlace> = {}): ListPlace => ({
+  table: 't',
+  row,
+  isList: true,
+  isAppend: true,
+  ...more,
+});
+
+/** Takes turns by name; returns what has run and what was skipped. */
+function turns() {
+  const order = new ListOrder();
+  const seen: string[] = [];
+  const take = (name: string, at: ListPlace): void =>
+    order.take(at, { run: () => seen.push(name), skip: () => seen.push(`not ${name}`) });
+  const done = async (...given: Parameters<ListOrder['done']>): Promise<void> => {
+    order.done(...given);
+    await Promise.resolve();
+  };
+  return { seen, take, done };
+}
+
+test('one for each row runs at a time, in the order in which they came', async () => {
+  const { seen, take, done } = turns();
+  for (const name of ['a1', 'b1', 'a2', 'a3', 'b2']) take(name, place(name[0]));
+  expect(seen).toEqual(['a1', 'b1']);
+  await done(place('a'), 'next');
+  expect(seen).toEqual(['a1', 'b1', 'a2']);
+  await done(place('b'), 'next');
+  await done(place('a'), 'next');
+  expect(seen).toEqual(['a1', 'b1', 'a2', 'b2', 'a3']);
+});
+
+test('one that may be of any row waits for all before it, and all behind it wait for it', async () => {
+  const { seen, take, done } = turns();
+  take('a1', place('a'));
+  take('b1', place('b'));
+  take('any', place(undefined));
+  take('b2', place('b'));
+  take('a2', place('a'));
+  take('of another table', place('a', { table: 'u' }));
+  expect(seen).toEqual(['a1', 'b1', 'of another table']);
+  await done(place('b'), 'next');
+  expect(seen).not.toContain('any');
+  await done(place('a'), 'next');
+  expect(seen.at(-1)).toBe('any');
+  await done(place(undefined), 'next');
+  expect(seen.slice(-2)).toEqual(['b2', 'a2']);
+});
+
+test('behind one that failed appends are skipped up to the next list that is written as a whole', async () => {
+  const { seen, take, done } = turns();
+  for (const name of ['1', '2', '3']) take(name, place('a'));
+  take('whole', place('a', { isAppend: false }));
+  take('4', place('a'));
+  await done(place('a'), 'skip');
+  expect(seen).toEqual(['1', 'not 2', 'not 3', 'whole']);
+  await done(place('a'), 'next');
+  expect(seen.at(-1)).toBe('4');
+});
+
+test('behind one whose end is not known all run at once', async () => {
+  const { seen, take, done } = turns();
+  for (const name of ['1', '2', '3']) take(name, place('a'));
+  await done(place('a'), 'release');
+  expect(seen).toEqual(['1', '2', '3']);
+});
+
+let parts: TestProxy | undefined;
+let client: UpstreamConnection;
+afterEach(async () => {
+  await parts?.stop();
+  parts = undefined;
+});
+
+async function begin(shadowTimeoutMs: number): Promise<TestProxy> {
+  parts = await startTestProxy({ initialPhase: 'dual-async', shadowTimeoutMs });
+  for (const cluster of [parts.origin, parts.target]) {
+    cluster.columns = [
+      { name: 'id', type: 'int', kind: 'partition_key', position: 0 },
+      { name: 'l', type: 'list<int>', kind: 'regular', position: -1 },
+    ];
+  }
+  client = await parts.connect();
+  return parts;
+}
+
+const query = (text: string): Promise<Buffer> => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 20_000);
+const append = (id: number, element: number): string => `UPDATE t SET l = l + [${element}] WHERE id = ${id}`;
+const whole = (id: number, element: number): string => `INSERT INTO t (id, l) VALUES (${id}, [${element}])`;
+
+/** The proxy then knows the types of the table. */
+async function learnTypes({ proxy, target }: TestProxy): Promise<void> {
+  await query(append(0, 0));
+  await eventually(() => expect(target.seen).toHaveLength(1));
+  await eventually(() => expect(proxy.status().counters['shadowInFlight']).toBe(0));
+  target.seen.length = 0;
+}
+
+test('a list that is written as a whole keeps its turn among the appends, and does not depend on those before', async () => {
+  const started = await begin(2000);
+  await learnTypes(started);
+  const { target, queue } = started;
+  target.handlers.set(Opcode.QUERY, ({ text }) => (text === whole(1, 1) ? undefined : voidReply));
+  const behind = ['UPDATE t SET l = [3] WHERE id = 1', append(1, 4)];
+  for (const text of [whole(1, 1), append(1, 2), ...behind, 'DELETE l FROM t WHERE id = 1', whole(2, 1)]) {
+    await query(text);
+  }
+  // A deletion has its place by its time; the other row waits for nothing.
+  const atOnce = [whole(1, 1), 'DELETE l FROM t WHERE id = 1', whole(2, 1)];
+  await eventually(() => expect(target.texts(Opcode.QUERY)).toEqual([...atOnce, ...behind]));
+  await eventually(() => expect(queue.messages).toHaveLength(2));
+  const texts = queue.messages.map(({ body }) => decodeFailedWrite(body).statements[0]?.text);
+  expect(texts.sort()).toEqual([whole(1, 1), append(1, 2)].sort());
+});
+
+test('where the types of a table are not known its writes keep their turns as well, and none is skipped', async () => {
+  const { origin, target } = await begin(2000);
+  for (const cluster of [origin, target]) cluster.columns = [];
+  target.handlers.set(Opcode.QUERY, ({ text }) => (text === whole(1, 1) ? undefined : voidReply));
+  await query(whole(1, 1));
+  await query(append(1, 2));
+  await query('INSERT INTO t (id) VALUES (1)');
+  const texts = [whole(1, 1), 'INSERT INTO t (id) VALUES (1)', append(1, 2)];
+  await eventually(() => expect(target.texts(Opcode.QUERY)).toEqual(texts));
+});
+
+test('an append that the primary does not answer holds back no other one for longer than itself', async () => {
+  const started = await begin(15_000);
+  await learnTypes(started);
+  started.origin.handlers.set(Opcode.QUERY, ({ text }) => (text === append(1, 1) ? undefined : voidReply));
+  const answers = await Promise.all([1, 2, 3, 4].map((element) => query(append(1, element))));
+  expect(answers.map(opcodeOf)).toEqual([Opcode.ERROR, Opcode.RESULT, Opcode.RESULT, Opcode.RESULT]);
+  await eventually(async () => expect((await started.ledger.readTable('ks', 't'))?.state).toBe('suspect'));
+});
