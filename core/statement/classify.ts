@@ -1,16 +1,7 @@
 import { findFunctions } from './functions.ts';
-import {
-  type MarkerIndexes,
-  markerName,
-  newParts,
-  type Parts,
-  parseDelete,
-  parseInsert,
-  parseSelect,
-  parseUpdate,
-  parseUsing,
-} from './mutation.ts';
+import { newParts, type Parts, parseDelete, parseInsert, parseSelect, parseUpdate, parseUsing } from './mutation.ts';
 import type { Statement, StatementKind } from './statement.ts';
+import { type MarkerIndexes, markerName } from './terms.ts';
 import { TokenCursor } from './token-cursor.ts';
 import { newTokenBudget, type TokenBudget, TokenKind, tokenize } from './tokenizer.ts';
 

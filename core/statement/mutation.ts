@@ -1,6 +1,7 @@
+import { parseWhere } from './relations.ts';
 import type { BoundTerm, ColumnOperation } from './statement.ts';
-import type { TokenCursor } from './token-cursor.ts';
-import { nameOf } from './token-cursor.ts';
+import { type MarkerIndexes, takeTerm, takeTermList } from './terms.ts';
+import { nameOf, type TokenCursor } from './token-cursor.ts';
 import { TokenKind } from './tokenizer.ts';
 
 /** What is gathered from one INSERT, UPDATE, DELETE or SELECT. */
@@ -17,9 +18,6 @@ export interface Parts {
   readonly boundColumns: Map<string, BoundTerm>;
   readonly assigned: Map<string, BoundTerm>;
 }
-
-/** Index of the marker that a token is, by token index. */
-export type MarkerIndexes = ReadonlyMap<number, number>;
 
 export function newParts(): Parts {
   return { isLwt: false, isJson: false, columns: [], operations: [], boundColumns: new Map(), assigned: new Map() };
@@ -198,136 +196,4 @@ function takeOwnOperation(
   }
   cursor.at = start;
   return undefined;
-}
-
-const WHERE_ENDS = ['if', 'order', 'group', 'per', 'limit', 'allow', 'with', 'using'] as const;
-
-function isWhereEnd(cursor: TokenCursor): boolean {
-  return cursor.isSymbol(';') || WHERE_ENDS.some((word) => cursor.isWord(word));
-}
-
-/** Relations joined by AND; those that are not `=` or IN are passed over. */
-function parseWhere(cursor: TokenCursor, markers: MarkerIndexes, bound: Map<string, BoundTerm>): void {
-  const isStop = (): boolean => cursor.isWord('and') || isWhereEnd(cursor);
-  while (!cursor.isAtEnd) {
-    parseRelation(cursor, markers, bound, isStop);
-    cursor.skipTo(isStop);
-    if (!cursor.takeWord('and')) return;
-  }
-}
-
-function parseRelation(
-  cursor: TokenCursor,
-  markers: MarkerIndexes,
-  bound: Map<string, BoundTerm>,
-  isStop: () => boolean,
-): void {
-  if (cursor.isSymbol('(')) {
-    parseTupleRelation(cursor, markers, bound);
-    return;
-  }
-  const column = cursor.takeName();
-  if (column === undefined) return;
-  if (cursor.takeSymbol('=')) {
-    bound.set(column, takeTerm(cursor, markers, isStop));
-  } else if (cursor.takeWord('in')) {
-    if (cursor.isSymbol('(')) {
-      const terms = takeTermList(cursor, markers);
-      if (terms) bound.set(column, { kind: 'list', terms });
-      return;
-    }
-    const term = takeTerm(cursor, markers, isStop);
-    bound.set(column, term.kind === 'marker' ? { ...term, kind: 'listMarker' } : term);
-  }
-}
-
-/**
- * (a, b) = (x, y) binds each, (a, b) IN ((x, y), …) each to a list. Where the tuples are bound as a whole the columns are
- * known, and their terms are not. A tuple compared in another way binds none.
- */
-function parseTupleRelation(cursor: TokenCursor, markers: MarkerIndexes, bound: Map<string, BoundTerm>): void {
-  cursor.at++;
-  const names: string[] = [];
-  do {
-    const name = cursor.takeName();
-    if (name === undefined) return;
-    names.push(name);
-  } while (cursor.takeSymbol(','));
-  if (!cursor.takeSymbol(')')) return;
-  const isIn = cursor.takeWord('in');
-  if (!isIn && !cursor.takeSymbol('=')) return;
-  for (const name of names) bound.set(name, { kind: 'expression', text: '(…)' });
-  const tuples = isIn ? takeTuples(cursor, markers) : [takeTermList(cursor, markers)];
-  if (tuples === undefined || tuples.some((terms) => terms?.length !== names.length)) return;
-  for (const [index, name] of names.entries()) {
-    const terms = tuples.map((tuple) => tuple![index]!);
-    bound.set(name, isIn ? { kind: 'list', terms } : terms[0]!);
-  }
-}
-
-/** ((x, y), (x, y), …); undefined for anything else. */
-function takeTuples(cursor: TokenCursor, markers: MarkerIndexes): (BoundTerm[] | undefined)[] | undefined {
-  if (!cursor.takeSymbol('(')) return undefined;
-  const tuples: (BoundTerm[] | undefined)[] = [];
-  do {
-    if (!cursor.isSymbol('(')) return undefined;
-    tuples.push(takeTermList(cursor, markers));
-  } while (cursor.takeSymbol(','));
-  return tuples;
-}
-
-/** (term, term, …); undefined when it does not end. */
-function takeTermList(cursor: TokenCursor, markers: MarkerIndexes): BoundTerm[] | undefined {
-  if (!cursor.takeSymbol('(')) return undefined;
-  const terms: BoundTerm[] = [];
-  if (cursor.takeSymbol(')')) return terms;
-  do terms.push(takeTerm(cursor, markers, () => cursor.isSymbol(',')));
-  while (cursor.takeSymbol(','));
-  return cursor.takeSymbol(')') ? terms : undefined;
-}
-
-/** Reads a term up to a stop outside brackets. */
-export function takeTerm(cursor: TokenCursor, markers: MarkerIndexes, isStop: () => boolean): BoundTerm {
-  const { tokens } = cursor;
-  skipCast(cursor);
-  const start = cursor.at;
-  cursor.skipTo(isStop);
-  if (cursor.at === start) return { kind: 'expression', text: '' };
-  const text = tokens.text.slice(tokens.starts[start], tokens.ends[cursor.at - 1]);
-  const kind = tokens.kinds[start];
-  if (cursor.at - start === 1) {
-    if (kind === TokenKind.Marker) return { kind: 'marker', index: markers.get(start)! };
-    if (kind === TokenKind.NamedMarker) {
-      return { kind: 'marker', index: markers.get(start)!, name: markerName(text) };
-    }
-    return { kind: 'literal', text };
-  }
-  const isSigned = cursor.at - start === 2 && text.startsWith('-') && tokens.kinds[start + 1] === TokenKind.Number;
-  return isSigned ? { kind: 'literal', text: text.replace(/^-\s+/, '-') } : { kind: 'expression', text };
-}
-
-/** Moves over the type of `(type)term`, where the term is a single word, sign or marker: it says nothing new. */
-function skipCast(cursor: TokenCursor): void {
-  if (!cursor.isSymbol('(')) return;
-  const start = cursor.at;
-  do cursor.at++;
-  while (isTypePart(cursor));
-  const isCast = cursor.at > start + 1 && cursor.takeSymbol(')');
-  const { kind } = cursor;
-  const isTerm = kind === TokenKind.Symbol ? cursor.isSymbol('-') : kind !== 0 && !cursor.isAtEnd;
-  // Behind `(a)` in brackets nothing follows but a sign that joins terms, or a word of the statement.
-  if (!isCast || !isTerm || kind === TokenKind.Word || kind === TokenKind.QuotedName) cursor.at = start;
-}
-
-/** Names, <, >, the comma between and the number of a vector's dimensions. */
-function isTypePart(cursor: TokenCursor): boolean {
-  const { kind } = cursor;
-  if (kind === TokenKind.Word || kind === TokenKind.QuotedName || kind === TokenKind.Number) return true;
-  return ['<', '>', ',', '.'].some((symbol) => cursor.isSymbol(symbol));
-}
-
-/** The name of a `:name` marker as the server has it. */
-export function markerName(text: string): string {
-  const name = text.slice(1);
-  return nameOf(name.startsWith('"') ? TokenKind.QuotedName : TokenKind.Word, name);
 }

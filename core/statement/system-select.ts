@@ -1,5 +1,5 @@
-import { markerName } from './mutation.ts';
 import { literalValue } from './statement.ts';
+import { markerName } from './terms.ts';
 import { TokenCursor } from './token-cursor.ts';
 import { TokenKind, tokenize } from './tokenizer.ts';
 
