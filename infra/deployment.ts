@@ -88,6 +88,10 @@ export function describeDeployment(config: MigrationConfig, options: DeploymentO
     if (cluster.tls.keyFile !== null) {
       issues.push({ path: `${side}.tls.keyFile`, message: 'a private key is not put into a function' });
     }
+    if (cluster.secureConnectBundle !== null) {
+      const message = 'holds a private key, which is not put into a function; load and validate with --local';
+      issues.push({ path: `${side}.secureConnectBundle`, message });
+    }
     const bundle = (key: 'caFile' | 'certFile') => {
       const path = cluster.tls[key];
       if (path === null) return null;

@@ -38,6 +38,11 @@ test('a private key and files that are not there are refused together', () => {
   ]);
 });
 
+test('a secure connect bundle, which holds a private key, is refused', () => {
+  const config = parse('origin: { contactPoints: [a] }\ntarget: { secureConnectBundle: bundle.zip }');
+  expect(faultsOf(() => describeDeployment(config, options))).toEqual(['target.secureConnectBundle']);
+});
+
 test('a CA certificate goes beside the code and is found by its bare name', () => {
   const file = import.meta.filename;
   const config = parse(

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import { promisify } from 'node:util';
 import { Client, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -12,7 +13,7 @@ import { migrationConfigSchema, type ResolvedCluster } from '#core/config/schema
 import type { NodeSettings } from '../../infra/local/cassandra-config.ts';
 import { startNode, stopNode } from '../../infra/local/cassandra-node.ts';
 import { administrator } from '../../infra/local/cluster-roles.ts';
-import { projectRoot, venvPython } from '../../infra/local/paths.ts';
+import { projectRoot, venvFolder, venvPython } from '../../infra/local/paths.ts';
 import { prepare } from '../../infra/local/prepare.ts';
 import { tlsNode } from '../../infra/local/test-nodes.ts';
 import { eventually } from '../support/eventually.ts';
@@ -122,6 +123,7 @@ beforeAll(async () => {
     originConfig: { tls: upstreamTls },
     proxy: {
       initialPhase: 'dual-async',
+      topology: { clusterName: 'the stable name' },
       listen: { host, port: PORT, tls: { ...files.listen, requireClientCertificate: true } },
     },
   });
@@ -167,6 +169,27 @@ cluster.shutdown()
   await eventually(async () => expect(await valuesOf(target)).toContain('python'));
 });
 
+test.each([4, 5])(
+  'cqlsh comes by TLS in v%i, and DESCRIBE CLUSTER names the cluster as drivers know it',
+  async (version) => {
+    const { certFile, keyFile } = files.client;
+    const settingsFile = inFolder('cqlshrc');
+    writeFileSync(
+      settingsFile,
+      `[ssl]\ncertfile = ${files.listen.caFile}\nuserkey = ${keyFile}\nusercert = ${certFile}\nvalidate = true\n`,
+    );
+    const patience = ['--request-timeout', '60', '--connect-timeout', '60'];
+    const args = [host, String(PORT), '--ssl', '--cqlshrc', settingsFile, '--protocol-version', String(version)];
+    const { stdout } = await promisify(execFile)(join(venvFolder, 'bin', 'cqlsh'), [
+      ...args,
+      ...patience,
+      '-e',
+      'DESCRIBE CLUSTER',
+    ]);
+    expect(stdout).toMatch(/Cluster: the stable name\n/);
+  },
+);
+
 test('a client without a certificate of its own is not let in', async () => {
   await expect(clientOf({ host, port: PORT }, clientAuthority.cert).connect()).rejects.toThrow();
   await eventually(() => expect(proxy.output).toMatch(/gave no certificate, and requireClientCertificate wants one/));
@@ -203,10 +226,14 @@ test('a proxy that gets a certificate for another name does not start, and says 
   second.cleanUp();
 });
 
-test('the command compares the schemas over the same TLS', async () => {
-  const args = ['cli/main.ts', 'schema', 'diff', KS, '--json', '--config', proxy.configFile];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: projectRoot });
-  expect(JSON.parse(stdout)).toMatchObject({ differences: [] });
+test('the command compares schemas and data over the same TLS', async () => {
+  const run = async (...args: string[]): Promise<unknown> => {
+    const command = ['cli/main.ts', ...args, '--json', '--config', proxy.configFile];
+    return JSON.parse((await promisify(execFile)(process.execPath, command, { cwd: projectRoot })).stdout);
+  };
+  expect(await run('schema', 'diff', KS)).toMatchObject({ differences: [] });
+  await eventually(async () => expect(await valuesOf(target)).toEqual(['node', 'python']));
+  expect(await run('validate', 'start', '--keyspace', KS, '--local')).toMatchObject({ status: 'done' });
 });
 
 test('certificates that are renewed on both sides while the proxy runs are those of new connections', async () => {
@@ -227,9 +254,27 @@ test('certificates that are renewed on both sides while the proxy runs are those
   savePair(files.upstream, issue(nextAuthority, 'proxy'));
   savePair(files.listen, issue(clientAuthority, 'renewed', { names: [host] }));
   await proxy.change('POST', '/certificates/reload');
+  expect(await shownName()).toBe('renewed');
   await eventually(() => throughProxy('system_schema').connect());
   const session = await createCqlSession(originAt(node));
   await session.close();
   await before.execute("INSERT INTO t (id, v) VALUES (4, 'after')");
   await eventually(async () => expect(await valuesOf(target)).toEqual(['after', 'before', 'node', 'python']));
+
+  // The same by SIGHUP.
+  savePair(files.listen, issue(clientAuthority, 'renewed again', { names: [host] }));
+  process.kill((await proxy.get<{ pid: number }>('/status')).pid, 'SIGHUP');
+  await eventually(async () => expect(await shownName()).toBe('renewed again'));
+  expect(proxy.output).toMatch(/"signal":"SIGHUP"/);
 });
+
+/** Whom the proxy's certificate is of. */
+function shownName(): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({ host, port: PORT, ca: clientAuthority.cert, ...application }, () => {
+      resolve(String(socket.getPeerCertificate().subject.CN));
+      socket.destroy();
+    });
+    socket.on('error', reject);
+  });
+}
