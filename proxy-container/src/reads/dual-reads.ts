@@ -57,6 +57,8 @@ interface Look {
   readonly keyspace: string | undefined;
   /** Then in force. In a later one the shadow may lack what was written while it had no part, which is no finding. */
   readonly epoch: number;
+  /** Then in force. What a later one excludes gets no copies any more. */
+  readonly filter: Filter;
 }
 
 /**
@@ -96,6 +98,12 @@ export class DualReads {
     return shadow;
   }
 
+  /** Whether reads on this route may be copied at all. */
+  mayCopy({ primary, shadow, isSync }: Route): boolean {
+    if (this.#isStopped || shadow === undefined) return false;
+    return this.#isEach || (this.#samplePercent > 0 && (primary !== 'origin' || isSync));
+  }
+
   /** Copies a read that `frame` has answered, and compares. Never throws. */
   copy(upstreams: SessionUpstreams, request: ClientRequest, shadow: ClusterName, frame: Buffer): void {
     try {
@@ -106,9 +114,10 @@ export class DualReads {
   }
 
   #copy(upstreams: SessionUpstreams, request: ClientRequest, shadow: ClusterName, frame: Buffer): void {
-    const { counters, filter, sameTokenOrder } = this.#options;
+    const { counters, gate, sameTokenOrder } = this.#options;
     const { reading } = counters;
-    const read = comparableRead(request, filter(), sameTokenOrder());
+    const filter = this.#options.filter();
+    const read = comparableRead(request, filter, sameTokenOrder());
     if (read === undefined) return;
     const bytes = frame.length + request.byteCount;
     const isFull = reading.copiesInFlight >= MAX_COPIES || reading.copyBytes + bytes > MAX_COPY_BYTES;
@@ -122,7 +131,7 @@ export class DualReads {
     reading.copyBytes += bytes;
     // A frame is a view of all that one read of the socket brought.
     const answer = Buffer.from(frame);
-    const look: Look = { upstreams, request, read, keyspace: upstreams.keyspace, epoch: this.#options.gate.epoch };
+    const look: Look = { upstreams, request, read, keyspace: upstreams.keyspace, epoch: gate.epoch, filter };
     this.#call(look, shadow, (outcome) => {
       reading.copiesInFlight--;
       reading.copyBytes -= bytes;
@@ -202,8 +211,9 @@ export class DualReads {
     );
   }
 
-  #isOutdated({ upstreams, keyspace, epoch }: Look): boolean {
-    return upstreams.keyspace !== keyspace || epoch !== this.#options.gate.epoch;
+  #isOutdated({ upstreams, keyspace, epoch, filter }: Look): boolean {
+    const { gate } = this.#options;
+    return upstreams.keyspace !== keyspace || epoch !== gate.epoch || filter !== this.#options.filter();
   }
 
   #judge({ request, read }: Look, difference: Difference): void {
