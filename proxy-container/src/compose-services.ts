@@ -9,6 +9,7 @@ import type { SuspectMarks } from './journal/suspect-marks.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { DualReads } from './reads/dual-reads.ts';
 import { Reads } from './reads/reads.ts';
+import { UsualReads } from './reads/usual-read.ts';
 import type { SchemaAgreement } from './schema/schema-agreement.ts';
 import type { SchemaFacts } from './schema/schema-facts.ts';
 import { consistencyMap } from './settings.ts';
@@ -87,26 +88,27 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     targetConsistency: consistencyMap(proxy.targetConsistency),
   };
   const longestTimeoutMs = Math.max(requestTimeoutMs.origin, requestTimeoutMs.target);
+  const reads = new Reads({
+    counters,
+    requestTimeoutMs: longestTimeoutMs,
+    dual: new DualReads({
+      reads: proxy.reads,
+      timeoutMs: longestTimeoutMs,
+      settleMs: 2 * proxy.shadowTimeoutMs,
+      gate,
+      marks: parts.marks,
+      counters,
+      logger,
+      filter: parts.filter,
+      sameTokenOrder: () => sameTokenOrder(controls),
+    }),
+  });
   return {
     clusters: parts.clusters,
     gate,
     prepared,
     requestContext,
-    reads: new Reads({
-      counters,
-      requestTimeoutMs: longestTimeoutMs,
-      dual: new DualReads({
-        reads: proxy.reads,
-        timeoutMs: longestTimeoutMs,
-        settleMs: 2 * proxy.shadowTimeoutMs,
-        gate,
-        marks: parts.marks,
-        counters,
-        logger,
-        filter: parts.filter,
-        sameTokenOrder: () => sameTokenOrder(controls),
-      }),
-    }),
+    reads,
     dualWrite,
     usualWrites: new UsualWrites({
       context: requestContext,
@@ -116,6 +118,14 @@ export function composeServices(parts: ServiceParts): ProxyServices {
       counters,
       flusher: parts.flusher,
       requestTimeoutMs,
+      filter: parts.filter,
+    }),
+    usualReads: new UsualReads({
+      context: requestContext,
+      gate,
+      reads,
+      counters,
+      flusher: parts.flusher,
       filter: parts.filter,
     }),
     definitions: new Definitions({

@@ -6,6 +6,7 @@ import type { Counters } from './counters/counters.ts';
 import type { Definitions } from './definitions/definitions.ts';
 import type { PhaseGate } from './phase/phase-gate.ts';
 import type { Reads } from './reads/reads.ts';
+import type { UsualReads } from './reads/usual-read.ts';
 import type { RequestContext } from './requests/client-request.ts';
 import type { PreparedStatements } from './requests/prepared-statements.ts';
 import type { Clusters } from './session/session-upstreams.ts';
@@ -32,6 +33,7 @@ export interface ProxyServices {
   readonly reads: Reads;
   readonly dualWrite: DualWrite;
   readonly usualWrites: UsualWrites;
+  readonly usualReads: UsualReads;
   readonly definitions: Definitions;
   readonly systemTables: SystemTables;
   readonly counters: Counters;

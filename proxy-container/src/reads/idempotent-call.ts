@@ -4,6 +4,7 @@ import type { Counters } from '../counters/counters.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import { type Outcome, type OutgoingRequest, UpstreamCall } from '../upstream/upstream-call.ts';
+import type { ReplyHandler, UpstreamConnection } from '../upstream/upstream-connection.ts';
 import { errorCodeIn } from '../writes/outcome.ts';
 
 /**
@@ -88,12 +89,23 @@ export class IdempotentCall {
     this.#attempt(this.#options.timeoutMs, undefined);
   }
 
+  /** Takes over a first attempt that somebody else has made, and earned for; what comes back is told to what this returns. */
+  resume(connection: UpstreamConnection): ReplyHandler {
+    const call = this.#newCall(this.#options.timeoutMs, undefined);
+    call.resume(connection);
+    return call;
+  }
+
   #attempt(timeoutMs: number, exceptHost: string | undefined): void {
+    this.#newCall(timeoutMs, exceptHost).start();
+  }
+
+  #newCall(timeoutMs: number, exceptHost: string | undefined): UpstreamCall {
     const options = { timeoutMs, failFast: false, exceptHost };
     const call = new UpstreamCall(this.#upstreams, this.#cluster, this.#request, options, (outcome) =>
       this.#take(outcome, call.host),
     );
-    call.start();
+    return call;
   }
 
   #take(outcome: Outcome, host: string | undefined): void {

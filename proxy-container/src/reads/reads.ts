@@ -6,6 +6,7 @@ import type { Route } from '../requests/route.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome, OutgoingRequest } from '../upstream/upstream-call.ts';
+import type { ReplyHandler, UpstreamConnection } from '../upstream/upstream-connection.ts';
 import type { DualReads } from './dual-reads.ts';
 import { IdempotentCall, type IdempotentCallOptions, RetryBudget } from './idempotent-call.ts';
 
@@ -50,17 +51,38 @@ export class Reads {
     counters.reads++;
     counters.inFlightReads++;
     const call = new IdempotentCall(upstreams, cluster, request, this.#callOptions, startedMs, (outcome) => {
-      counters.inFlightReads--;
-      (cluster === 'origin' ? counters.readsOrigin : counters.readsTarget).observe(performance.now() - startedMs);
-      if (outcome.kind !== 'reply') {
-        if (cluster === 'origin') counters.failedReadsOrigin++;
-        else counters.failedReadsTarget++;
-      }
+      this.#countEnd(cluster, startedMs, outcome);
       answer(cluster, outcome);
       const isCopied = copiedTo !== undefined && outcome.kind === 'reply' && opcodeOf(outcome.frame) === Opcode.RESULT;
       if (isCopied) this.dual.copy(upstreams, request, copiedTo, outcome.frame);
     });
     call.start();
+  }
+
+  /** For all attempts together. */
+  get timeoutMs(): number {
+    return this.#callOptions.timeoutMs;
+  }
+
+  /** Counts one more read towards those that may be asked elsewhere. */
+  earn(): void {
+    this.#callOptions.budget.earn();
+  }
+
+  /** Goes on with a read that is counted and under way already; what comes back is then told to what this returns. */
+  resume(
+    upstreams: SessionUpstreams,
+    request: ClientRequest,
+    cluster: ClusterName,
+    startedMs: number,
+    connection: UpstreamConnection,
+    answer: ReadAnswer,
+  ): ReplyHandler {
+    const call = new IdempotentCall(upstreams, cluster, request, this.#callOptions, startedMs, (outcome) => {
+      this.#countEnd(cluster, startedMs, outcome);
+      answer(cluster, outcome);
+    });
+    return call.resume(connection);
   }
 
   /** Prepares a statement for a client, which changes nothing that a client could see. */
@@ -71,5 +93,14 @@ export class Reads {
     answer: (outcome: Outcome) => void,
   ): void {
     new IdempotentCall(upstreams, cluster, request, this.#callOptions, performance.now(), answer).start();
+  }
+
+  #countEnd(cluster: ClusterName, startedMs: number, outcome: Outcome): void {
+    const counters = this.#counters;
+    counters.inFlightReads--;
+    counters.latencies.read[cluster].observe(performance.now() - startedMs);
+    if (outcome.kind === 'reply') return;
+    if (cluster === 'origin') counters.failedReadsOrigin++;
+    else counters.failedReadsTarget++;
   }
 }

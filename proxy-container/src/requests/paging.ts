@@ -30,11 +30,14 @@ export function readPagingMark(state: Buffer): { cluster: ClusterName; stateByte
 
 /** Whether a RESULT frame holds rows and announces more of them; `offset` is where its message begins in the body. */
 export function hasMorePages(frame: Buffer, offset: number): boolean {
-  const start = HEADER_BYTES + offset;
+  return hasMorePagesAt(frame, HEADER_BYTES + offset, frame.length);
+}
+
+/** The same of the message at [start, end). */
+export function hasMorePagesAt(bytes: Buffer, start: number, end: number): boolean {
+  // <kind [int]><flags [int]>…
   return (
-    frame.length >= start + 16 &&
-    frame.readInt32BE(start) === ResultKind.ROWS &&
-    (frame[start + 7]! & HAS_MORE_PAGES) !== 0
+    end >= start + 16 && bytes.readInt32BE(start) === ResultKind.ROWS && (bytes[start + 7]! & HAS_MORE_PAGES) !== 0
   );
 }
 

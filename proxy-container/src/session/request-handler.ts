@@ -3,6 +3,8 @@ import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeSetKeyspace } from '#core/cql/result-message.ts';
 import { describeError, ProtocolError, ServerError, StatementTooLargeError } from '#core/errors.ts';
 import type { ProxyServices } from '../proxy-services.ts';
+import type { ReadAnswer } from '../reads/reads.ts';
+import type { ReadingClient } from '../reads/usual-read.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import { countWrites } from '../requests/count-tables.ts';
 import { readClientRequest } from '../requests/read-request.ts';
@@ -36,7 +38,7 @@ export class RequestHandler {
   readonly #refusals: Refusals;
   readonly #system: SystemRequests;
   readonly #prepares: PrepareRequests;
-  readonly #usual: UsualClient;
+  readonly #usual: UsualClient & ReadingClient;
   #inFlight = 0;
   #isDraining = false;
 
@@ -59,6 +61,7 @@ export class RequestHandler {
       },
       send: (bytes, start, end, streamId) => session.sendBytes(bytes, start, end, streamId),
       finish: (epoch) => this.#finish(epoch),
+      readAnswer: (request, streamId, epoch) => this.#readAnswerOf(request, streamId, epoch),
       answer: (request, primary, startedMs, streamId, epoch) =>
         this.#answerOf(request, primary, startedMs, streamId, epoch),
     };
@@ -86,12 +89,12 @@ export class RequestHandler {
     this.#held.drop();
   }
 
-  /** Takes the usual write where it lies, at [start, end). False: it is none, or this is no usual time. */
+  /** Takes the usual write or read where it lies, at [start, end). False: it is none, or this is no usual time. */
   handleUsual(bytes: Buffer, start: number, end: number): boolean {
-    const { gate, usualWrites } = this.#services;
+    const { gate, usualReads, usualWrites } = this.#services;
     if (bytes[start + 4] !== Opcode.EXECUTE || this.#isDraining || gate.isHolding) return false;
     if (this.#hasItsShare() || this.#services.isFenced()) return false;
-    return usualWrites.take(this.#usual, bytes, start, end);
+    return usualWrites.take(this.#usual, bytes, start, end) || usualReads.take(this.#usual, bytes, start, end);
   }
 
   /** @throws ProtocolError, RangeError when the body is broken: the request is over, and has no answer yet */
@@ -193,7 +196,11 @@ export class RequestHandler {
   }
 
   #read(request: ClientRequest, route: Route, streamId: number, epoch: number): void {
-    this.#services.reads.apply(this.#upstreams, request, route, (cluster, outcome) => {
+    this.#services.reads.apply(this.#upstreams, request, route, this.#readAnswerOf(request, streamId, epoch));
+  }
+
+  #readAnswerOf(request: ClientRequest, streamId: number, epoch: number): ReadAnswer {
+    return (cluster, outcome) => {
       try {
         if (outcome.kind === 'reply') {
           this.#session.send(
@@ -205,7 +212,7 @@ export class RequestHandler {
         this.#refusals.fault(error, streamId);
       }
       this.#finish(epoch);
-    });
+    };
   }
 
   #write(request: ClientRequest, route: Route, exclusion: Exclusion, streamId: number, epoch: number): void {

@@ -8,6 +8,7 @@ import { tableOfPrepared } from '../requests/count-tables.ts';
 import type { PreparedEntry } from '../requests/prepared-statements.ts';
 import { type Route, routeOf } from '../requests/route.ts';
 import { constantExclusion } from '../requests/tenant.ts';
+import { FrameStore, ID_OFFSET, isNamedAlike } from '../requests/usual-request.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
@@ -16,7 +17,7 @@ import type { ReplyHandler } from '../upstream/upstream-connection.ts';
 import type { Answer, DualWrite } from './dual-write.ts';
 import { pinTimestamp, TIMESTAMP_BYTES } from './pin-timestamp.ts';
 import type { ShadowWriter } from './shadow-writer.ts';
-import { ID_OFFSET, isNamedAlike, UsualWrite } from './write-in-flight.ts';
+import { UsualWrite } from './write-in-flight.ts';
 
 /** A client as its usual writes see it. */
 export interface UsualClient {
@@ -41,7 +42,8 @@ export interface UsualWritesOptions {
   filter(): Filter;
 }
 
-const SLAB_BYTES = 64 * 1024;
+/** A copy that waits for longer gets memory of its own; this often at most they are looked for. */
+const LONG_MS = 1000;
 /** Writes that are kept to be used again; about 300 bytes each. */
 const MAX_FREE = 8192;
 
@@ -56,8 +58,10 @@ export class UsualWrites {
   readonly #options: UsualWritesOptions;
   /** What lives as long as a write under way is expensive to collect: none is made where one is free. */
   readonly #free: UsualWrite[] = [];
-  #slab = Buffer.alloc(0);
-  #used = 0;
+  /** Those that are free, and those under way. */
+  readonly #known = new Set<UsualWrite>();
+  #detachedMs = 0;
+  readonly #frames = new FrameStore();
 
   constructor(options: UsualWritesOptions) {
     this.#options = options;
@@ -81,15 +85,15 @@ export class UsualWrites {
     if (connection === undefined || connection.bufferedBytes > MAX_BUFFERED_BYTES) return false;
 
     const isPinned = gap !== HAS_TIMESTAMP;
-    const own = this.#copy(bytes, start, end);
-    const slab = this.#slab;
+    const frames = this.#frames;
+    frames.keep(bytes, start, end, TIMESTAMP_BYTES);
     if (isPinned) {
-      const moved = own - start;
+      const moved = frames.start - start;
       const micros = context.timestamps.next();
-      pinTimestamp(slab, own, own + length, flagsOffset + moved, gap + moved, version, micros);
-      this.#used += TIMESTAMP_BYTES;
+      pinTimestamp(frames.slab, frames.start, frames.end, flagsOffset + moved, gap + moved, version, micros);
+      frames.end += TIMESTAMP_BYTES;
     }
-    const write = this.#free.pop() ?? new UsualWrite(this);
+    const write = this.#free.pop() ?? this.#newWrite();
     write.client = client;
     write.entry = entry;
     write.route = route;
@@ -97,9 +101,8 @@ export class UsualWrites {
     write.streamId = (bytes[start + 2]! << 8) | bytes[start + 3]!;
     write.startedMs = flusher.now();
     write.keyspace = client.upstreams.keyspace;
-    write.hold(slab, own, this.#used);
-    write.nameFor(route.primary);
-    if (!write.send(connection, this.#options.requestTimeoutMs[route.primary])) {
+    write.hold(frames);
+    if (!write.sendTo(route.primary, connection, this.#options.requestTimeoutMs[route.primary])) {
       this.#release(write);
       return false;
     }
@@ -120,6 +123,7 @@ export class UsualWrites {
     counters.inFlightWrites--;
     counters.latencies.write[route.primary].observe(nowMs - write.startedMs);
     client!.send(bytes, start, end, write.streamId);
+    this.#detachOld(nowMs);
     if (route.shadow === undefined) this.#release(write);
     else {
       // The slot of the reply is still taken, and so is what was begun: the copy is counted before the request is over.
@@ -128,7 +132,8 @@ export class UsualWrites {
       const hasRoom = connection && connection.bufferedBytes <= MAX_BUFFERED_BYTES && shadows.hasRoom(write.byteCount);
       write.connection = connection;
       if (!hasRoom || !write.sendCopy(connection, shadows.timeoutMs)) {
-        shadows.send(upstreams, route.shadow, write.toRequest(this.#options.context), epoch);
+        this.#known.delete(write);
+        shadows.send(upstreams, route.shadow, write.toRequest(this.#options.context, client!.version), epoch);
       } else {
         shadows.begin(table, write.byteCount, nowMs, epoch, write.link);
         write.isCopying = true;
@@ -153,7 +158,8 @@ export class UsualWrites {
     const { route, epoch, link, isCopying, byteCount } = write;
     const client = write.client!;
     const { upstreams } = client;
-    const request = write.toRequest(context);
+    this.#known.delete(write);
+    const request = write.toRequest(context, client.version);
     const cluster = isCopying ? route.shadow! : route.primary;
     const timeoutMs = isCopying ? shadows.timeoutMs : requestTimeoutMs[cluster];
     let done: (outcome: Outcome) => void;
@@ -176,10 +182,24 @@ export class UsualWrites {
     return call;
   }
 
+  #newWrite(): UsualWrite {
+    const write = new UsualWrite(this);
+    this.#known.add(write);
+    return write;
+  }
+
+  /** Most of a slab is over soon; a few copies that a shadow does not answer must not keep all of it. */
+  #detachOld(nowMs: number): void {
+    if (nowMs - this.#detachedMs < LONG_MS) return;
+    this.#detachedMs = nowMs;
+    for (const write of this.#known) if (write.isCopying && nowMs - write.link.startedMs > LONG_MS) write.detach();
+  }
+
   /** The write is over, and may be another one. */
   #release(write: UsualWrite): void {
     write.clear();
     if (this.#free.length < MAX_FREE) this.#free.push(write);
+    else this.#known.delete(write);
   }
 
   /** Where the statement goes; undefined where the general way must decide. */
@@ -196,18 +216,5 @@ export class UsualWrites {
     const route = routeOf(this.#options.gate.phase, false);
     if (route === undefined || route.isSync || !isNamedAlike(entry, route.primary)) return undefined;
     return route.shadow === undefined || isNamedAlike(entry, route.shadow) ? route : undefined;
-  }
-
-  /** Copies a frame to where it can stay; room for a timestamp is behind it. Returns where it begins. */
-  #copy(bytes: Buffer, start: number, end: number): number {
-    const length = end - start;
-    if (this.#used + length + TIMESTAMP_BYTES > this.#slab.length) {
-      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
-      this.#used = 0;
-    }
-    const own = this.#used;
-    bytes.copy(this.#slab, own, start, end);
-    this.#used = own + length;
-    return own;
   }
 }

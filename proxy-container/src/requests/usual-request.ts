@@ -1,0 +1,99 @@
+import type { ClusterName } from '../upstream/cluster.ts';
+import type { ReplyHandler, UpstreamConnection } from '../upstream/upstream-connection.ts';
+import { ClientRequest, type RequestContext } from './client-request.ts';
+import type { PreparedEntry } from './prepared-statements.ts';
+
+/** Where the id of the statement begins in the frame of an EXECUTE without a payload. */
+export const ID_OFFSET = 11;
+
+const SLAB_BYTES = 64 * 1024;
+const NO_BYTES: Buffer = Buffer.alloc(0);
+
+/** The cluster calls the statement by an id that fits where the proxy's own lies. */
+export function isNamedAlike(entry: PreparedEntry, cluster: ClusterName): boolean {
+  return entry.upstreamIds[cluster]?.length === entry.id.length;
+}
+
+/** Keeps small frames for as long as somebody refers to them. */
+export class FrameStore {
+  /** Where the last frame lies: [start, end). */
+  slab = NO_BYTES;
+  start = 0;
+  end = 0;
+
+  /** Copies a frame to where it can stay, with `room` free bytes behind it, which are used by moving `end`. */
+  keep(bytes: Buffer, start: number, end: number, room: number): void {
+    const length = end - start;
+    if (this.end + length + room > this.slab.length) {
+      this.slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+      this.end = 0;
+    }
+    this.start = this.end;
+    bytes.copy(this.slab, this.start, start, end);
+    this.end = this.start + length;
+  }
+}
+
+/** The frame of one prepared statement under way; when it is over, it is free to be another one. */
+export abstract class UsualRequest implements ReplyHandler {
+  /** undefined while it is free. */
+  entry: PreparedEntry | undefined;
+  connection: UpstreamConnection | undefined;
+  /** Of the client. */
+  streamId = 0;
+  startedMs = 0;
+  epoch = 0;
+  /** In force when it came. */
+  keyspace: string | undefined;
+  #bytes = NO_BYTES;
+  #start = 0;
+  #end = 0;
+
+  abstract onReply(frame: Buffer): void;
+  abstract onLost(reason: 'timeout' | 'closed'): void;
+  abstract onBytes(bytes: Buffer, start: number, end: number): boolean;
+
+  get byteCount(): number {
+    return this.#end - this.#start;
+  }
+
+  /** Takes the frame that was kept last. */
+  hold({ slab, start, end }: FrameStore): void {
+    this.#bytes = slab;
+    this.#start = start;
+    this.#end = end;
+  }
+
+  /** Leaves the memory that it shares with others. */
+  detach(): void {
+    if (this.#bytes.length === this.byteCount) return;
+    this.#bytes = Buffer.from(this.#bytes.subarray(this.#start, this.#end));
+    this.#end -= this.#start;
+    this.#start = 0;
+  }
+
+  /** Keeps nothing alive. */
+  clear(): void {
+    this.entry = undefined;
+    this.connection = undefined;
+    this.#bytes = NO_BYTES;
+  }
+
+  /** Sends it under the id by which a cluster knows the statement. False: nothing was sent. */
+  sendTo(cluster: ClusterName, connection: UpstreamConnection, timeoutMs: number): boolean {
+    const id = this.entry!.upstreamIds[cluster]!;
+    const bytes = this.#bytes;
+    const at = this.#start + ID_OFFSET;
+    for (let index = 0; index < id.length; index++) bytes[at + index] = id[index]!;
+    return connection.sendBytes(bytes, this.#start, this.#end, this, timeoutMs);
+  }
+
+  /** The same as any other request. */
+  toRequest(context: RequestContext, version: number): ClientRequest {
+    const entry = this.entry!;
+    const frame = this.#bytes.subarray(this.#start, this.#end);
+    const keyspace = entry.keyspace ?? this.keyspace;
+    const takenAtMs = performance.timeOrigin + this.startedMs;
+    return new ClientRequest(frame, version, ID_OFFSET - 2, keyspace, entry.alone, context, takenAtMs);
+  }
+}
