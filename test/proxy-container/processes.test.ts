@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
@@ -65,6 +65,13 @@ test('the command is the proxy itself, so that nothing goes on when it is killed
   expect((await status()).pid).toBe(proxy.pid);
 }, 120_000);
 
+/** Messages in the files of one process's journal. */
+function journalLines(folder: string): number {
+  const directory = join(proxy.folder, 'journal', folder);
+  const files = readdirSync(directory).filter((name) => name.endsWith('.journal'));
+  return files.reduce((sum, name) => sum + readFileSync(join(directory, name), 'utf8').split('\n').length - 1, 0);
+}
+
 test('both processes take their share of the clients, and answer for all of them together', async () => {
   for (let count = 0; count < 20; count++) await connect();
   const { processes = [], clients: all } = await status();
@@ -114,6 +121,24 @@ test('filter rules reach each of them, and faulty ones none', async () => {
   await expect(proxy.change('POST', '/filters/reload')).rejects.toThrow(/400.*nonsense/s);
   proxy.writeFilterRules('version: 1\n');
   await proxy.change('POST', '/filters/reload');
+  await proxy.change('POST', '/certificates/reload');
+}, 120_000);
+
+test('SIGHUP has each of them read its files again', async () => {
+  const rules = async () => (await proxy.get<{ tables: { exclude: string[] } }>('/filters')).tables.exclude;
+  proxy.writeFilterRules('nonsense: 1\n');
+  process.kill((await status()).pid, 'SIGHUP');
+  await eventually(async () => {
+    const { filterRules, processes = [] } = await status();
+    expect([filterRules, ...processes.map((one) => one.filterRules)].every(({ error }) => error !== null)).toBe(true);
+  });
+  expect(await rules()).toEqual([]);
+  proxy.writeFilterRules('version: 1\ntables: { exclude: [ks.hangup] }\n');
+  process.kill((await status()).pid, 'SIGHUP');
+  await eventually(async () => expect(await rules()).toEqual(['ks.hangup']));
+  proxy.writeFilterRules('version: 1\n');
+  await proxy.change('POST', '/filters/reload');
+  expect((await status()).filterRules.error).toBeNull();
 }, 120_000);
 
 test('one that is killed costs its own clients only, is started again, and what is in its journal stays', async () => {
@@ -124,6 +149,8 @@ test('one that is killed costs its own clients only, is started again, and what 
   for (const client of clients) await write(client);
   await eventually(async () => expect((await status()).failedWrites.journalMessages).toBe(20));
   expect(await metric('ringshift_journal_messages')).toBe(20);
+  // What it has only in memory dies with it.
+  await eventually(() => expect(journalLines('process-1')).toBe(10));
   process.kill(first!.pid, 'SIGKILL');
   await eventually(() => expect(clients.filter(({ isClosed }) => isClosed)).toHaveLength(10));
   for (const client of clients.filter(({ isClosed }) => !isClosed)) expect(await write(client)).toBe(Opcode.RESULT);

@@ -21,8 +21,8 @@ export async function runProxy(config: MigrationConfig, logger: Logger): Promise
   const proxy = await createProxy(config, logger, false);
   const leftovers = await createLeftovers(config, 1, config.proxy.instance ?? defaultInstance(process.env), logger);
   stopOnSignals(logger, () => Promise.all([proxy.stop(), leftovers.stop()]));
-  await proxy.start();
   reloadOnHangup(proxy.subject, logger);
+  await proxy.start();
   leftovers.start();
   // Not before: a fault while starting is a reason not to start.
   installLastResort(process, { logger, onFault: () => proxy.noteFault() });
