@@ -8,6 +8,7 @@ import { eventually } from '../support/eventually.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { PythonLoad } from './support/python-load.ts';
 import { readYourWrites, SteadyLoad, scan } from './support/steady-load.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
@@ -99,14 +100,17 @@ afterAll(async () => {
   await Promise.all([origin?.shutdown(), target?.shutdown()]);
 });
 
-test('through all phases and back no client sees an error, a stale row or an unknown statement', async () => {
+test('through all phases and back no client of two drivers sees an error, a stale row or an unknown statement', async () => {
   const [a, b, both] = await Promise.all([connect([HOSTS[0]]), connect([HOSTS[1]]), connect(HOSTS.slice(0, 2))]);
+  const hosts = [HOSTS[0], HOSTS[1]] as const;
+  const python = await PythonLoad.start({ hosts, port: PORT, username, password, keyspace: KEYSPACE, row: 4 });
   const load = new SteadyLoad([
     readYourWrites(a, b, 'items', 1),
     readYourWrites(b, a, 'items', 2),
     readYourWrites(both, both, 'items', 3),
     scan(a, 'scanned', SCANNED_ROWS, true),
     scan(both, 'scanned', SCANNED_ROWS, false),
+    python.round(SCANNED_ROWS),
   ]);
   try {
     await load.wholeRound();
@@ -124,6 +128,7 @@ test('through all phases and back no client sees an error, a stale row or an unk
     }
   } finally {
     await load.end();
+    await python.end();
   }
   expect(load.faults).toEqual([]);
   expect(load.count).toBeGreaterThan(100);
