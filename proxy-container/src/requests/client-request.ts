@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import { HEADER_BYTES, opcodeOf } from '#core/cql/frame.ts';
 import { BatchKind, Opcode, QueryFlag } from '#core/cql/protocol.ts';
-import { applyEdits, type Edit, requestEdits, type ValueInsertion } from '#core/cql/request-edit.ts';
+import { applyEdits, type Edit, requestEdits } from '#core/cql/request-edit.ts';
 import {
   executeFlagsOffset,
   type RequestLayout,
@@ -10,14 +9,14 @@ import {
   timestampGap,
 } from '#core/cql/request-layout.ts';
 import type { Consistency } from '#core/model/cql-request.ts';
-import { replaceFunctions } from '#core/statement/functions.ts';
-import { evaluateCall, type ValueSource } from '#core/statement/generated-value.ts';
 import type { Statement } from '#core/statement/statement.ts';
 import { COPIED_FRAME_BYTES } from '../transport/frame-writer.ts';
+import { ownBytes } from '../transport/own-bytes.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { OutgoingRequest } from '../upstream/upstream-call.ts';
 import { pinTimestamp, TIMESTAMP_BYTES } from '../writes/pin-timestamp.ts';
 import type { TimestampGenerator } from '../writes/timestamps.ts';
+import { type GeneratedValues, generateValues } from './generated-values.ts';
 import { readPagingMark } from './paging.ts';
 import type { PreparedEntry, PreparedStatements } from './prepared-statements.ts';
 import type { RequestClass } from './route.ts';
@@ -45,16 +44,8 @@ export interface RequestContext {
   readonly targetConsistency: ReadonlyMap<Consistency, Consistency>;
 }
 
-/** What stands for functions that give another value each time, by index of the statement. */
-interface Generated {
-  readonly texts: ReadonlyMap<number, string> | undefined;
-  readonly values: ReadonlyMap<number, ValueInsertion[]> | undefined;
-}
-
 /** With the timestamp, and a little, below what a frame writer copies. */
 export const MAX_SHARED_BYTES = COPIED_FRAME_BYTES - 64;
-
-const VALUE_SOURCE: ValueSource = { nowMillis: Date.now, randomBytes: () => randomBytes(16) };
 
 /** A request of a client, pinned: its timestamp and generated values are chosen once, for both clusters. */
 export class ClientRequest implements OutgoingRequest {
@@ -77,7 +68,8 @@ export class ClientRequest implements OutgoingRequest {
   #layout: RequestLayout | undefined;
   #pageEdit: Edit | undefined;
   #isPinned = false;
-  #generated: Generated | undefined;
+  #isKept = false;
+  #generated: GeneratedValues | undefined;
 
   constructor(
     frame: Buffer,
@@ -107,7 +99,7 @@ export class ClientRequest implements OutgoingRequest {
     if (pagingState && pagingStateOffset !== undefined) this.#readPage(pagingState, pagingStateOffset);
     if (this.requestClass === 'read') return;
     // First: it reads texts of the frame that the layout belongs to.
-    this.#generated = this.#generateValues();
+    this.#generated = generateValues(this.statements, this.#layout);
     if (timestampMicros === undefined && this.requestClass === 'write') {
       const { flagsOffset, timestampOffset } = this.#layout;
       this.#pin(flagsOffset, timestampOffset);
@@ -170,6 +162,14 @@ export class ClientRequest implements OutgoingRequest {
     return this.#frame.length;
   }
 
+  /** Called before a write is kept for longer than its client waits: what it was read with does not stay with it. */
+  detach(): void {
+    this.#isKept = true;
+    this.#frame = ownBytes(this.#frame);
+    this.#layout = undefined;
+    this.#frames = undefined;
+  }
+
   /** Values as the client bound them to one of the statements. */
   valuesOf(index: number): ValueLookup {
     let values: ReturnType<typeof readValues> | undefined;
@@ -183,7 +183,7 @@ export class ClientRequest implements OutgoingRequest {
   frameFor(cluster: ClusterName): Buffer {
     if (this.#nameFor(cluster)) return this.#frame;
     this.#frames ??= { origin: undefined, target: undefined };
-    this.#frames[cluster] ??= this.#buildFrame(cluster);
+    this.#frames[cluster] ??= this.#isKept ? ownBytes(this.#buildFrame(cluster)) : this.#buildFrame(cluster);
     return this.#frames[cluster];
   }
 
@@ -276,31 +276,6 @@ export class ClientRequest implements OutgoingRequest {
     bytes.writeInt32BE(mark.stateBytes, 0);
     pagingState.copy(bytes, 4, 0, mark.stateBytes);
     this.#pageEdit = { start: pagingStateOffset, end: pagingStateOffset + 4 + pagingState.length, bytes };
-  }
-
-  /** Functions such as now() are evaluated here, once: as literals in a text, as hidden values of a prepared statement. */
-  #generateValues(): Generated | undefined {
-    let texts: Map<number, string> | undefined;
-    let values: Map<number, ValueInsertion[]> | undefined;
-    for (const [index, { statement, entry }] of this.statements.entries()) {
-      if (statement.nonDeterministic.length === 0) continue;
-      if (entry === undefined) {
-        const text = this.#layout!.statements[index]!.text ?? '';
-        texts ??= new Map();
-        texts.set(index, replaceFunctions(text, (call) => evaluateCall(call, VALUE_SOURCE).literal).text);
-      } else if (entry.inserted.length > 0) {
-        values ??= new Map();
-        values.set(
-          index,
-          entry.inserted.map(({ position, name, call }) => ({
-            position,
-            ...(name === undefined ? {} : { name }),
-            value: evaluateCall(call, VALUE_SOURCE).bytes,
-          })),
-        );
-      }
-    }
-    return texts || values ? { texts, values } : undefined;
   }
 }
 

@@ -1,3 +1,4 @@
+import { ownBytes } from '../transport/own-bytes.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import type { ReplyHandler, UpstreamConnection } from '../upstream/upstream-connection.ts';
 import { ClientRequest, type RequestContext } from './client-request.ts';
@@ -67,7 +68,7 @@ export abstract class UsualRequest implements ReplyHandler {
   /** Leaves the memory that it shares with others. */
   detach(): void {
     if (this.#bytes.length === this.byteCount) return;
-    this.#bytes = Buffer.from(this.#bytes.subarray(this.#start, this.#end));
+    this.#bytes = ownBytes(this.#bytes.subarray(this.#start, this.#end));
     this.#end -= this.#start;
     this.#start = 0;
   }

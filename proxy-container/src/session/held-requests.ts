@@ -1,4 +1,5 @@
 import type { HeldRequest, PhaseGate } from '../phase/phase-gate.ts';
+import { ownBytes } from '../transport/own-bytes.ts';
 
 export interface HeldRequestsOptions {
   readonly gate: PhaseGate;
@@ -71,9 +72,4 @@ export class HeldRequests {
     this.#held.delete(held);
     this.#options.gate.drop(held);
   }
-}
-
-/** A frame is a view of all that one read of the socket brought; what waits must not keep that in memory. */
-function ownBytes(frame: Buffer): Buffer {
-  return frame.length * 2 < frame.buffer.byteLength ? Buffer.from(frame) : frame;
 }

@@ -9,6 +9,7 @@ import {
   segmentHeaderBytes,
 } from '#core/cql/segment.ts';
 import { rethrowLater } from '../rethrow.ts';
+import { joinOwn } from './own-bytes.ts';
 import { SharedReader } from './shared-reader.ts';
 
 const SLAB_BYTES = 16 * 1024;
@@ -109,8 +110,7 @@ export class FrameWriter {
     // What waits takes the memory that is counted: neither slabs nor what an answer was read into.
     const isBehind = this.#socket.writableLength > 0;
     try {
-      if (!this.#socket.destroyed && this.#socket.writable)
-        this.#send(isBehind ? [Buffer.concat(this.#parts)] : this.#parts);
+      if (!this.#socket.destroyed && this.#socket.writable) this.#send(isBehind ? [joinOwn(this.#parts)] : this.#parts);
     } finally {
       this.#parts.length = 0;
       // What the kernel took at once is nobody's any more.

@@ -55,6 +55,7 @@ export class ShadowWriter {
       this.#fail(request, cluster, epoch, 'too many shadow writes in flight');
       return;
     }
+    request.detach();
     const place = listPlaceOf(request, facts);
     const link = this.begin(firstTable(counters, request), byteCount, performance.now(), epoch);
     const finish = (outcome: Outcome): void => {
