@@ -25,7 +25,7 @@ function file(name: string, text: string): string {
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'ringshift-cli-'));
   const clusters = ['origin', 'target']
-    .map((side) => `${side}: { contactPoints: [127.0.0.1], port: ${closedPort}, connectTimeoutMs: 2000 }\n`)
+    .map((side) => `${side}: { contactPoints: [127.0.0.1], port: ${closedPort} }\n`)
     .join('');
   const proxy = 'proxy: { listen: { host: 127.0.0.1, port: 0 }, admin: { port: 0 } }\n';
   away = file('away.yaml', `${clusters}${proxy}ledger: { kind: file, path: ${join(folder, 'ledger')} }\n`);

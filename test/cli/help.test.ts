@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { expect, test } from 'vitest';
 import { runRingshift } from './run-ringshift.ts';
 
@@ -41,25 +41,45 @@ test('--help of the command lists every verb', async () => {
   for (const verb of files) expect(stdout).toMatch(new RegExp(`^ {2}${verb}\\b`, 'm'));
 });
 
+/** What the command prints for these arguments; the verbs are registered as it registers them. */
+async function helpOf(path: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const printed = { stdout: '', stderr: '' };
+  const program = new Command('ringshift').exitOverride().configureOutput({
+    writeOut: (text) => {
+      printed.stdout += text;
+    },
+    writeErr: (text) => {
+      printed.stderr += text;
+    },
+  });
+  for (const file of files) {
+    const { register } = (await import(`../../cli/${file}.ts`)) as { register(program: Command): void };
+    register(program);
+  }
+  const exit = await program.parseAsync(['node', 'ringshift', ...path, '--help']).catch((error: unknown) => error);
+  if (!(exit instanceof CommanderError)) throw new Error(`${path.join(' ')} --help did not end the command`);
+  return { code: exit.exitCode, ...printed };
+}
+
 test('--help of every verb exits 0 and names its options and the verbs below it', async () => {
   const all = await verbs();
   expect(all.length).toBeGreaterThan(30);
-  const waiting = [...all];
-  const lane = async (): Promise<void> => {
-    for (let verb = waiting.shift(); verb !== undefined; verb = waiting.shift()) {
-      const { path, options } = verb;
-      const { code, stdout, stderr } = await runRingshift([...path, '--help']);
-      expect({ path, code, stderr }).toEqual({ path, code: 0, stderr: '' });
-      for (const option of options) expect(stdout, path.join(' ')).toContain(option);
-      const below = all.filter(
-        (other) => other.path.length === path.length + 1 && path.every((name, at) => other.path[at] === name),
-      );
-      for (const other of below)
-        expect(stdout, path.join(' ')).toMatch(new RegExp(`^ {2}${other.path.at(-1)}\\b`, 'm'));
-    }
-  };
-  await Promise.all([lane(), lane(), lane()]);
-}, 120_000);
+  for (const { path, options } of all) {
+    const { code, stdout, stderr } = await helpOf(path);
+    expect({ path, code, stderr }).toEqual({ path, code: 0, stderr: '' });
+    for (const option of options) expect(stdout, path.join(' ')).toContain(option);
+    const below = all.filter(
+      (other) => other.path.length === path.length + 1 && path.every((name, at) => other.path[at] === name),
+    );
+    for (const other of below) expect(stdout, path.join(' ')).toMatch(new RegExp(`^ {2}${other.path.at(-1)}\\b`, 'm'));
+  }
+});
+
+test.each(['load start', 'phase', 'proxy'])('the command itself prints the same for %s --help', async (verb) => {
+  const path = verb.split(' ');
+  const { code, stdout, stderr } = await runRingshift([...path, '--help']);
+  expect({ code, stdout, stderr }).toEqual(await helpOf(path));
+});
 
 test('every verb that works on a migration takes --config, and every verb with a result --json', async () => {
   const leaves = (await verbs()).filter(

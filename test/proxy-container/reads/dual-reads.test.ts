@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
@@ -19,7 +19,23 @@ async function begin(phase: string, reads: object, { shadowTimeoutMs = 100 } = {
   client = await parts.connect();
 }
 
-afterEach(() => parts?.stop());
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await parts?.stop();
+});
+
+/** Timers of exactly that length wait until they are asked to end. */
+function catchTimers(lengthMs: number): (() => void)[] {
+  const caught: (() => void)[] = [];
+  const { setTimeout: real } = globalThis;
+  const replaced = (run: (...args: unknown[]) => void, ms?: number, ...args: unknown[]) => {
+    if (ms !== lengthMs) return real(run, ms, ...args);
+    caught.push(() => run(...args));
+    return real(() => undefined, 0);
+  };
+  vi.spyOn(globalThis, 'setTimeout').mockImplementation(replaced as typeof setTimeout);
+  return caught;
+}
 
 function rows(...values: string[]): MockReply {
   const column = { keyspace: 'ks', table: 't', name: 'v', type: { kind: 'native', name: 'text' } as const };
@@ -109,7 +125,9 @@ test('rows that change all the time are not judged', async () => {
 });
 
 test('a difference that was seen in an earlier epoch is not judged: the shadow may have had no part since', async () => {
-  await begin('dual-sync', EACH, { shadowTimeoutMs: 2500 });
+  const shadowTimeoutMs = 123_456;
+  await begin('dual-sync', EACH, { shadowTimeoutMs });
+  const secondLooks = catchTimers(2 * shadowTimeoutMs);
   answer(parts.origin, 'x');
   answer(parts.target, 'z');
   await query(READ);
@@ -121,6 +139,8 @@ test('a difference that was seen in an earlier epoch is not judged: the shadow m
     await parts.ledger.changePhase((record) => activateProposal(record, new Date()));
     await eventually(() => expect(parts.proxy.status().epoch).toBe(proposal?.epoch));
   }
+  expect(secondLooks).toHaveLength(1);
+  secondLooks[0]!();
   await eventually(() => expect(shown()).toMatchObject({ unsettled: 1, different: 0 }));
   expect(parts.proxy.status().failedWrites.suspectMarks).toBe(0);
 });
