@@ -70,8 +70,9 @@ function tlsOptions({ name, tls, contactPoints }: ResolvedCluster) {
 }
 
 function toConnectError(cluster: ResolvedCluster, cause: unknown): Error {
-  const inner = Object.values((cause as { innerErrors?: Record<string, unknown> }).innerErrors ?? {});
-  const first = inner[0] ?? cause;
+  // By `host:port`.
+  const inner = Object.entries((cause as { innerErrors?: Record<string, unknown> }).innerErrors ?? {});
+  const [node, first] = inner[0] ?? [undefined, cause];
   const name = (first as Error).name;
   if (name === 'AuthenticationError' || /authenticat|password|username/i.test(describeError(first))) {
     const user = cluster.credentials?.username ?? '(nobody: no auth configured)';
@@ -84,5 +85,6 @@ function toConnectError(cluster: ResolvedCluster, cause: unknown): Error {
     );
   }
   const reason = reasonOf(first) ?? describeError(first);
-  return withRemedy(cluster, new ClusterUnreachableError(`the ${cluster.name} can't be reached: ${reason}`, { cause }));
+  const where = node === undefined ? `the ${cluster.name}` : `the ${cluster.name} at ${node}`;
+  return withRemedy(cluster, new ClusterUnreachableError(`${where} can't be reached: ${reason}`, { cause }));
 }
