@@ -7,9 +7,12 @@ import { ConfigError, describeError, UsageError } from '#core/errors.ts';
 import { processCount } from './processes/process-place.ts';
 import { watchParent } from './processes/watch-parent.ts';
 
+/** As in older versions of Node: one small buffer that is kept keeps the slab that it was cut from, and 64 KiB is a lot. */
+const POOL_BYTES = 8 * 1024;
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent'];
 
 async function main(): Promise<void> {
+  Buffer.poolSize = POOL_BYTES;
   watchParent(
     process.env,
     () => process.ppid,
