@@ -20,6 +20,8 @@ export class Endpoints {
   readonly #bundle: WatchedFiles<SecureConnectBundle> | undefined;
   #places: BundlePlaces | undefined;
   #placesAtMs = Number.NEGATIVE_INFINITY;
+  /** The bundle whose service named the places. */
+  #placedBy: SecureConnectBundle | undefined;
 
   /** @throws PrerequisiteError when a file of it can't be read */
   constructor(config: ResolvedCluster) {
@@ -49,10 +51,12 @@ export class Endpoints {
    */
   async locate(isLost: boolean): Promise<readonly string[] | undefined> {
     if (!this.#bundle) return undefined;
-    const isOld = performance.now() - this.#placesAtMs > PLACES_VALID_MS;
+    const bundle = this.#bundle.value;
+    const isOld = performance.now() - this.#placesAtMs > PLACES_VALID_MS || bundle !== this.#placedBy;
     if (this.#places && !isOld && !isLost) return undefined;
     try {
-      this.#places = await findBundlePlaces(this.#bundle.value, this.#config.connectTimeoutMs);
+      this.#places = await findBundlePlaces(bundle, this.#config.connectTimeoutMs);
+      this.#placedBy = bundle;
     } catch (error) {
       // What was known may be good for longer than it is believed.
       if (!this.#places || isLost) throw error;
