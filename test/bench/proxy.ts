@@ -1,16 +1,18 @@
 /**
  * What the proxy costs, against floors in Rust and, given its binary, against zdm-proxy: CPU seconds of the proxy's
- * process per million requests, added latency, memory, pauses of the collector. Stub clusters and load come from
+ * process per million requests, added latency, two processes, TLS, memory, pauses of the collector. Stub clusters and load come from
  * cqlbench, which needs cargo and Linux. The figures of one machine compare with each other only: ratios are what counts.
  *
  *   npm run bench:proxy -- [--quick] [--rounds 5] [--seconds 4] [--only "ours,floor dual"] [--scenario "64 × 4"]
- *                          [--zdm PATH] [--idle 2000] [--no-memory] [--max-foreign 0.15] [--proxy-cpu 1] [--rest-cpu 0]
+ *                          [--zdm PATH] [--idle 2000] [--no-memory] [--no-more] [--max-foreign 0.15] [--proxy-cpu 1] [--rest-cpu 0]
  */
 import { parseArgs } from 'node:util';
 import { contenders } from './proxy/contenders.ts';
 import { measureMemory } from './proxy/memory.ts';
+import { measurePair } from './proxy/pair.ts';
 import { report } from './proxy/report.ts';
 import { collect, SCENARIOS } from './proxy/samples.ts';
+import { measureTls } from './proxy/tls.ts';
 import { buildTools, startStubs } from './proxy/tools.ts';
 
 const { values } = parseArgs({
@@ -23,6 +25,7 @@ const { values } = parseArgs({
     zdm: { type: 'string' },
     idle: { type: 'string', default: '2000' },
     memory: { type: 'boolean', default: true },
+    more: { type: 'boolean', default: true },
     'max-foreign': { type: 'string', default: '0.15' },
     'proxy-cpu': { type: 'string', default: '1' },
     'rest-cpu': { type: 'string', default: '0' },
@@ -59,6 +62,11 @@ try {
     note: print,
   });
   for (const line of report(collected, values.zdm !== undefined)) print(line);
+  if (values.more) {
+    const options = { rounds: values.quick ? 2 : 5, seconds, stubPid: stubs.pid };
+    for (const line of await measurePair(tools, cpus, options)) print(line);
+    for (const line of await measureTls(cpus, options)) print(line);
+  }
   if (values.memory && !values.quick) {
     const options = { seconds: Math.max(10, seconds), idle: Number(values.idle), stubPid: stubs.pid };
     for (const line of await measureMemory(tools, cpus, options)) print(line);

@@ -21,6 +21,8 @@ export type Kind = 'write' | 'originWrite' | 'read' | 'latency';
 export interface Running {
   /** host:port */
   readonly address: string;
+  /** Of the admin API, likewise; of this project's proxy only. */
+  readonly admin?: string;
   readonly pids: readonly number[];
   readonly process: Started;
   stop(): Promise<void>;
@@ -34,6 +36,7 @@ export async function startOurs(
   phase: Phase,
   options: {
     readonly proxy?: object;
+    readonly listenTls?: object;
     readonly nodeFlags?: readonly string[];
     readonly hasChannel?: boolean;
     readonly targetPort?: number | undefined;
@@ -46,7 +49,7 @@ export async function startOurs(
     target: cluster(options.targetPort ?? STUB_PORTS.target),
     ledger: { kind: 'file', path: join(folder, 'ledger') },
     proxy: {
-      listen: { host: PROXY_HOST, port: 0 },
+      listen: { host: PROXY_HOST, port: 0, tls: options.listenTls ?? null },
       admin: { host: PROXY_HOST, port: 0 },
       instance: 'bench',
       initialPhase: phase,
@@ -70,11 +73,13 @@ export async function startOurs(
     rmSync(folder, { recursive: true, force: true });
   };
   try {
+    let admin = '';
     const port = await lineOf(started.child.stdout!, (line) => {
-      const { msg, port } = JSON.parse(line) as { msg?: string; port?: number };
+      const { msg, port, adminPort } = JSON.parse(line) as { msg?: string; port?: number; adminPort?: number };
+      if (adminPort !== undefined) admin = `${PROXY_HOST}:${adminPort}`;
       return msg?.startsWith('CQL server listening') ? port : undefined;
     });
-    return { address: `${PROXY_HOST}:${port}`, pids: [started.pid], process: started, stop };
+    return { address: `${PROXY_HOST}:${port}`, admin, pids: [started.pid], process: started, stop };
   } catch (error) {
     await stop();
     throw error;
