@@ -6,7 +6,9 @@ import type { SchemaChange } from '#core/cql/schema-change.ts';
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { WHOLE_KEYSPACE } from '#core/ledger/records.ts';
+import type { TableName } from '#core/model/failed-write.ts';
 import type { Logger } from '#core/ports.ts';
+import { namedTables } from '#core/statement/named-tables.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { SuspectMarks } from '../journal/suspect-marks.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
@@ -190,7 +192,7 @@ export class Definitions {
   /** Marks the tables that the statement names, or else the whole keyspace that it changed. Roles belong to none. */
   #mark(request: ClientRequest, change: SchemaChange | undefined, reason: string): void {
     if (request.requestClass === 'role') return;
-    const tables = tablesOf(request);
+    const tables = [...tablesOf(request), ...tablesOfUnknown(request)];
     for (const { keyspace, table } of tables) this.#options.marks.mark(keyspace, table, reason);
     const keyspace = change?.keyspace ?? request.statements[0]?.statement.keyspace ?? request.keyspace;
     if (tables.length > 0 || keyspace === undefined) return;
@@ -208,6 +210,15 @@ function call(upstreams: SessionUpstreams, cluster: ClusterName, request: Outgoi
   return new Promise((resolve) => {
     const options = { timeoutMs: DEFINITION_TIMEOUT_MS, failFast: true };
     new UpstreamCall(upstreams, cluster, request, options, resolve).start();
+  });
+}
+
+/** Of texts that no grammar knows: one that is not understood may be a write, which the other cluster has not got. */
+function tablesOfUnknown(request: ClientRequest): TableName[] {
+  return request.statements.flatMap(({ statement, entry }, index) => {
+    if (statement.kind !== 'other') return [];
+    const text = entry?.text ?? request.ensureLayout().statements[index]?.text ?? '';
+    return namedTables(text, entry?.keyspace ?? request.keyspace);
   });
 }
 

@@ -18,27 +18,42 @@ export interface ListPlace {
 }
 
 /**
- * Where a request writes lists, if it does; of a batch the first one counts. Both kinds have places: what is appended, and
- * what is written as a whole and must not come behind what was appended to it.
+ * Where a request writes lists, if it does; of a batch on several tables the first one counts. Both kinds have places: what
+ * is appended, and what is written as a whole and must not come behind what was appended to it.
  * @throws ProtocolError
  */
 export function listPlaceOf(request: ClientRequest, schema: SchemaFacts): ListPlace | undefined {
+  let found: ListPlace | undefined;
   for (const [index, { statement, entry }] of request.statements.entries()) {
     if (entry?.mayWriteList === false && statement.operations.length === 0) continue;
     for (const one of statement.kind === 'batch' ? statement.children : [statement]) {
-      if (!mayWriteList(one, undefined)) continue;
-      const keyspace = one.keyspace ?? entry?.keyspace ?? request.keyspace ?? '';
-      const facts = schema.known(keyspace, one.table ?? '');
-      const table = `${keyspace}.${one.table}`;
-      const isAppend = changesElements(one);
-      if (!facts) return { table, row: undefined, isList: false, isAppend };
-      const key = keyColumns(one, facts);
-      if (key === 'none') continue;
-      request.ensureLayout();
-      return { table, row: key && rowOf(one, key, facts, request.valuesOf(index)), isList: true, isAppend };
+      const place = mayWriteList(one, undefined) ? placeIn(request, index, one, schema) : undefined;
+      if (found === undefined) found = place;
+      else if (place?.table === found.table) found = joined(found, place);
     }
   }
-  return undefined;
+  return found;
+}
+
+function placeIn(
+  request: ClientRequest,
+  index: number,
+  statement: Statement,
+  schema: SchemaFacts,
+): ListPlace | undefined {
+  const keyspace = statement.keyspace ?? request.statements[index]!.entry?.keyspace ?? request.keyspace ?? '';
+  const facts = schema.known(keyspace, statement.table ?? '');
+  const table = `${keyspace}.${statement.table}`;
+  const isAppend = changesElements(statement);
+  if (!facts) return { table, row: undefined, isList: false, isAppend };
+  const key = keyColumns(statement, facts);
+  if (key === 'none') return undefined;
+  request.ensureLayout();
+  return { table, row: key && rowOf(statement, key, facts, request.valuesOf(index)), isList: true, isAppend };
+}
+
+function joined(one: ListPlace, other: ListPlace): ListPlace {
+  return { ...one, row: one.row === other.row ? one.row : undefined, isAppend: one.isAppend || other.isAppend };
 }
 
 /** The columns whose values tell the row; 'none': no list is written; undefined: they do not tell it. */

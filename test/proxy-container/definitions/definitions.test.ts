@@ -223,3 +223,12 @@ test('what was missed while the primary was away is told as a change of every ke
   parts.origin.disconnect();
   await eventually(() => expect(heard).toEqual([{ change: 'UPDATED', target: 'KEYSPACE', keyspace: 'ks' }]));
 });
+
+test('a text that no grammar knows goes to the primary alone, and marks each table that it may have written', async () => {
+  await begin();
+  const text =
+    'BEGIN TRANSACTION UPDATE other.accounts SET v -= 1 WHERE id = 1; DELETE FROM t WHERE id = 2; COMMIT TRANSACTION';
+  expect(opcodeOf(await query(text))).toBe(Opcode.RESULT);
+  await eventually(async () => expect((await suspects()).sort()).toEqual(['ks.t', 'other.accounts']));
+  expect(parts.target.seen).toEqual([]);
+});

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import { encodeBatch } from '#core/cql/batch-body.ts';
 import { opcodeOf } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
@@ -143,4 +144,31 @@ test('an append that the primary does not answer holds back no other one for lon
   const answers = await Promise.all([1, 2, 3, 4].map((element) => query(append(1, element))));
   expect(answers.map(opcodeOf)).toEqual([Opcode.ERROR, Opcode.RESULT, Opcode.RESULT, Opcode.RESULT]);
   await eventually(async () => expect((await started.ledger.readTable('ks', 't'))?.state).toBe('suspect'));
+});
+
+test('a batch of several lists of a table waits for those before it, and those behind it wait for it', async () => {
+  const started = await begin(15_000);
+  await learnTypes(started);
+  const { target } = started;
+  target.kept = [];
+  await query(append(1, 1));
+  await query(append(3, 1));
+  await client.request(
+    Opcode.BATCH,
+    0,
+    encodeBatch(
+      1,
+      [append(1, 2), append(2, 1)].map((text) => ({ text, values: [] })),
+      {},
+      4,
+    ),
+    20_000,
+  );
+  await query(append(2, 2));
+  await eventually(() => expect(target.texts(Opcode.QUERY)).toEqual([append(1, 1), append(3, 1)]));
+  const { kept } = target;
+  target.kept = undefined;
+  for (const answer of kept) answer();
+  await eventually(() => expect(target.texts(Opcode.QUERY)).toEqual([append(1, 1), append(3, 1), append(2, 2)]));
+  expect(target.seen.map(({ text }) => text)).toEqual([append(1, 1), append(3, 1), append(1, 2), append(2, 2)]);
 });
