@@ -20,7 +20,7 @@ export class Endpoints {
   readonly #bundle: WatchedFiles<SecureConnectBundle> | undefined;
   #places: BundlePlaces | undefined;
   #placesAtMs = Number.NEGATIVE_INFINITY;
-  /** The bundle whose service named the places. */
+  /** The bundle whose service was asked last. */
   #placedBy: SecureConnectBundle | undefined;
 
   /** @throws PrerequisiteError when a file of it can't be read */
@@ -54,9 +54,10 @@ export class Endpoints {
     const bundle = this.#bundle.value;
     const isOld = performance.now() - this.#placesAtMs > PLACES_VALID_MS || bundle !== this.#placedBy;
     if (this.#places && !isOld && !isLost) return undefined;
+    // Also where it can't be asked: what was known is believed once more, and it is not asked for each connection.
+    this.#placedBy = bundle;
     try {
       this.#places = await findBundlePlaces(bundle, this.#config.connectTimeoutMs);
-      this.#placedBy = bundle;
     } catch (error) {
       // What was known may be good for longer than it is believed.
       if (!this.#places || isLost) throw error;
