@@ -24,6 +24,7 @@ async function connectThroughProxy(keyspace?: string): Promise<Client> {
     contactPoints: [host],
     protocolOptions: { port: 19042 },
     localDataCenter: 'dc1',
+    socketOptions: { readTimeout: 60_000 },
     authProvider: new auth.PlainTextAuthProvider(username, password),
     queryOptions: { consistency: types.consistencies.localOne },
     policies: { timestampGeneration: null as never },
@@ -39,7 +40,7 @@ async function rowsOf(client: Client, query: string): Promise<unknown[]> {
 }
 
 async function eventually(what: () => Promise<boolean>, message: string): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
+  for (let attempt = 0; attempt < 600; attempt++) {
     if (await what()) return;
     await sleep(100);
   }
@@ -236,11 +237,15 @@ test('phases are switched under traffic without an error or a stale read, and bo
     }
   };
   const workers = Array.from({ length: 16 }, (_, index) => worker(index));
+  const traffic = async (): Promise<void> => {
+    const goal = operations + 300;
+    await eventually(async () => operations >= goal || errors.length > 0, 'the traffic stands still');
+  };
   for (const phase of ['dual-sync', 'target-primary', 'dual-sync', 'target-primary']) {
-    await sleep(700);
+    await traffic();
     await proxy.setPhase(phase);
   }
-  await sleep(700);
+  await traffic();
   isRunning = false;
   await Promise.all(workers);
   await shadowsSettled();

@@ -128,7 +128,7 @@ const isSuspect = async (table: string): Promise<boolean> =>
   (await ledger.readTable(KEYSPACE, table))?.state === 'suspect';
 
 async function eventuallySuspect(table: string): Promise<void> {
-  for (let attempt = 0; attempt < 200 && !(await isSuspect(table)); attempt++) await sleep(50);
+  for (let attempt = 0; attempt < 1200 && !(await isSuspect(table)); attempt++) await sleep(50);
   expect(await isSuspect(table)).toBe(true);
 }
 

@@ -6,7 +6,9 @@ import type { RandomTable } from './random-schema.ts';
 export interface TableContents {
   readonly rows: readonly string[];
   readonly ttls: readonly number[];
-  readonly readAtMillis: number;
+  /** Between the two the server told the TTLs. */
+  readonly readFromMillis: number;
+  readonly readUntilMillis: number;
 }
 
 export interface ReadOptions {
@@ -31,12 +33,13 @@ export async function readTable(client: Client, table: RandomTable, options: Rea
   });
   const names = [...partitionKey, ...clustering, ...statics, ...regulars].map(({ name }) => name);
   const values = await select([`JSON ${names.join(', ')}`]);
-  const readAtMillis = Date.now();
+  const readFromMillis = Date.now();
   const times = await select([
     ...names.slice(0, 1),
     ...timed.flatMap(({ name }, at) => [`WRITETIME(${name}) AS w${at}`, `TTL(${name}) AS t${at}`]),
     ...elements.map(({ name }, at) => `WRITETIME(${name}) AS e${at}`),
   ]);
+  const readUntilMillis = Date.now();
   const ttls: number[] = [];
   const rows = values.map((row, index) => {
     const found = times[index]!;
@@ -48,14 +51,13 @@ export async function readTable(client: Client, table: RandomTable, options: Rea
     const elementTexts = elements.map(({ name }, at) => `${name} at ${found[`e${at}`]}`);
     return [String(row['[json]']), ...texts, ...elementTexts].join('; ');
   });
-  return { rows, ttls, readAtMillis };
+  return { rows, ttls, readFromMillis, readUntilMillis };
 }
 
 /** Whether TTLs, in the order of the rows, mean the same instants; whole seconds, read one after the other. */
 export function sameExpiries(one: TableContents, other: TableContents): boolean {
-  const betweenSeconds = (other.readAtMillis - one.readAtMillis) / 1000;
-  return (
-    one.ttls.length === other.ttls.length &&
-    one.ttls.every((ttl, index) => Math.abs(ttl - betweenSeconds - other.ttls[index]!) <= 2.5)
-  );
+  const leastSeconds = (other.readFromMillis - one.readUntilMillis) / 1000;
+  const mostSeconds = (other.readUntilMillis - one.readFromMillis) / 1000;
+  const isBetween = (seconds: number): boolean => seconds >= leastSeconds - 2 && seconds <= mostSeconds + 2;
+  return one.ttls.length === other.ttls.length && one.ttls.every((ttl, at) => isBetween(ttl - other.ttls[at]!));
 }
