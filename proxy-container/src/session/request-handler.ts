@@ -4,7 +4,6 @@ import { encodeSetKeyspace } from '#core/cql/result-message.ts';
 import { describeError, ProtocolError, ServerError, StatementTooLargeError } from '#core/errors.ts';
 import type { ProxyServices } from '../proxy-services.ts';
 import type { ReadAnswer } from '../reads/reads.ts';
-import type { ReadingClient } from '../reads/usual-read.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import { countWrites } from '../requests/count-tables.ts';
 import { readClientRequest } from '../requests/read-request.ts';
@@ -38,7 +37,7 @@ export class RequestHandler {
   readonly #refusals: Refusals;
   readonly #system: SystemRequests;
   readonly #prepares: PrepareRequests;
-  readonly #usual: UsualClient & ReadingClient;
+  readonly #usual: UsualClient;
   #inFlight = 0;
   #isDraining = false;
 
@@ -164,7 +163,7 @@ export class RequestHandler {
   }
 
   #request(frame: Buffer, streamId: number, epoch: number): void {
-    const { counters, gate } = this.#services;
+    const { counters, gate, reads } = this.#services;
     const read = readClientRequest(frame, this.#version, this.#upstreams.keyspace, this.#services.requestContext);
     if (read.kind === 'unprepared') {
       counters.preparedMisses++;
@@ -189,14 +188,10 @@ export class RequestHandler {
     if (request.requestClass === 'read') {
       // The origin has the rows of all tenants, the target only those that are not excluded.
       if (exclusion === 'mixed' && route.primary === 'target') this.#invalid(streamId, epoch, MIXED_READ);
-      else this.#read(request, route, streamId, epoch);
+      else reads.apply(this.#upstreams, request, route, this.#readAnswerOf(request, streamId, epoch));
       return;
     }
     this.#write(request, route, exclusion, streamId, epoch);
-  }
-
-  #read(request: ClientRequest, route: Route, streamId: number, epoch: number): void {
-    this.#services.reads.apply(this.#upstreams, request, route, this.#readAnswerOf(request, streamId, epoch));
   }
 
   #readAnswerOf(request: ClientRequest, streamId: number, epoch: number): ReadAnswer {

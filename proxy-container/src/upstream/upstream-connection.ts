@@ -7,7 +7,7 @@ import { SegmentSplitter } from '#core/cql/segment.ts';
 import { ClusterUnreachableError, describeError, ProtocolError, RequestTimeoutError } from '#core/errors.ts';
 import { rethrowLater } from '../rethrow.ts';
 import { type Flusher, FrameWriter } from '../transport/frame-writer.ts';
-import { StreamIds } from '../transport/stream-ids.ts';
+import { AwaitedReplies } from './awaited-replies.ts';
 
 /** Why a request will get no reply. In both cases what it did is unknown. */
 export type LostReason = 'timeout' | 'closed';
@@ -25,14 +25,6 @@ export interface UpstreamAddress extends NodeAddress {
   readonly connectTimeoutMs: number;
   /** How long the node may be silent before it is asked whether it is there; 30 s unless given. */
   readonly heartbeatMs?: number;
-}
-
-interface InFlight {
-  /** undefined: the id is free, or nobody waits any more. */
-  handler: ReplyHandler | undefined;
-  deadlineMs: number;
-  /** Timed out: the id stays taken until the node answers after all. */
-  isOrphan: boolean;
 }
 
 /** A connection with this many requests that never got an answer is given up: its stream ids are gone. */
@@ -57,11 +49,9 @@ export class UpstreamConnection {
   readonly #socket: Socket;
   readonly #writer: FrameWriter;
   readonly #flusher: Flusher;
-  readonly #ids = new StreamIds();
-  readonly #inFlight: (InFlight | undefined)[] = [];
+  readonly #awaited = new AwaitedReplies();
   readonly #sweeper: NodeJS.Timeout;
   #splitter: FrameSplitter | SegmentSplitter = new FrameSplitter();
-  #orphanCount = 0;
   #isClosed = false;
   /** What TLS found wrong after the connection was there: in 1.3 a server looks at certificates late. */
   #fault: string | undefined;
@@ -126,7 +116,7 @@ export class UpstreamConnection {
   }
 
   get inFlightCount(): number {
-    return this.#ids.used;
+    return this.#awaited.count;
   }
 
   /** Bytes that the node has not taken off our hands. */
@@ -151,15 +141,7 @@ export class UpstreamConnection {
   /** Takes a stream id; -1 when there is none. */
   #enter(handler: ReplyHandler, timeoutMs: number): number {
     if (this.#isClosed) return -1;
-    const id = this.#ids.take();
-    if (id < 0) return -1;
-    const slot = this.#inFlight[id];
-    const deadlineMs = this.#flusher.now() + timeoutMs;
-    if (slot) {
-      slot.handler = handler;
-      slot.deadlineMs = deadlineMs;
-    } else this.#inFlight[id] = { handler, deadlineMs, isOrphan: false };
-    return id;
+    return this.#awaited.enter(handler, this.#flusher.now() + timeoutMs);
   }
 
   /**
@@ -204,43 +186,20 @@ export class UpstreamConnection {
     this.#socket.destroy();
     // First those who hand out connections, so that a request that is tried again does not come back here.
     this.onClosed?.();
-    for (const slot of this.#inFlight) {
-      const handler = slot?.handler;
-      if (slot) slot.handler = undefined;
-      if (handler) tellLost(handler, 'closed');
-    }
+    this.#awaited.loseAll();
   }
 
   #read(chunk: Buffer): void {
     this.#silentSweeps = 0;
     try {
       this.#flusher.tick();
-      this.#splitter.push(chunk, this.#consume, this.#peek);
+      this.#splitter.push(chunk, this.#consume, this.#awaited.peek);
     } catch (error) {
       // The node's stream can't be cut into frames any more. Faults of handlers do not come here.
       this.close();
       if (!(error instanceof ProtocolError)) rethrowLater(error);
     }
   }
-
-  /** The usual reply, whose handler takes it where it lies. */
-  readonly #peek = (bytes: Buffer, start: number, end: number): boolean => {
-    const id = (bytes[start + 2]! << 8) | bytes[start + 3]!;
-    const slot = this.#inFlight[id];
-    const handler = slot?.handler;
-    if (handler?.onBytes === undefined || bytes[start]! < 0x80) return false;
-    slot!.handler = undefined;
-    try {
-      if (!handler.onBytes(bytes, start, end)) {
-        slot!.handler = handler;
-        return false;
-      }
-    } catch (error) {
-      rethrowLater(error);
-    }
-    this.#ids.release(id);
-    return true;
-  };
 
   readonly #consume = (frame: Buffer): boolean => {
     if (!isResponse(frame)) throw new ProtocolError('a node sent a request');
@@ -251,25 +210,7 @@ export class UpstreamConnection {
     }
     const mustSwitch = this.#awaitsStartupReply;
     if (mustSwitch) this.#finishStartup(opcodeOf(frame));
-    const slot = this.#inFlight[id];
-    if (!slot) return true;
-    const handler = slot.handler;
-    if (handler === undefined) {
-      if (slot.isOrphan) {
-        slot.isOrphan = false;
-        this.#orphanCount--;
-        this.#ids.release(id);
-      }
-      return true;
-    }
-    slot.handler = undefined;
-    this.#ids.release(id);
-    try {
-      handler.onReply(frame);
-    } catch (error) {
-      // One request's fault; the connection carries those of other clients.
-      rethrowLater(error);
-    }
+    this.#awaited.deliver(id, frame);
     return !mustSwitch;
   };
 
@@ -290,17 +231,8 @@ export class UpstreamConnection {
 
   #sweep(): void {
     if (++this.#silentSweeps * SWEEP_MS >= this.#heartbeatMs) this.#sendHeartbeat();
-    if (this.#ids.used === this.#orphanCount) return;
-    const nowMs = performance.now();
-    for (const slot of this.#inFlight) {
-      const handler = slot?.handler;
-      if (!slot || !handler || slot.deadlineMs > nowMs) continue;
-      slot.handler = undefined;
-      slot.isOrphan = true;
-      this.#orphanCount++;
-      tellLost(handler, 'timeout');
-    }
-    if (this.#orphanCount > MAX_ORPHANS) this.close();
+    this.#awaited.sweep(performance.now());
+    if (this.#awaited.orphanCount > MAX_ORPHANS) this.close();
   }
 
   /** A peer that vanished without a word is noticed here, and not by the requests of clients. */
@@ -310,13 +242,5 @@ export class UpstreamConnection {
     this.request(Opcode.OPTIONS, 0, NO_BODY, Math.min(this.#heartbeatMs, MAX_HEARTBEAT_REPLY_MS)).catch(() =>
       this.close(),
     );
-  }
-}
-
-function tellLost(handler: ReplyHandler, reason: LostReason): void {
-  try {
-    handler.onLost(reason);
-  } catch (error) {
-    rethrowLater(error);
   }
 }

@@ -3,13 +3,13 @@ import { executeFlagsOffset, HAS_TIMESTAMP, timestampGap } from '#core/cql/reque
 import type { Filter } from '#core/filter/filter.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
+import type { ReadingClient } from '../reads/usual-read.ts';
 import { type ClientRequest, MAX_SHARED_BYTES, type RequestContext } from '../requests/client-request.ts';
 import { tableOfPrepared } from '../requests/count-tables.ts';
 import type { PreparedEntry } from '../requests/prepared-statements.ts';
 import { type Route, routeOf } from '../requests/route.ts';
 import { constantExclusion } from '../requests/tenant.ts';
 import { FrameStore, ID_OFFSET, isNamedAlike } from '../requests/usual-request.ts';
-import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
 import type { ClusterName } from '../upstream/cluster.ts';
 import { MAX_BUFFERED_BYTES, type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
@@ -20,13 +20,7 @@ import type { ShadowWriter } from './shadow-writer.ts';
 import { UsualWrite } from './write-in-flight.ts';
 
 /** A client as its usual writes see it. */
-export interface UsualClient {
-  readonly version: number;
-  readonly upstreams: SessionUpstreams;
-  /** Counts a request that begins; returns the epoch that routes it. */
-  begin(): number;
-  send(bytes: Buffer, start: number, end: number, streamId: number): void;
-  finish(epoch: number): void;
+export interface UsualClient extends ReadingClient {
   /** What tells the client the outcome of what has become an unusual write, and finishes it. */
   answer(request: ClientRequest, primary: ClusterName, startedMs: number, streamId: number, epoch: number): Answer;
 }
