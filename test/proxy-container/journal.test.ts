@@ -180,7 +180,7 @@ test('the sender goes on when the queue is back, and stops when it has nothing l
   await eventually(() => expect(sender.lastError).toBeDefined());
   queue.isAway = false;
   await eventually(() => expect(queue.messages).toHaveLength(25));
-  await sender.stop(2000);
+  await sender.stop(20_000);
   expect(journal.messageCount).toBe(0);
   await journal.close();
 });
@@ -200,7 +200,7 @@ test('a message that the queue never takes is set aside and marked, and keeps no
   await eventually(() => expect(journal.setAsideCount).toBe(1));
   journal.append(writing('later', 't'));
   await eventually(() => expect(taken).toEqual(['good', 'later']));
-  await sender.stop(2000);
+  await sender.stop(20_000);
   expect(doubts).toEqual(['ks.big: a failed write is refused by the queue']);
   await journal.close();
   expect(readFileSync(join(directory, 'set-aside'), 'utf8')).toBe(`bad\t${writing('bad', 'big').body}\n`);
@@ -218,20 +218,22 @@ test('messages that the queue takes do not wait for one that it refuses', async 
     return messages.map(({ id }) => id).filter((id) => id === 'bad');
   };
   const sender = new JournalSender({ journal, queue, batchSize: 10, maxBackoffMs: 60_000, logger });
+  // After its third refusal a message has a pause that this test does not outlive.
+  const putBack = journal.putBack.bind(journal);
+  journal.putBack = (messages, pauseMs) => putBack(messages, pauseMs < 1000 ? pauseMs : pauseMs + 600_000);
   journal.append(writing('bad', 'big'));
   journal.append(writing('good', 't'));
   sender.start();
-  // By the fourth refusal its own pause is two seconds.
   const refusals = () => tries.filter((id) => id === 'bad').length;
-  await eventually(() => expect(refusals()).toBe(4));
+  await eventually(() => expect(refusals()).toBe(3));
   expect(sender.lastError).toContain('refused 1');
   journal.append(writing('later', 't'));
   await eventually(() => expect(tries).toContain('later'));
-  expect(refusals()).toBe(4);
+  expect(refusals()).toBe(3);
   expect(journal.messageCount).toBe(1);
-  await sender.stop(2000);
+  await sender.stop(20_000);
   // The last round tries it once more and leaves it to the next process.
-  expect(refusals()).toBe(5);
+  expect(refusals()).toBe(4);
   await journal.close();
   const next = await open();
   expect(await drain(next)).toEqual(['bad']);
@@ -247,7 +249,7 @@ test('a sender that stops tries once more, however long its pause is, and no lon
   journal.append(message(1));
   await eventually(() => expect(sender.lastError).toBeDefined());
   queue.isAway = false;
-  await sender.stop(2000);
+  await sender.stop(20_000);
   expect(queue.messages.map(({ id }) => id)).toEqual(['1']);
   expect([journal.messageCount, sender.lastError]).toEqual([0, undefined]);
 
