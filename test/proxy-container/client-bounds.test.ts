@@ -80,7 +80,8 @@ test('a client that does not read is told OVERLOADED in place of what has no roo
   const metrics = await (await fetch(`${parts.adminUrl}/metrics`)).text();
   const waiting = Number(/^ringshift_client_backlog_bytes (\d+)/m.exec(metrics)?.[1]);
   expect(waiting).toBeGreaterThan(20 * MIB);
-  expect(waiting).toBeLessThan(34 * MIB);
+  // 32 MiB, and what one turn of the event loop brings, of 120.
+  expect(waiting).toBeLessThan(48 * MIB);
   socket.resume();
   await eventually(() => expect(seen.size).toBe(count + 1));
   const withheld = [...seen.values()].filter((code) => code === ErrorCode.OVERLOADED).length;
