@@ -15,6 +15,6 @@ if (Number(process.versions.node.split('.')[0]) >= 24 || !existsSync(own)) {
   // A proxy looks after this process, and drains when it is gone.
   const env = { ...process.env, RINGSHIFT_PARENT: String(process.pid) };
   const child = spawn(own, command, { stdio: 'inherit', env });
-  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
 }
