@@ -94,7 +94,8 @@ export abstract class UsualRequest implements ReplyHandler {
     const entry = this.entry!;
     const frame = this.#bytes.subarray(this.#start, this.#end);
     const keyspace = entry.keyspace ?? this.keyspace;
-    const takenAtMs = performance.timeOrigin + this.startedMs;
+    // By the clock as it is now: it may have been set since the process started.
+    const takenAtMs = Date.now() - (performance.now() - this.startedMs);
     return new ClientRequest(frame, version, ID_OFFSET - 2, keyspace, entry.alone, context, takenAtMs);
   }
 }

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
@@ -119,6 +119,23 @@ test('a copy that the shadow refuses or does not answer is queued with its times
     .map(({ timestampMicros }) => timestampMicros);
   expect(new Set(queued)).toEqual(new Set(sent));
   await settled();
+});
+
+test('what is queued says when it was written by the clock of then, which may have been set since the start', async () => {
+  await begin();
+  parts.target.handlers.set(Opcode.EXECUTE, () => errorReply(ErrorCode.OVERLOADED));
+  const now = Date.now;
+  const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_600_000);
+  try {
+    const before = Math.floor(Date.now() / 1000);
+    await execute();
+    await eventually(() => expect(parts.queue.messages).toHaveLength(1));
+    const { writtenAtSeconds } = decodeFailedWrite(parts.queue.messages[0]!.body);
+    expect(writtenAtSeconds).toBeGreaterThanOrEqual(before - 1);
+    expect(writtenAtSeconds).toBeLessThanOrEqual(Math.floor(Date.now() / 1000));
+  } finally {
+    clock.mockRestore();
+  }
 });
 
 test('a node that has forgotten the statement gets it again, unseen by the client', async () => {
