@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 
 const MAIN = 'main.mjs';
@@ -43,7 +43,10 @@ export async function bundleProgram(entry: string, folder: string): Promise<stri
 export async function cachedBundle(entry: string, cache: string, sources: readonly string[]): Promise<string> {
   const folder = join(cache, stateOf(sources));
   const main = join(folder, MAIN);
-  if (statSync(main, { throwIfNoEntry: false })) return main;
+  if (statSync(main, { throwIfNoEntry: false })) {
+    noteUse(folder);
+    return main;
+  }
   mkdirSync(cache, { recursive: true });
   const fresh = mkdtempSync(join(cache, 'new-'));
   try {
@@ -68,6 +71,16 @@ function stateOf(sources: readonly string[]): string {
   };
   for (const path of sources) add(path);
   return hash.digest('hex').slice(0, 32);
+}
+
+/** The age of a bundle is the time since its last start, not since it was made. */
+function noteUse(folder: string): void {
+  const now = new Date();
+  try {
+    utimesSync(folder, now, now);
+  } catch {
+    // Of another user, or on a file system that is not written to: nobody removes it there either.
+  }
 }
 
 function removeOld(cache: string): void {

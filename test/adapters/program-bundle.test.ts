@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { cachedBundle } from '#adapters/program-bundle.ts';
 
@@ -49,6 +49,19 @@ test('old bundles do not stay for ever', async () => {
   }
   expect(readdirSync(cache)).toHaveLength(16);
   expect(existsSync(await bundle())).toBe(true);
+}, 60_000);
+
+test('a bundle that is still used stays, however long ago it was made', async () => {
+  utimesSync(entry, 1000, 1000);
+  const mark = join(dirname(await bundle()), 'made-once');
+  writeFileSync(mark, '');
+  for (let time = 1; time < 20; time++) {
+    utimesSync(entry, time, time);
+    await bundle();
+    utimesSync(entry, 1000, 1000);
+    await bundle();
+  }
+  expect(existsSync(mark)).toBe(true);
 }, 60_000);
 
 test('a fault in the sources is told, and leaves nothing behind', async () => {
