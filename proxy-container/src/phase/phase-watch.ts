@@ -60,22 +60,26 @@ export class PhaseWatch {
   }
 
   /**
-   * Registers, then reads the phase in force; while a change is proposed it waits for its end, drained by nature.
+   * Registers, then reads the phase in force; while a change is proposed it waits for its end, with nothing to drain.
    * @throws LedgerUnavailableError: without a phase there is no gate, and nothing may be served
    */
   async begin(first: PhaseRecord): Promise<PhaseGate> {
     await this.#register();
     let record = (await this.#options.ledger.readPhase()) ?? first;
+    let toldOf = 0;
     while (record.proposal) {
       const { epoch, phase } = record.proposal;
-      if (epoch !== this.#drainedForEpoch) {
+      if (epoch !== toldOf) {
         this.#options.logger.info('a change of phase is under way; the proxy waits for its end before it listens', {
           proposed: phase,
           epoch,
           by: record.proposal.by,
         });
       }
-      this.#drainedForEpoch = epoch;
+      toldOf = epoch;
+      // What an earlier process could not tell any more counts for this change as well.
+      const isSettled = !changesPrimary(record.active.phase, phase) || (await this.#options.beforeHandOver(phase));
+      if (isSettled) this.#drainedForEpoch = epoch;
       await this.#register();
       await sleep(POLL_MS);
       record = (await this.#withoutExpired((await this.#options.ledger.readPhase()) ?? record)) ?? record;

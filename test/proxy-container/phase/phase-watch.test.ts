@@ -172,3 +172,33 @@ test('a change for which that can not be done is given up, and requests go on', 
   await eventually(() => expect(gate.isHolding).toBe(false));
   expect(gate.phase).toBe('dual-sync');
 });
+
+test('one that starts during a change of primary settles the same before it acknowledges that, and tries again', async () => {
+  const ledger = createLedger(createMemoryLedgerStore());
+  const first = await ledger.initPhase('dual-sync', 'test', new Date());
+  await propose(ledger, 'target-primary');
+  const asked: Phase[] = [];
+  let isSettled = false;
+  const watch = watchOf(ledger, [], async (next) => {
+    asked.push(next);
+    return isSettled;
+  });
+  const gate = watch.begin(first);
+  await eventually(() => expect(asked.length).toBeGreaterThan(1));
+  expect(new Set(asked)).toEqual(new Set(['target-primary']));
+  expect((await proxyOf(ledger)).drainedForEpoch).toBe(0);
+  isSettled = true;
+  await drained(ledger, 2);
+  await activate(ledger);
+  expect((await gate).phase).toBe('target-primary');
+});
+
+test('one that starts during a change that keeps the primary has nothing to settle', async () => {
+  const ledger = createLedger(createMemoryLedgerStore());
+  const first = await ledger.initPhase('origin-only', 'test', new Date());
+  await propose(ledger, 'dual-async');
+  const gate = watchOf(ledger, [], async () => false).begin(first);
+  await drained(ledger, 2);
+  await activate(ledger);
+  expect((await gate).phase).toBe('dual-async');
+});
