@@ -48,8 +48,15 @@ export class DedicatedConnection {
 
   /** For the client's own USE. @throws ServerError, ClusterUnreachableError */
   async use(keyspace: string, timeoutMs: number): Promise<void> {
-    await useKeyspace(await this.pool.acquire(timeoutMs), keyspace, timeoutMs);
-    this.#keyspace = keyspace;
+    const connection = await this.pool.acquire(timeoutMs);
+    try {
+      await useKeyspace(connection, keyspace, timeoutMs);
+      this.#keyspace = keyspace;
+    } catch (error) {
+      // Without an answer it may be there, or go there later: what its client sends could be read in the one or the other.
+      if (!(error instanceof ServerError)) connection.close();
+      throw error;
+    }
   }
 
   /** Goes to the keyspace in force, which the other cluster has accepted, if that can be done soon. Never rejects. */

@@ -306,3 +306,17 @@ test('where the shadow refuses that keyspace, copies do not end up in the one be
   await eventually(() => expect(world.proxy.status().failedWrites.suspectMarks + world.queue.messages.length).toBe(1));
   expect([keyspacesOf(world.target), keyspacesOf(world.origin)]).toEqual([['second'], []]);
 });
+
+test('where such a connection is after a USE without an answer nobody knows, so its client has to connect again', async () => {
+  const short = { requestTimeoutMs: 2000 };
+  await start({}, {}, { originConfig: short, targetConfig: short });
+  world.origin.login = new ThreeStepLogin();
+  const client = await open();
+  await threeSteps(client);
+  expect(await send(client, 'USE first')).toBe('ok');
+  // It goes there, and does not say so.
+  world.origin.kept = [];
+  expect(await send(client, 'USE second')).not.toBe('ok');
+  world.origin.kept = undefined;
+  await eventually(() => expect(client.isClosed).toBe(true));
+});
