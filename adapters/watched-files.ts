@@ -73,13 +73,13 @@ export class WatchedFiles<T> {
   }
 }
 
-/** Changes when one of the files does; a link that points elsewhere counts. */
+/** Changes when one of the files does; a link that points elsewhere counts, and so do other permissions. */
 export function stampOf(files: readonly (string | null)[]): string {
   return files
     .map((file) => {
       try {
         const stat = file === null ? undefined : statSync(file, { throwIfNoEntry: false });
-        return stat ? `${stat.ino}:${stat.size}:${stat.mtimeMs}` : '-';
+        return stat ? `${stat.ino}:${stat.size}:${stat.mtimeMs}:${stat.ctimeMs}` : '-';
       } catch {
         // Whoever reads it says which file and why.
         return '!';

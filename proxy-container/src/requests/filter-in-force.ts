@@ -19,6 +19,8 @@ export class FilterInForce {
   /** Of the file when it was last looked at. */
   #seenStamp = '';
   #watcher: NodeJS.Timeout | undefined;
+  /** The last reading: one that began earlier must not end later. */
+  #reading: Promise<unknown> = Promise.resolve();
 
   /** @param path null: nothing is filtered */
   constructor(path: string | null) {
@@ -43,7 +45,13 @@ export class FilterInForce {
    * @param phase undefined: none is in force yet
    * @throws ConfigError, UsageError; then the old rules stay in force
    */
-  async reload(phase: Phase | undefined): Promise<FilterRules> {
+  reload(phase: Phase | undefined): Promise<FilterRules> {
+    const reading = this.#reading.then(() => this.#read(phase));
+    this.#reading = reading.catch(() => undefined);
+    return reading;
+  }
+
+  async #read(phase: Phase | undefined): Promise<FilterRules> {
     const path = this.#path;
     if (path !== null) this.#readStamp = stampOf([path]);
     try {

@@ -1,7 +1,8 @@
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { stampOf } from '#adapters/watched-files.ts';
 import type { Phase } from '#core/config/schema.ts';
 import { FilterInForce } from '../../../proxy-container/src/requests/filter-in-force.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -64,4 +65,28 @@ test('in target-only rules that exclude something are not taken', async () => {
   write(excludes('second'));
   await eventually(() => expect(filter.fault).toMatch(/in target-only there is no cluster/));
   expect(isExcluded('second')).toBe(false);
+});
+
+test('readings that overlap end in the order in which they were asked for', async () => {
+  filter.close();
+  const readings: Promise<unknown>[] = [];
+  const ended: number[] = [];
+  for (let count = 0; count < 20; count++) {
+    write(count % 2 === 0 ? excludes(`t${count}`) : 'tables: [');
+    readings.push(
+      filter.reload(phase).then(
+        () => ended.push(count),
+        () => ended.push(count),
+      ),
+    );
+  }
+  await Promise.all(readings);
+  expect(ended).toEqual(Array.from({ length: 20 }, (_, count) => count));
+});
+
+test('a file that may be read by others now counts as changed', () => {
+  const before = stampOf([path]);
+  const { mode } = statSync(path);
+  chmodSync(path, mode ^ 0o040);
+  expect(stampOf([path])).not.toBe(before);
 });
