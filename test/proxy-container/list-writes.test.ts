@@ -160,3 +160,19 @@ test('the statements of a batch that were prepared in several keyspaces are queu
     { keyspace: 'two', table: 't' },
   ]);
 });
+
+test('types that changed while nobody told of changes are asked for again', async () => {
+  await learnTypes();
+  for (const cluster of [parts.origin, parts.target]) {
+    cluster.columns = [
+      { name: 'id', type: 'int', kind: 'partition_key', position: 0 },
+      { name: 'v', type: 'list<text>', kind: 'regular', position: -1 },
+    ];
+    cluster.disconnect();
+  }
+  parts.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.WRITE_TIMEOUT));
+  await eventually(async () => {
+    await query("UPDATE t SET v = ['x'] WHERE id = 1");
+    expect(queued().some(({ readBack }) => readBack)).toBe(true);
+  });
+});

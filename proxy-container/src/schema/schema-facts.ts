@@ -8,6 +8,8 @@ const MAX_TABLES = 10_000;
 export class SchemaFacts {
   readonly #sources: () => readonly ControlConnection[];
   #known = new Map<string, TableFacts>();
+  /** Of before the last schema changes. */
+  readonly #before = new Map<string, TableFacts>();
   /** What is being asked for, so that many writes of a table ask once. */
   #asked = new Map<string, Promise<TableFacts | undefined>>();
 
@@ -17,6 +19,8 @@ export class SchemaFacts {
   }
 
   forget(): void {
+    if (this.#before.size + this.#known.size > MAX_TABLES) this.#before.clear();
+    for (const [table, facts] of this.#known) this.#before.set(table, facts);
     // An answer that is under way may be of the time before; it is kept in the old map, which nobody reads any more.
     this.#known = new Map();
     this.#asked = new Map();
@@ -27,6 +31,11 @@ export class SchemaFacts {
     const known = this.#known.get(`${keyspace}.${table}`);
     if (!known) void this.of(keyspace, table);
     return known;
+  }
+
+  /** What was known before a schema change, until what is true now is known. */
+  knownBefore(keyspace: string, table: string): TableFacts | undefined {
+    return this.#before.get(`${keyspace}.${table}`);
   }
 
   /** undefined: no cluster could say. */
@@ -49,6 +58,7 @@ export class SchemaFacts {
       if (!facts) continue;
       if (known.size >= MAX_TABLES) known.clear();
       known.set(`${keyspace}.${table}`, facts);
+      if (known === this.#known) this.#before.delete(`${keyspace}.${table}`);
       return facts;
     }
     return undefined;

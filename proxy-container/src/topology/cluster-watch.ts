@@ -103,6 +103,8 @@ export class ClusterWatch {
         this.#schemaEvents.take(name, change);
       };
       this.controls.of[name].onConnected = () => {
+        // Of changes while it was away nobody has told.
+        this.facts.forget();
         void this.face.observe(name);
         const before = this.agreement.versionsOf(name);
         void this.#schemaEvents.catchUp(name, before, () => readKeyspaces(this.controls.of[name]));

@@ -30,8 +30,11 @@ export interface DualWriteOptions {
   readonly requestTimeoutMs: Readonly<Record<ClusterName, number>>;
 }
 
-/** Receives what the client is to be told. Does not throw: what follows the answer must always happen. */
-export type Answer = (outcome: Outcome) => void;
+/**
+ * Receives what the client is to be told, and what became of a copy that it waited for. Does not throw: what follows the
+ * answer must always happen.
+ */
+export type Answer = (outcome: Outcome, copy?: Outcome) => void;
 
 /** Applies writes by the rules of the phase: who is waited for, when the copy leaves, what becomes of differences. */
 export class DualWrite {
@@ -64,9 +67,11 @@ export class DualWrite {
       return;
     }
     const run = (): void =>
-      this.#dual(upstreams, request, route, shadow, (outcome) => {
+      this.#dual(upstreams, request, route, shadow, (outcome, copy) => {
         answer(outcome);
-        lists.done(place, effectOf(outcome) === 'unknown' ? 'release' : 'next');
+        // A shadow that fails is not waited for once for each of them: what it missed is read back as a whole.
+        const isInOrder = effectOf(outcome) !== 'unknown' && (copy === undefined || effectOf(copy) === 'applied');
+        lists.done(place, isInOrder ? 'next' : 'release');
       });
     lists.take(place, { run, skip: run });
   }
@@ -210,7 +215,7 @@ export class DualWrite {
         shadows.settle(request, shadow, epoch, second);
         this.#countFailure(shadow, second);
       }
-      answer(isOnShadow === 'applied' || dualSync === 'lenient' ? first : second);
+      answer(isOnShadow === 'applied' || dualSync === 'lenient' ? first : second, second);
       return;
     }
     if (isOnPrimary === 'notApplied' && isOnShadow === 'notApplied') {

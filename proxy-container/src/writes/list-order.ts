@@ -8,8 +8,9 @@ export interface Turn {
 }
 
 /**
- * What a write that is done means for those behind it. `skip`: appends up to the next list that is written as a whole do
- * not run any more. `release`: whether it comes to an end is not known, so that there is no order to keep.
+ * What a write that is done means for those behind it. `skip`: it failed, and a list that comes behind it would stand in the
+ * wrong place. All up to the last list that is written as a whole do not run any more, those of the table where it may have
+ * been of any row; a cluster that fails slowly would else be waited for once for each of them. `release`: whether it comes to an end is not known, so that there is no order to keep.
  */
 export type Ending = 'next' | 'skip' | 'release';
 
@@ -60,7 +61,10 @@ export class ListOrder {
     const stage = stages?.[0];
     const waiting = stage?.rows.get(row);
     if (!stages || !stage || !waiting) return;
-    if (ending === 'skip' && isList) skipAppends(waiting);
+    if (ending === 'skip') {
+      if (row === undefined) for (const behind of stages.splice(1)) skipAll(behind);
+      else if (isList) skipToLastWhole(waiting);
+    }
     const next = ending === 'release' ? undefined : waiting.shift();
     if (next) {
       later(next);
@@ -76,9 +80,13 @@ export class ListOrder {
   }
 }
 
-function skipAppends(waiting: Waiting[]): void {
-  const firstWhole = waiting.findIndex(({ place }) => !place.isAppend);
-  for (const { turn } of waiting.splice(0, firstWhole === -1 ? waiting.length : firstWhole)) turn.skip();
+function skipToLastWhole(waiting: Waiting[]): void {
+  const lastWhole = waiting.findLastIndex(({ place }) => !place.isAppend);
+  for (const { turn } of waiting.splice(0, lastWhole === -1 ? waiting.length : lastWhole)) turn.skip();
+}
+
+function skipAll({ rows }: Stage): void {
+  for (const waiting of rows.values()) for (const { turn } of waiting) turn.skip();
 }
 
 /** Not from here: one that fails at once would come back at once. */

@@ -42,12 +42,14 @@ function placeIn(
   schema: SchemaFacts,
 ): ListPlace | undefined {
   const keyspace = statement.keyspace ?? request.statements[index]!.entry?.keyspace ?? request.keyspace ?? '';
-  const facts = schema.known(keyspace, statement.table ?? '');
+  const known = schema.known(keyspace, statement.table ?? '');
+  const facts = known ?? schema.knownBefore(keyspace, statement.table ?? '');
   const table = `${keyspace}.${statement.table}`;
   const isAppend = changesElements(statement);
-  if (!facts) return { table, row: undefined, isList: false, isAppend };
-  const key = keyColumns(statement, facts);
-  if (key === 'none') return undefined;
+  const key = facts && keyColumns(statement, facts);
+  if (key === 'none' && known) return undefined;
+  // A table that has changed may have lists now that it had not; its key it keeps.
+  if (!facts || key === 'none') return { table, row: undefined, isList: false, isAppend };
   request.ensureLayout();
   return { table, row: key && rowOf(statement, key, facts, request.valuesOf(index)), isList: true, isAppend };
 }

@@ -72,8 +72,11 @@ export class ShadowWriter {
       return;
     }
     const call = new UpstreamCall(upstreams.forShadow, cluster, request, options, (outcome) => {
-      finish(outcome);
-      lists.done(place, effectOf(outcome) === 'applied' ? 'next' : 'skip');
+      try {
+        finish(outcome);
+      } finally {
+        lists.done(place, effectOf(outcome) === 'applied' ? 'next' : 'skip');
+      }
     });
     lists.take(place, { run: () => call.start(), skip: () => finish(SKIPPED) });
   }

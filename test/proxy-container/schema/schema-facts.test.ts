@@ -54,3 +54,17 @@ test('an answer of the time before a schema change is not kept after it', async 
   await Promise.all([before, after]);
   expect(facts.known('ks', 't')?.lists).toEqual(new Set(['l']));
 });
+
+test('after a schema change the types of before are there, by that name, until the new ones are known', async () => {
+  const { source, facts } = begin();
+  const first = facts.of('ks', 't');
+  source.waiting[0]!(rowsOf('list<int>'));
+  await first;
+  facts.forget();
+  facts.forget();
+  expect(facts.known('ks', 't')).toBeUndefined();
+  expect(facts.knownBefore('ks', 't')?.lists).toEqual(new Set(['l']));
+  source.waiting[1]!(rowsOf('int'));
+  await facts.of('ks', 't');
+  expect([facts.known('ks', 't')?.lists.size, facts.knownBefore('ks', 't')]).toEqual([0, undefined]);
+});

@@ -1,15 +1,17 @@
 import { afterEach, expect, test } from 'vitest';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { opcodeOf } from '#core/cql/frame.ts';
+import { encodeRegister } from '#core/cql/handshake-messages.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
+import { encodeSchemaChangeEvent } from '#core/cql/schema-change.ts';
 import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { ListOrder } from '../../../proxy-container/src/writes/list-order.ts';
 import type { ListPlace } from '../../../proxy-container/src/writes/list-place.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
-import { voidReply } from '../../support/mock-cluster.ts';
+import { type MockCluster, voidReply } from '../../support/mock-cluster.ts';
 
 const place = (row: string | undefined, more: Partial<ListPlace> = {}): ListPlace => ({
   table: 't',
@@ -71,6 +73,32 @@ test('behind one that failed appends are skipped up to the next list that is wri
   expect(seen.at(-1)).toBe('4');
 });
 
+test('of lists that are written as a whole behind one that failed, the last one alone is waited for', async () => {
+  const { seen, take, done } = turns();
+  take('1', place('a'));
+  for (const name of ['2', '3', '4']) take(name, place('a', { isAppend: false }));
+  take('5', place('a'));
+  take('other', place('b'));
+  await done(place('a'), 'skip');
+  expect(seen).toEqual(['1', 'other', 'not 2', 'not 3', '4']);
+  await done(place('a', { isAppend: false }), 'next');
+  expect(seen.at(-1)).toBe('5');
+});
+
+test('behind a failed one of any row nothing of its table is waited for', async () => {
+  const { seen, take, done } = turns();
+  const any = place(undefined, { isList: false });
+  take('any 1', any);
+  take('a1', place('a'));
+  take('any 2', any);
+  take('a2', place('a', { isAppend: false }));
+  take('of another table', place('a', { table: 'u' }));
+  await done(any, 'skip');
+  expect(seen).toEqual(['any 1', 'of another table', 'not a1', 'not any 2', 'not a2']);
+  take('any 3', any);
+  expect(seen.at(-1)).toBe('any 3');
+});
+
 test('behind one whose end is not known all run at once', async () => {
   const { seen, take, done } = turns();
   for (const name of ['1', '2', '3']) take(name, place('a'));
@@ -85,8 +113,8 @@ afterEach(async () => {
   parts = undefined;
 });
 
-async function begin(shadowTimeoutMs: number): Promise<TestProxy> {
-  parts = await startTestProxy({ initialPhase: 'dual-async', shadowTimeoutMs });
+async function begin(shadowTimeoutMs: number, more: object = {}): Promise<TestProxy> {
+  parts = await startTestProxy({ initialPhase: 'dual-async', shadowTimeoutMs, ...more });
   for (const cluster of [parts.origin, parts.target]) {
     cluster.columns = [
       { name: 'id', type: 'int', kind: 'partition_key', position: 0 },
@@ -126,15 +154,16 @@ test('a list that is written as a whole keeps its turn among the appends, and do
   expect(texts.sort()).toEqual([whole(1, 1), append(1, 2)].sort());
 });
 
-test('where the types of a table are not known its writes keep their turns as well, and none is skipped', async () => {
-  const { origin, target } = await begin(2000);
+test('where the types of a table are not known its writes keep their turns as well, and behind one that failed they are kept for replay', async () => {
+  const { origin, target, queue } = await begin(2000);
   for (const cluster of [origin, target]) cluster.columns = [];
   target.handlers.set(Opcode.QUERY, ({ text }) => (text === whole(1, 1) ? undefined : voidReply));
   await query(whole(1, 1));
   await query(append(1, 2));
   await query('INSERT INTO t (id) VALUES (1)');
-  const texts = [whole(1, 1), 'INSERT INTO t (id) VALUES (1)', append(1, 2)];
+  const texts = [whole(1, 1), 'INSERT INTO t (id) VALUES (1)'];
   await eventually(() => expect(target.texts(Opcode.QUERY)).toEqual(texts));
+  await eventually(() => expect(queue.messages).toHaveLength(0));
 });
 
 test('an append that the primary does not answer holds back no other one for longer than itself', async () => {
@@ -171,4 +200,60 @@ test('a batch of several lists of a table waits for those before it, and those b
   for (const answer of kept) answer();
   await eventually(() => expect(target.texts(Opcode.QUERY)).toEqual([append(1, 1), append(3, 1), append(2, 2)]));
   expect(target.seen.map(({ text }) => text)).toEqual([append(1, 1), append(3, 1), append(1, 2), append(2, 2)]);
+});
+
+test('in dual-sync appends keep their turns also while a table that has changed is looked at again', async () => {
+  const { origin } = await begin(15_000, { initialPhase: 'dual-sync' });
+  await query(append(1, 0));
+  await eventually(async () => {
+    // With the types known the second of two waits for the first.
+    origin.kept = [];
+    origin.seen.length = 0;
+    const two = [query(append(1, 1)), query(append(1, 2))];
+    await eventually(() => expect(origin.kept?.length).toBeGreaterThan(0));
+    const count = origin.seen.length;
+    release(origin);
+    await Promise.all(two);
+    expect(count).toBe(1);
+  });
+  const heard = Promise.withResolvers<Buffer>();
+  client.onEvent = heard.resolve;
+  await client.request(Opcode.REGISTER, 0, encodeRegister(['SCHEMA_CHANGE']), 20_000);
+  origin.event(encodeSchemaChangeEvent({ change: 'UPDATED', target: 'TABLE', keyspace: 'ks', name: 'other' }, 4));
+  await heard.promise;
+  origin.kept = [];
+  origin.seen.length = 0;
+  const behind = [query(append(1, 3)), query(append(1, 4))];
+  await eventually(() => expect(origin.texts(Opcode.QUERY)).toEqual([append(1, 3)]));
+  // Another one of the client, so that the second append has been looked at.
+  const read = query('SELECT * FROM t');
+  await eventually(() => expect(origin.texts(Opcode.QUERY)).toContain('SELECT * FROM t'));
+  expect(origin.texts(Opcode.QUERY)).not.toContain(append(1, 4));
+  release(origin);
+  await Promise.all([...behind, read]);
+  expect(origin.texts(Opcode.QUERY)).toContain(append(1, 4));
+});
+
+function release(cluster: MockCluster): void {
+  const { kept } = cluster;
+  cluster.kept = undefined;
+  for (const answer of kept ?? []) answer();
+}
+
+test('in lenient dual-sync a shadow that hangs is not waited for once for each append to a list', async () => {
+  const { origin, target } = await begin(5000, { initialPhase: 'dual-sync', dualSync: 'lenient' });
+  await query(append(1, 0));
+  await eventually(() => expect(origin.texts(Opcode.QUERY)).toHaveLength(1));
+  let answeredCount = 0;
+  const answeredBefore: number[] = [];
+  target.handlers.set(Opcode.QUERY, () => {
+    answeredBefore.push(answeredCount);
+    return undefined;
+  });
+  const replies = [1, 2, 3, 4].map(async (element) => {
+    expect(opcodeOf(await query(append(1, element)))).toBe(Opcode.RESULT);
+    answeredCount++;
+  });
+  await Promise.all(replies);
+  expect(answeredBefore).toEqual([0, 1, 1, 1]);
 });
