@@ -29,6 +29,8 @@ export function connectSocket({ host: name, port, tls, via }: NodeAddress, onrea
     host,
     port,
     secureContext: tls.context,
+    // Whatever the environment says.
+    rejectUnauthorized: true,
     ...(serverName === undefined ? {} : { servername: serverName }),
     checkServerIdentity: (_, certificate) => (tls.verifyHostname ? checkServerIdentity(host, certificate) : undefined),
   });
