@@ -36,7 +36,7 @@ export interface UsualWritesOptions {
   filter(): Filter;
 }
 
-/** A copy that waits for longer gets memory of its own; this often at most they are looked for. */
+/** A write that waits for longer gets memory of its own; this often at most they are looked for. */
 const LONG_MS = 1000;
 /** Writes that are kept to be used again; about 300 bytes each. */
 const MAX_FREE = 8192;
@@ -182,11 +182,11 @@ export class UsualWrites {
     return write;
   }
 
-  /** Most of a slab is over soon; a few copies that a shadow does not answer must not keep all of it. */
+  /** Most of a slab is over soon; a few writes that a cluster does not answer must not keep all of it. */
   #detachOld(nowMs: number): void {
     if (nowMs - this.#detachedMs < LONG_MS) return;
     this.#detachedMs = nowMs;
-    for (const write of this.#known) if (write.isCopying && nowMs - write.link.startedMs > LONG_MS) write.detach();
+    for (const write of this.#known) if (write.entry && nowMs - write.startedMs > LONG_MS) write.detach();
   }
 
   /** The write is over, and may be another one. */
