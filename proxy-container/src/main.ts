@@ -1,4 +1,4 @@
-/** The proxy's process, which `ringshift proxy` and the image run in a bundled form. Exits 0 after a drain, 1 when it can't serve, 2 on a wrong config. */
+/** The proxy's process, which `ringshift proxy` and the image run in a bundled form. Exits 0 after a drain, 1 when it can't serve, 2 on wrong arguments or a wrong config. */
 import cluster from 'node:cluster';
 import { parseArgs } from 'node:util';
 import { createLogger, type LogLevel } from '#adapters/logger.ts';
@@ -18,8 +18,7 @@ async function main(): Promise<void> {
     () => process.ppid,
     () => process.kill(process.pid, 'SIGTERM'),
   );
-  const { values } = parseArgs({ options: { config: { type: 'string' } } });
-  const { config, warnings, logLevel } = await readProxyConfig(values.config);
+  const { config, warnings, logLevel } = await readProxyConfig(configArgument());
   const logger = createLogger('proxy', levelOf(process.env['RINGSHIFT_LOG_LEVEL'] ?? logLevel));
   const count = processCount(config.proxy);
   if (cluster.isPrimary) for (const warning of warnings) logger.warn('a setting of zdm-proxy', { warning });
@@ -29,6 +28,14 @@ async function main(): Promise<void> {
   }
   const { runProcess, runProxy } = await import('./processes/run-proxy.ts');
   return cluster.isWorker ? runProcess(config, logger) : runProxy(config, logger);
+}
+
+function configArgument(): string | undefined {
+  try {
+    return parseArgs({ options: { config: { type: 'string' } } }).values.config;
+  } catch (error) {
+    throw new UsageError(`${describeError(error)}; the one argument is --config FILE`);
+  }
 }
 
 function levelOf(name: string | undefined): LogLevel {
