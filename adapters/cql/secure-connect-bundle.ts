@@ -109,7 +109,8 @@ export async function findBundlePlaces(bundle: SecureConnectBundle, timeoutMs: n
 function getText({ host, port, context }: SecureConnectBundle, timeoutMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const signal = AbortSignal.timeout(timeoutMs);
-    const options = { host, port, path: '/metadata', secureContext: context, agent: false as const, signal };
+    const tls = { secureContext: context, rejectUnauthorized: true };
+    const options = { host, port, path: '/metadata', ...tls, agent: false as const, signal };
     const asked = request(options, (response) => {
       const parts: Buffer[] = [];
       let length = 0;

@@ -1,5 +1,6 @@
 import { opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import { describeError } from '#core/errors.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { TableCounters } from '../counters/table-counters.ts';
@@ -12,7 +13,7 @@ import type { ClusterName } from '../upstream/cluster.ts';
 import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { FailedWrites } from './failed-writes.ts';
 import type { ListOrder } from './list-order.ts';
-import { listPlaceOf } from './list-place.ts';
+import { type ListPlace, listPlaceOf } from './list-place.ts';
 import { describeOutcome, effectOf, isForbidden } from './outcome.ts';
 import type { ShadowInFlight } from './shadow-queue.ts';
 
@@ -56,7 +57,14 @@ export class ShadowWriter {
       return;
     }
     request.detach();
-    const place = listPlaceOf(request, facts);
+    let place: ListPlace | undefined;
+    try {
+      place = listPlaceOf(request, facts);
+    } catch (error) {
+      // Its client has the primary's answer: nobody else would hear of it.
+      this.#fail(request, cluster, epoch, `the request can not be read: ${describeError(error)}`);
+      return;
+    }
     const link = this.begin(firstTable(counters, request), byteCount, performance.now(), epoch);
     const finish = (outcome: Outcome): void => {
       this.end(link, cluster, byteCount, performance.now());
