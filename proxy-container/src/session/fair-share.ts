@@ -1,5 +1,7 @@
+import type { Route } from '../requests/route.ts';
 import { DEFAULT_STREAM_IDS } from '../transport/stream-ids.ts';
 import type { UpstreamConnection } from '../upstream/upstream-connection.ts';
+import type { SessionUpstreams } from './session-upstreams.ts';
 
 /** Everybody may have as many under way. */
 export const SMALL_SHARE = 16;
@@ -15,4 +17,12 @@ export function hasItsShare(inFlight: number, connections: readonly UpstreamConn
   let free = 0;
   for (const { inFlightCount } of connections) free += DEFAULT_STREAM_IDS - inFlightCount;
   return inFlight >= free;
+}
+
+/** The same for the requests of a client, at each cluster for whose answers it waits. */
+export function hasItsShareOf(inFlight: number, upstreams: SessionUpstreams, route: Route | undefined): boolean {
+  if (route === undefined) return false;
+  const { primary, shadow, isSync } = route;
+  if (hasItsShare(inFlight, upstreams.pool(primary).connections)) return true;
+  return isSync && shadow !== undefined && hasItsShare(inFlight, upstreams.forShadow.pool(shadow).connections);
 }

@@ -14,7 +14,7 @@ import type { Outcome } from '../upstream/upstream-call.ts';
 import { tablesOf } from '../writes/failed-writes.ts';
 import type { UsualClient } from '../writes/usual-write.ts';
 import type { ClientSession } from './client-session.ts';
-import { hasItsShare, SMALL_SHARE } from './fair-share.ts';
+import { hasItsShareOf, SMALL_SHARE } from './fair-share.ts';
 import { HeldRequests } from './held-requests.ts';
 import { PrepareRequests } from './prepare-requests.ts';
 import { NO_ORIGIN, Refusals } from './refusals.ts';
@@ -129,12 +129,9 @@ export class RequestHandler {
   }
 
   #hasItsShare(): boolean {
-    const { gate, primary } = this.#services;
     if (this.inFlightCount >= MAX_IN_FLIGHT) return true;
-    return (
-      this.#inFlight >= SMALL_SHARE &&
-      hasItsShare(this.#inFlight, this.#upstreams.pool(primary(gate.phase)).connections)
-    );
+    if (this.#inFlight < SMALL_SHARE) return false;
+    return hasItsShareOf(this.#inFlight, this.#upstreams, routeOf(this.#services.gate.phase, false));
   }
 
   /** A request that waited; nobody is there to catch what `handle` throws. */
