@@ -123,19 +123,21 @@ function readiness(
 }
 
 async function obstacles(input: ChangePhaseInput, current: PhaseRecord | undefined, ledger: Ledger): Promise<string[]> {
-  if (input.force) return [];
-  return [...(await missingDefinitions(input, ledger)), ...(await missingConditionals(input, current, ledger))];
+  const isToTarget = primaryOf(input.phase) === 'target';
+  const movesPrimary = current !== undefined && changesPrimary(current.active.phase, input.phase);
+  if (input.force || !(isToTarget || movesPrimary)) return [];
+  // Once for both: clients wait meanwhile, and there may be thousands.
+  const marks = await ledger.listSuspects();
+  return [
+    ...(isToTarget ? await missingDefinitions(marks, ledger) : []),
+    ...(movesPrimary ? missingConditionals(marks) : []),
+  ];
 }
 
 /** No cluster should begin to decide conditional writes while it lacks what the other one has decided. */
-async function missingConditionals(
-  input: ChangePhaseInput,
-  current: PhaseRecord | undefined,
-  ledger: Ledger,
-): Promise<string[]> {
-  if (!current || !changesPrimary(current.active.phase, input.phase)) return [];
+function missingConditionals(marks: readonly SuspectRecord[]): string[] {
   const tables = new Map<string, SuspectRecord>();
-  for (const mark of await ledger.listSuspects()) {
+  for (const mark of marks) {
     if (mark.reason.startsWith(MISSING_CONDITIONAL)) tables.set(`${mark.keyspace}.${mark.table}`, mark);
   }
   return [...tables].map(
@@ -145,10 +147,9 @@ async function missingConditionals(
 }
 
 /** The target should not become the primary while it lacks definitions that the application has made. */
-async function missingDefinitions(input: ChangePhaseInput, ledger: Ledger): Promise<string[]> {
-  if (primaryOf(input.phase) !== 'target') return [];
+async function missingDefinitions(suspects: readonly SuspectRecord[], ledger: Ledger): Promise<string[]> {
   const owed = (await listSavedIndexes(ledger.store)).filter(({ state }) => state !== 'restored');
-  const marks = (await ledger.listSuspects()).filter(({ table }) => table === WHOLE_KEYSPACE);
+  const marks = suspects.filter(({ table }) => table === WHOLE_KEYSPACE);
   return [
     ...marks.map(
       ({ keyspace, reason, at }) =>
