@@ -1,4 +1,5 @@
 import type { ResolvedCluster } from '#core/config/schema.ts';
+import { ClusterUnreachableError } from '#core/errors.ts';
 import type { Logger } from '#core/ports.ts';
 import { type Certificates, openCertificates } from '../certificates.ts';
 import { type Reloaded, WatchedFiles } from '../watched-files.ts';
@@ -66,9 +67,14 @@ export class Endpoints {
     return this.#places.nodes;
   }
 
-  /** To be asked for each connection, because certificates are renewed. */
+  /**
+   * To be asked for each connection, because certificates are renewed.
+   * @throws ClusterUnreachableError while nothing is known of the nodes behind a bundle
+   */
   addressOf(host: string, port: number = this.#config.port): NodeAddress {
-    if (this.#bundle && this.#places) {
+    if (this.#bundle) {
+      if (!this.#places)
+        throw new ClusterUnreachableError(`where ${host} is, ${this.#bundle.setting} does not say yet`);
       const { proxyHost, proxyPort } = this.#places;
       const tls = { context: this.#bundle.value.context, verifyHostname: true, serverName: host };
       return { host, port: proxyPort, via: proxyHost, tls };

@@ -59,3 +59,13 @@ test('a renewed bundle takes the place of the old one, and a broken one does not
     await Promise.all([first.stop(), second.stop()]);
   }
 });
+
+test('as long as nothing is known of the nodes behind a bundle there is no way to them, least of all one without TLS', async () => {
+  const stub = new BundleStub();
+  const secureConnectBundle = join(folder, 'bundle.zip');
+  await stub.start();
+  writeFileSync(secureConnectBundle, stub.bundle());
+  await stub.stop();
+  const endpoints = await endpointsOf({ secureConnectBundle });
+  expect(() => endpoints.addressOf('a')).toThrow(/origin\.secureConnectBundle/);
+});
