@@ -16,6 +16,7 @@ import {
 import { resolveMessageBody } from '#adapters/sqs-overflow.ts';
 import { describeError, UsageError } from '#core/errors.ts';
 import { type ReplayOptions, type ReplayPorts, type ReplayResult, replayMessages } from '#core/jobs/replay.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { CqlSession, ObjectStore } from '#core/ports.ts';
 import { withCommonOptions } from './clusters.ts';
@@ -116,7 +117,7 @@ async function run(options: RunOptions): Promise<void> {
   const { queueUrl, queue } = openQueue(context);
   const { retryIntervalSecs, maxAttempts } = context.config.failedWrites;
   const queues = { queueUrl, deadLetterQueueUrl: await queue.deadLetterQueueUrl(), retryIntervalSecs };
-  const sessions = new Map<'origin' | 'target', Promise<CqlSession>>();
+  const sessions = new Map<ClusterName, Promise<CqlSession>>();
   const ports: ReplayPorts = {
     ledger: context.ledger,
     clock: { nowMillis: Date.now },
@@ -194,6 +195,6 @@ export async function settle(
   }
 }
 
-async function openSession(cluster: 'origin' | 'target', { config }: RunContext): Promise<CqlSession> {
+async function openSession(cluster: ClusterName, { config }: RunContext): Promise<CqlSession> {
   return createCqlSession(await resolveCluster(cluster, config[cluster]));
 }

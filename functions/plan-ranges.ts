@@ -4,8 +4,8 @@ import { readLoadTarget, readSchema } from '#adapters/cassandra/read-schema.ts';
 import { planLoad } from '#core/jobs/plan-load.ts';
 import { planValidation } from '#core/jobs/plan-validation.ts';
 import { boundDetails } from '#core/jobs/state-size.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import { refuseRenames } from '#core/model/rename.ts';
-import type { Side } from './support/environment.ts';
 import { type Job, jobHandler } from './support/job-handler.ts';
 import { openSnapshot } from './support/snapshot-place.ts';
 
@@ -75,7 +75,7 @@ async function planValidationRun(runId: string, input: unknown, job: Job) {
 }
 
 /** Schemas are read by the control plane's driver, on a connection that is closed again. */
-async function withDriver<T>(job: Job, side: Side, use: (client: DriverClient) => Promise<T>): Promise<T> {
+async function withDriver<T>(job: Job, side: ClusterName, use: (client: DriverClient) => Promise<T>): Promise<T> {
   const client = await connectDriver(await job.environment.cluster(side));
   try {
     return await use(client);

@@ -8,6 +8,7 @@ import { parseYamlAs } from '#core/config/parse.ts';
 import type { ClusterConfig, MigrationConfig } from '#core/config/schema.ts';
 import { migrationConfigSchema } from '#core/config/schema.ts';
 import { ConfigError, type ConfigIssue } from '#core/errors.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 
 /** Knobs of `cdk.json` or `--context`; all may be left out. */
 export interface DeploymentOptions {
@@ -75,7 +76,7 @@ export function describeDeployment(config: MigrationConfig, options: DeploymentO
   const issues: ConfigIssue[] = [];
   const secretNames = new Set<string>();
   const bundledFiles: BundledFile[] = [];
-  const forFunctions = (side: 'origin' | 'target', cluster: ClusterConfig): ClusterConfig => {
+  const forFunctions = (side: ClusterName, cluster: ClusterConfig): ClusterConfig => {
     const reference = secretReference(cluster);
     if (reference === undefined && cluster.auth !== null) {
       issues.push({

@@ -2,6 +2,7 @@ import { decodeBigint, decodeText, encodeText } from '../cql/value-codec.ts';
 import { SchemaMismatchError, UsageError } from '../errors.ts';
 import type { Filter } from '../filter/filter.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import type { ClusterName } from '../model/cluster-name.ts';
 import { compareSchemas } from '../model/compare-schema.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import type { Clock, CqlSession, Logger, ObjectStore } from '../ports.ts';
@@ -15,7 +16,7 @@ export interface PlanValidationPorts {
   readonly target: CqlSession;
   /** The tables of a keyspace, from `system_schema`; only the named ones when given. */
   readonly readSchema: (
-    cluster: 'origin' | 'target',
+    cluster: ClusterName,
     keyspace: string,
     tables?: readonly string[],
   ) => Promise<readonly TableSchema[]>;
@@ -167,7 +168,7 @@ async function comparableTables(
  * The major version; 0 when it is no Cassandra release that is understood (Scylla says 3.0.8).
  * @throws SchemaMismatchError where ranges of Murmur3 tokens would hold next to nothing, so that all would seem equal
  */
-async function comparableVersion(side: 'origin' | 'target', session: CqlSession): Promise<number> {
+async function comparableVersion(side: ClusterName, session: CqlSession): Promise<number> {
   const { rows } = await session.query('SELECT release_version, partitioner FROM system.local');
   const [version, partitioner] = rows[0] ?? [];
   const name = partitioner ? decodeText(partitioner) : undefined;

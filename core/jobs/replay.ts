@@ -3,6 +3,7 @@ import { ErrorCode } from '../cql/protocol.ts';
 import { describeError, MessageInvalidError, ServerError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { primaryOf } from '../ledger/phase-change.ts';
+import type { ClusterName } from '../model/cluster-name.ts';
 import type { BoundValue } from '../model/cql-request.ts';
 import { decodeFailedWrite, type FailedStatement, type FailedWrite } from '../model/failed-write.ts';
 import type { BatchEntry, Clock, CqlSession, Logger, RequestOptions } from '../ports.ts';
@@ -32,7 +33,7 @@ export type ReplayResult =
 
 export interface ReplayPorts {
   /** Kept by whoever opens it. */
-  readonly openSession: (cluster: 'origin' | 'target') => Promise<CqlSession>;
+  readonly openSession: (cluster: ClusterName) => Promise<CqlSession>;
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly logger: Logger;

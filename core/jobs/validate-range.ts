@@ -11,6 +11,7 @@ import { settleDifference } from '../checksum/settled-difference.ts';
 import { describeError, MigrationError } from '../errors.ts';
 import type { Filter } from '../filter/filter.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import type { ClusterName } from '../model/cluster-name.ts';
 import type { Consistency, ResultPage } from '../model/cql-request.ts';
 import type { Clock, CqlSession, Logger, ObjectStore } from '../ports.ts';
 import type { TokenRange } from '../token/token-range.ts';
@@ -136,7 +137,7 @@ function emptyCounts(): ValidationCounts {
 /** The tables' readers of both clusters, as validation and reconciliation need them. */
 export function openReaders(
   table: ComparedTable,
-  ports: Pick<ValidationPorts, 'origin' | 'target' | 'clock'>,
+  ports: Pick<ValidationPorts, ClusterName | 'clock'>,
   options: Pick<ValidationOptions, 'originConsistency' | 'targetConsistency' | 'filter' | 'pageSize'>,
 ): { readonly origin: TableReader; readonly target: TableReader } {
   const isExcluded = excludedRows(table, options.filter);

@@ -2,8 +2,10 @@
  * The phase as a state machine, pure: propose → every proxy drains and acknowledges → activate, or withdraw.
  * @see docs/correctness.md traps 16 and 22
  */
+
 import { type Phase, phases } from '../config/schema.ts';
 import { GateClosedError } from '../errors.ts';
+import type { ClusterName } from '../model/cluster-name.ts';
 import type { PhaseProposal, PhaseRecord, ProxyRecord } from './records.ts';
 
 /** The first record, written once when the migration starts. */
@@ -22,12 +24,12 @@ export function firstPhaseRecord(phase: Phase, by: string, now: Date): PhaseReco
 }
 
 /** Which cluster answers the application in a phase. */
-export function primaryOf(phase: Phase): 'origin' | 'target' {
+export function primaryOf(phase: Phase): ClusterName {
   return phase === 'target-primary' || phase === 'target-only' ? 'target' : 'origin';
 }
 
 /** Which cluster receives copies in a phase, if any. */
-export function shadowOf(phase: Phase): 'origin' | 'target' | undefined {
+export function shadowOf(phase: Phase): ClusterName | undefined {
   if (phase === 'dual-async' || phase === 'dual-sync') return 'target';
   return phase === 'target-primary' ? 'origin' : undefined;
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { describeError, MessageInvalidError } from '../errors.ts';
+import type { ClusterName } from './cluster-name.ts';
 import type { BoundValue, Consistency } from './cql-request.ts';
 
 /**
@@ -20,7 +21,7 @@ export interface FailedWrite {
   readonly writtenAtSeconds: number;
   /** The phase epoch in which it was written. */
   readonly epoch: number;
-  readonly destination: 'origin' | 'target';
+  readonly destination: ClusterName;
   readonly kind: 'query' | 'batch';
   /** Of a batch; a single statement has none. */
   readonly batchKind?: 'logged' | 'unlogged' | 'counter';

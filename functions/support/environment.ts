@@ -13,9 +13,8 @@ import { AuthenticationFailedError, ConfigError, PrerequisiteError } from '#core
 import { createFilter, type Filter } from '#core/filter/filter.ts';
 import { type FilterRules, NO_FILTER_RULES, parseFilterRules } from '#core/filter/filter-rules.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Clock, LoadSession, ObjectStore } from '#core/ports.ts';
-
-export type Side = 'origin' | 'target';
 
 export interface JobEnvironment {
   readonly config: MigrationConfig;
@@ -33,9 +32,9 @@ export interface JobEnvironment {
   /** Where messages go that can never be applied; undefined for functions without a queue. */
   readonly deadLetterQueueUrl: string | undefined;
   /** One session for each cluster (and keyspace that unqualified names mean), opened at the first call. */
-  session(side: Side, keyspace?: string | null): Promise<LoadSession>;
+  session(side: ClusterName, keyspace?: string | null): Promise<LoadSession>;
   /** The cluster with its credentials, for what needs a connection of its own. */
-  cluster(side: Side): Promise<ResolvedCluster>;
+  cluster(side: ClusterName): Promise<ResolvedCluster>;
 }
 
 type Variables = Readonly<Record<string, string | undefined>>;
@@ -61,9 +60,9 @@ export async function createJobEnvironment(variables: Variables = process.env): 
   const openBucket = (name: string) => createS3ObjectStore(s3, name);
   const filterRules = await readFilterRules(variables['RINGSHIFT_FILTER_RULES'], openBucket);
   const sessions = new Map<string, Promise<LoadSession>>();
-  const cluster = (side: Side) => resolveCluster(side, config[side], () => secrets);
+  const cluster = (side: ClusterName) => resolveCluster(side, config[side], () => secrets);
 
-  async function openSession(side: Side, keyspace: string | null): Promise<LoadSession> {
+  async function openSession(side: ClusterName, keyspace: string | null): Promise<LoadSession> {
     try {
       return await createCqlSession(await cluster(side), undefined, keyspace ?? undefined);
     } catch (error) {
@@ -98,7 +97,7 @@ export async function createJobEnvironment(variables: Variables = process.env): 
   };
 }
 
-function forgetSecret(config: MigrationConfig, side: Side, forget: (name: string) => void): void {
+function forgetSecret(config: MigrationConfig, side: ClusterName, forget: (name: string) => void): void {
   const { auth } = config[side];
   if (auth === null) return;
   const reference = 'secret' in auth ? auth.secret : auth.password;

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { auth, Client, types } from 'cassandra-driver';
 import { ClusterUnreachableError, describeError } from '#core/errors.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { NodeSettings } from './cassandra-config.ts';
 
 /** A log-in of a local cluster. These passwords are public: the nodes listen on loopback addresses only. */
@@ -51,7 +52,7 @@ export async function connectAsAdministrator(settings: NodeSettings): Promise<Cl
  * also create, alter and drop, which `schema copy` and the rebuilding of indexes need. `app` gets nothing here: see
  * {@link appGrants}.
  */
-export function roleStatements(side: 'origin' | 'target'): string[] {
+export function roleStatements(side: ClusterName): string[] {
   const create = ({ username, password }: Login): string =>
     `CREATE ROLE IF NOT EXISTS ${username} WITH PASSWORD = '${password}' AND LOGIN = true`;
   const permissions = side === 'target' ? ['SELECT', 'MODIFY', 'CREATE', 'ALTER', 'DROP'] : ['SELECT', 'MODIFY'];

@@ -1,5 +1,7 @@
 /** The local stand-in of a whole migration: an origin, a target and an AWS, started and stopped together. */
+
 import { join } from 'node:path';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { NodeSettings } from './cassandra-config.ts';
 import { requireNodePorts, runningPid, startNode, stopNode } from './cassandra-node.ts';
 import { roleStatements, runAsAdministrator } from './cluster-roles.ts';
@@ -21,7 +23,7 @@ export interface LocalEnvironment {
 /** Addresses end in consecutive numbers from `firstHost`: origin, target, proxy. */
 export function describeEnvironment(name: string, firstHost: number, awsPort: number): LocalEnvironment {
   const folder = join(cacheRoot, name);
-  const node = (side: 'origin' | 'target', host: number): NodeSettings => ({
+  const node = (side: ClusterName, host: number): NodeSettings => ({
     name: `${name}-${side}`,
     version: CassandraVersion[side],
     address: `127.0.0.${host}`,
@@ -78,11 +80,7 @@ async function requirePorts(environment: LocalEnvironment): Promise<void> {
   if (!running.aws) await requireAwsPort(environment.aws);
 }
 
-async function startCluster(
-  environment: LocalEnvironment,
-  side: 'origin' | 'target',
-  options: StartOptions,
-): Promise<void> {
+async function startCluster(environment: LocalEnvironment, side: ClusterName, options: StartOptions): Promise<void> {
   const settings = environment[side];
   const started = Date.now();
   await startNode(settings, options);

@@ -1,9 +1,11 @@
 /** Makes the local environment a migration: secrets, stacks, a config file that every verb takes. */
+
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CreateSecretCommand, SecretsManagerClient, UpdateSecretCommand } from '@aws-sdk/client-secrets-manager';
 import { stringify } from 'yaml';
 import { PrerequisiteError } from '#core/errors.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import { deployStacks, outputNamed, type StackOutputs } from './cdk.ts';
 import { type Login, ringshiftLogin } from './cluster-roles.ts';
 import type { LocalEnvironment } from './environment.ts';
@@ -23,7 +25,7 @@ export interface LocalState {
 }
 
 const stateFile = (environment: LocalEnvironment): string => join(environment.folder, 'state.json');
-const secretName = (side: 'origin' | 'target'): string => `ringshift-local/${side}`;
+const secretName = (side: ClusterName): string => `ringshift-local/${side}`;
 
 export function readState(environment: LocalEnvironment): LocalState | undefined {
   try {
@@ -43,7 +45,7 @@ export function migrationYaml(
   environment: LocalEnvironment,
   deployed: { readonly bucket: string; readonly queueUrl: string },
 ): string {
-  const cluster = (side: 'origin' | 'target'): object => ({
+  const cluster = (side: ClusterName): object => ({
     contactPoints: [environment[side].address],
     port: environment[side].port,
     localDatacenter: 'dc1',

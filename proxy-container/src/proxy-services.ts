@@ -1,6 +1,7 @@
 import type { ResolvedLogins } from '#core/config/access-schema.ts';
 import type { Phase } from '#core/config/schema.ts';
 import type { Filter } from '#core/filter/filter.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from './counters/counters.ts';
 import type { Definitions } from './definitions/definitions.ts';
@@ -13,7 +14,6 @@ import type { Clusters } from './session/session-upstreams.ts';
 import type { SystemTables } from './system-tables/system-tables.ts';
 import type { ClientBacklog } from './transport/client-backlog.ts';
 import type { Flusher } from './transport/frame-writer.ts';
-import type { ClusterName } from './upstream/cluster.ts';
 import type { DualWrite } from './writes/dual-write.ts';
 import type { UsualWrites } from './writes/usual-write.ts';
 

@@ -1,3 +1,4 @@
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { AdminSubject } from './admin-subject.ts';
 import { NoProcessError } from './no-process-error.ts';
 import { type ProxyStatus, readinessOf } from './status.ts';
@@ -31,7 +32,7 @@ export async function zdmHealthOf(subject: AdminSubject, maxSkewMs: number): Pro
   const status = await statusOrNone(subject);
   if (!status) return { status: 503, body: { OriginStatus: null, TargetStatus: null, Status: 'STARTUP' } };
   const isReady = readinessOf(status, maxSkewMs).length === 0;
-  const cluster = (name: 'origin' | 'target'): object => {
+  const cluster = (name: ClusterName): object => {
     const found = status.clusters.find((one) => one.name === name);
     const isUp = found?.state === 'up';
     return {
@@ -56,6 +57,6 @@ async function statusOrNone(subject: AdminSubject): Promise<ProxyStatus | undefi
   }
 }
 
-function clusterStatus(status: ProxyStatus | undefined, name: 'origin' | 'target'): 'UP' | 'DOWN' {
+function clusterStatus(status: ProxyStatus | undefined, name: ClusterName): 'UP' | 'DOWN' {
   return status?.clusters.find((cluster) => cluster.name === name)?.state === 'up' ? 'UP' : 'DOWN';
 }

@@ -1,4 +1,5 @@
 import type { Phase } from '#core/config/schema.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { ShownReads } from '../reads/dual-reads.ts';
 
 /** What `/status` shows. */
@@ -26,7 +27,7 @@ export interface ProxyStatus {
   readonly preparedEvictions: number;
   readonly protocolVersion: number;
   readonly clusters: readonly {
-    readonly name: 'origin' | 'target';
+    readonly name: ClusterName;
     readonly role: 'primary' | 'shadow' | 'unused';
     readonly state: string;
     readonly connections: number;

@@ -1,9 +1,9 @@
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { LatencyHistogram } from '../counters/latency.ts';
 import { labelText, type MetricFamily, type MetricSample, mergeMetrics } from './metric-family.ts';
 import type { ProxyStatus } from './status.ts';
 
-type ClusterName = 'origin' | 'target';
 type Type = MetricFamily['type'];
 type Latencies = readonly (readonly [LatencyHistogram, Readonly<Record<string, string>>])[];
 

@@ -1,10 +1,10 @@
 import { opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import type { Route } from '../requests/route.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome, OutgoingRequest } from '../upstream/upstream-call.ts';
 import type { ReplyHandler, UpstreamConnection } from '../upstream/upstream-connection.ts';
 import type { DualReads } from './dual-reads.ts';

@@ -8,11 +8,11 @@ import {
   readValues,
   timestampGap,
 } from '#core/cql/request-layout.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Consistency } from '#core/model/cql-request.ts';
 import type { Statement } from '#core/statement/statement.ts';
 import { COPIED_FRAME_BYTES } from '../transport/frame-writer.ts';
 import { ownBytes } from '../transport/own-bytes.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { OutgoingRequest } from '../upstream/upstream-call.ts';
 import { pinTimestamp, TIMESTAMP_BYTES } from '../writes/pin-timestamp.ts';
 import type { TimestampGenerator } from '../writes/timestamps.ts';

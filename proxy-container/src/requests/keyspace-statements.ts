@@ -1,8 +1,8 @@
 import { encodeFrame } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import { datacentersOf, findReplication, withReplication } from '#core/statement/keyspace-replication.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { OutgoingRequest } from '../upstream/upstream-call.ts';
 import type { ClientRequest } from './client-request.ts';
 

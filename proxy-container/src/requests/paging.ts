@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { HEADER_BYTES } from '#core/cql/frame.ts';
 import { ResultKind } from '#core/cql/protocol.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 
 /**
  * A paging state belongs to the cluster that made it, so the proxy puts that cluster's name behind it:

@@ -1,7 +1,7 @@
 import type { Phase } from '#core/config/schema.ts';
 import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Statement } from '#core/statement/statement.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 
 /**
  * What a request is to the proxy. `lwt` and `definition` are not copied like a write: the one is decided by the

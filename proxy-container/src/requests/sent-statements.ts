@@ -1,8 +1,8 @@
 import { HEADER_BYTES } from '#core/cql/frame.ts';
 import { type RequestLayout, readRequestLayout, readValues, requestOffset } from '#core/cql/request-layout.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { BoundValue } from '#core/model/cql-request.ts';
 import type { FailedStatement } from '#core/model/failed-write.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { ClientRequest } from './client-request.ts';
 
 /** What a request says to a cluster: texts and values with everything pinned that the proxy evaluates. */

@@ -1,5 +1,5 @@
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import { ownBytes } from '../transport/own-bytes.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { ReplyHandler, UpstreamConnection } from '../upstream/upstream-connection.ts';
 import { ClientRequest, type RequestContext } from './client-request.ts';
 import type { PreparedEntry } from './prepared-statements.ts';

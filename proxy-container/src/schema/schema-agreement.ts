@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '#core/errors.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
 import { nameBasedUuid } from '../topology/host.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { ControlConnection, NodeSchema } from '../upstream/control-connection.ts';
 import { CLUSTER_NAMES } from '../upstream/control-connections.ts';
 

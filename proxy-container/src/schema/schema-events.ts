@@ -1,7 +1,7 @@
 import type { SchemaChange } from '#core/cql/schema-change.ts';
 import { describeError } from '#core/errors.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { SchemaAgreement } from './schema-agreement.ts';
 
 /** Drivers read the schema anew for each; beyond this many whole keyspaces are named. */

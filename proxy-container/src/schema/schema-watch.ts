@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '#core/errors.ts';
 import type { Filter } from '#core/filter/filter.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from '../counters/counters.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { ControlConnection } from '../upstream/control-connection.ts';
 import type { SchemaAgreement } from './schema-agreement.ts';
 import { differingElements, readElements } from './schema-elements.ts';

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ServerError } from '#core/errors.ts';
-import type { Cluster, ClusterName } from '../upstream/cluster.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
+import type { Cluster } from '../upstream/cluster.ts';
 import { type SessionIdentity, useKeyspace } from '../upstream/handshake.ts';
 import type { UpstreamConnection } from '../upstream/upstream-connection.ts';
 import type { UpstreamPool } from '../upstream/upstream-pool.ts';

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Credentials, ResolvedLogins } from '#core/config/access-schema.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 
 /** No mapping: every client is on both clusters what it says. */
 export const NO_LOGINS: ResolvedLogins = {

@@ -7,8 +7,8 @@ import { decodeAuthenticate, decodeAuthToken, decodePlainToken, encodeStartup } 
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { AuthenticationFailedError, ClusterUnreachableError, describeError, ProtocolError } from '#core/errors.ts';
 import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import { logIn, openSession } from '../upstream/handshake.ts';
 import type { UpstreamConnection } from '../upstream/upstream-connection.ts';
 import { planLogin } from './login-policy.ts';

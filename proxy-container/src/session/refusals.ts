@@ -1,8 +1,8 @@
 import { ErrorCode } from '#core/cql/protocol.ts';
 import { describeError, ServerError } from '#core/errors.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { ProxyServices } from '../proxy-services.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
 import type { ClientSession } from './client-session.ts';
 import { failureOf } from './replies.ts';

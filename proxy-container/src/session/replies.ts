@@ -2,13 +2,13 @@ import type { ErrorMessage } from '#core/cql/error-message.ts';
 import { bodyOf, encodeFrame, flagsOf, opcodeOf } from '#core/cql/frame.ts';
 import { BatchKind, ErrorCode, FrameFlag, Opcode } from '#core/cql/protocol.ts';
 import { responseOffset } from '#core/cql/result-message.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import { hasMorePages, markPage } from '../requests/paging.ts';
 import { learnPrepared, type PreparedEntry, preparedForClient } from '../requests/prepared-statements.ts';
 import { topologyTable } from '../system-tables/columns.ts';
 import type { SystemRow } from '../system-tables/rows.ts';
 import { showClusterName, showProxy } from '../topology/topology.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
 
 /** Flags by which a body has something in front of its message. */

@@ -6,6 +6,7 @@ import type { Reloaded } from '#adapters/watched-files.ts';
 import type { Credentials } from '#core/config/access-schema.ts';
 import type { ResolvedCluster } from '#core/config/schema.ts';
 import { ClusterUnreachableError, describeError } from '#core/errors.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
@@ -23,8 +24,6 @@ const MAX_OPENING = 32;
 /** Different logins, keyspaces and STARTUP options; above it new ones are refused. */
 const MAX_POOLS = 1000;
 const MAX_PERMITS = 4096;
-
-export type ClusterName = 'origin' | 'target';
 
 /** One of the two clusters as the proxy's data path sees it: its nodes and its pools. */
 export class Cluster {

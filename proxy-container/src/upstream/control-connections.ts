@@ -1,8 +1,8 @@
 import type { Phase } from '#core/config/schema.ts';
 import { describeError } from '#core/errors.ts';
 import { primaryOf } from '#core/ledger/phase-change.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
-import type { ClusterName } from './cluster.ts';
 import { ControlConnection } from './control-connection.ts';
 
 export const CLUSTER_NAMES: readonly ClusterName[] = ['origin', 'target'];

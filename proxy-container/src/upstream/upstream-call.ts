@@ -1,10 +1,10 @@
 import { opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { AuthenticationFailedError, describeError, ProtocolError, ServerError } from '#core/errors.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { PreparedEntry } from '../requests/prepared-statements.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import { errorCodeIn } from '../writes/outcome.ts';
-import type { ClusterName } from './cluster.ts';
 import type { LostReason, ReplyHandler, UpstreamConnection } from './upstream-connection.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import type { ControlConnection } from '../upstream/control-connection.ts';
 import type { TimestampGenerator } from './timestamps.ts';
 

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { BatchKind } from '#core/cql/protocol.ts';
 import { describeError } from '#core/errors.ts';
 import { valueLookup } from '#core/model/bound-values.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Consistency } from '#core/model/cql-request.ts';
 import { encodeFailedWrite, type FailedStatement, type FailedWrite, type TableName } from '#core/model/failed-write.ts';
 import type { Logger } from '#core/ports.ts';
@@ -16,7 +17,6 @@ import type { ClientRequest } from '../requests/client-request.ts';
 import { tablesWritten } from '../requests/count-tables.ts';
 import { type SentStatements, sentStatements } from '../requests/sent-statements.ts';
 import type { SchemaFacts } from '../schema/schema-facts.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import { COUNTER_OBSTACLE, type Treatment, treatmentOf } from './replayable.ts';
 
 export interface FailedWritesOptions {

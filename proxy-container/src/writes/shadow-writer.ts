@@ -1,6 +1,7 @@
 import { opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { describeError } from '#core/errors.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { TableCounters } from '../counters/table-counters.ts';
@@ -9,7 +10,6 @@ import type { ClientRequest } from '../requests/client-request.ts';
 import { firstTable, tablesWritten } from '../requests/count-tables.ts';
 import type { SchemaFacts } from '../schema/schema-facts.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { FailedWrites } from './failed-writes.ts';
 import type { ListOrder } from './list-order.ts';

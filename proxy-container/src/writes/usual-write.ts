@@ -1,6 +1,7 @@
 import { faultBesideValues } from '#core/cql/request-check.ts';
 import { executeFlagsOffset, HAS_TIMESTAMP, timestampGap } from '#core/cql/request-layout.ts';
 import type { Filter } from '#core/filter/filter.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ReadingClient } from '../reads/usual-read.ts';
@@ -11,7 +12,6 @@ import { type Route, routeOf } from '../requests/route.ts';
 import { constantExclusion } from '../requests/tenant.ts';
 import { FrameStore, ID_OFFSET, isNamedAlike } from '../requests/usual-request.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
-import type { ClusterName } from '../upstream/cluster.ts';
 import { MAX_BUFFERED_BYTES, type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { ReplyHandler } from '../upstream/upstream-connection.ts';
 import type { Answer, DualWrite } from './dual-write.ts';
