@@ -146,7 +146,7 @@ export class ClientSession implements SlowClient {
     }
   }
 
-  /** The usual write, which is taken where it lies. */
+  /** The usual request, which is taken where it lies. */
   readonly #peek = (bytes: Buffer, start: number, end: number): boolean => {
     const handler = this.#handler;
     // A request of the version in force has no other bit in its first byte; stream ids are not negative.
@@ -166,6 +166,7 @@ export class ClientSession implements SlowClient {
     const opcode = opcodeOf(frame);
     if (this.#handler && opcode !== Opcode.OPTIONS && opcode !== Opcode.REGISTER) {
       const plain = this.#decompress(frame);
+      if (plain !== frame && this.#handler.handleUsual(plain, 0, plain.length)) return true;
       try {
         if (this.#sender.version < 4 && (flagsOf(frame) & FrameFlag.CUSTOM_PAYLOAD) !== 0) {
           // A node closes the connection for it, and that one is shared.
