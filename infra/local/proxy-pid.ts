@@ -10,7 +10,10 @@ export function rememberProxy(folder: string, pid: number): void {
   writeFileSync(pidFile(folder), String(pid));
 }
 
-/** Stops the remembered proxy and the server that it started; a pid that meanwhile is another program's is left alone. */
+/**
+ * Stops the remembered proxy and the server that it started; a pid that meanwhile is another program's is left alone. It
+ * is told by its config, which is this environment's: `ringshift proxy` becomes the program that it has bundled.
+ */
 export async function stopProxy(folder: string): Promise<void> {
   let pid: number;
   try {
@@ -19,6 +22,6 @@ export async function stopProxy(folder: string): Promise<void> {
     return;
   }
   const command = Number.isInteger(pid) && pid > 1 ? await commandLineOf(pid) : undefined;
-  if (command?.includes(` proxy --config ${folder}/`)) await stopProcess(pid, { group: true, graceMs: 15_000 });
+  if (command?.includes(` --config ${folder}/`)) await stopProcess(pid, { group: true, graceMs: 15_000 });
   rmSync(pidFile(folder), { force: true });
 }
