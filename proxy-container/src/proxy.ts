@@ -1,9 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { MigrationConfig } from '#core/config/schema.ts';
-import { primaryOf } from '#core/ledger/phase-change.ts';
-import type { ClusterName } from '#core/model/cluster-name.ts';
 import { refuseRenames } from '#core/model/rename.ts';
 import { createAdminServer } from './admin/admin-server.ts';
 import type { AdminSubject } from './admin/admin-subject.ts';
@@ -19,6 +16,7 @@ import type { Journal } from './journal/journal.ts';
 import type { JournalSender } from './journal/journal-sender.ts';
 import { openJournal } from './journal/open-journal.ts';
 import { SuspectMarks } from './journal/suspect-marks.ts';
+import { prepareHandOver } from './phase/hand-over.ts';
 import type { PhaseGate } from './phase/phase-gate.ts';
 import { PhaseWatch } from './phase/phase-watch.ts';
 import { Registration } from './phase/registration.ts';
@@ -41,8 +39,6 @@ import { TimestampGenerator } from './writes/timestamps.ts';
 
 const DRAIN_CLIENTS_MS = 5_000;
 const FLUSH_QUEUE_MS = 8_000;
-/** Clocks that differ by more make the proxy unready long before. */
-const MAX_CLOCK_WAIT_MS = 2_000;
 /** What is left when all connections are closed needs no longer. */
 const SETTLE_MS = 1_000;
 
@@ -116,7 +112,12 @@ export class CqlProxy {
       logger,
       counters: () => this.#counters.summary(),
       onAct: (record) => this.#clusterWatch.controls.follow(record.active.phase),
-      beforeHandOver: (next) => this.#beforeHandOver(primaryOf(next)),
+      beforeHandOver: (next) =>
+        prepareHandOver(next, {
+          marks: this.#marks,
+          clocks: this.#clusterWatch.clocks,
+          failedWrites: this.#failedWrites,
+        }),
     });
   }
 
@@ -180,13 +181,13 @@ export class CqlProxy {
     this.#isStopping = true;
     this.#reads?.dual.stop();
     await this.#server?.drain(DRAIN_CLIENTS_MS);
-    await this.#untilIdle(this.#config.proxy.shadowTimeoutMs);
+    await this.#gate?.untilIdle(this.#config.proxy.shadowTimeoutMs);
     this.#tls?.close();
     this.#filter.close();
     this.#dualWrite?.abandon();
     this.#clusterWatch.closeClusters();
     // Every copy whose connection was closed has become a failed write then.
-    await this.#untilIdle(SETTLE_MS);
+    await this.#gate?.untilIdle(SETTLE_MS);
     await this.#failedWrites?.idle();
     await this.#journal?.flush();
     await Promise.all([this.#sender?.stop(FLUSH_QUEUE_MS), this.#marks.flush(), this.#clusterWatch.clocks.stop()]);
@@ -197,24 +198,6 @@ export class CqlProxy {
     this.#runtime.stop();
     this.#admin?.closeAllConnections();
     this.#admin?.close();
-  }
-
-  /**
-   * The ledger knows every table that may lack something, and the clock of the next primary has passed every write time
-   * that was given: what it decides from then on is newer.
-   */
-  async #beforeHandOver(next: ClusterName): Promise<boolean> {
-    await this.#failedWrites?.idle();
-    await this.#marks.flush();
-    await sleep(Math.min(Math.ceil(this.#clusterWatch.clocks.behindMs(next)), MAX_CLOCK_WAIT_MS));
-    return this.#marks.pendingCount === 0;
-  }
-
-  async #untilIdle(withinMs: number): Promise<void> {
-    const deadline = performance.now() + withinMs;
-    while ((this.#gate?.inFlight ?? 0) > 0 && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
   }
 
   #services(gate: PhaseGate, journal: Journal): ProxyServices {

@@ -1,8 +1,10 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Phase } from '#core/config/schema.ts';
 
 /** Of all clients together; what does not fit is told to come back. */
 const MAX_HELD = 65_536;
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
+const IDLE_POLL_MS = 10;
 
 /** A request that waits for the next epoch. */
 export interface HeldRequest {
@@ -70,6 +72,12 @@ export class PhaseGate {
     this.#inFlight--;
     if (epoch === this.#epoch) this.#currentInFlight--;
     if (this.#inFlight === 0) this.#whenDrained?.();
+  }
+
+  /** Resolves when nothing is under way, or the time is over. Milliseconds. */
+  async untilIdle(withinMs: number): Promise<void> {
+    const deadline = performance.now() + withinMs;
+    while (this.#inFlight > 0 && performance.now() < deadline) await sleep(IDLE_POLL_MS);
   }
 
   /** Keeps the request until the next epoch is in force. False: it does not hold, or there is no room. */

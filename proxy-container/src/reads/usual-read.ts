@@ -6,12 +6,12 @@ import type { Filter } from '#core/filter/filter.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
-import { type ClientRequest, MAX_SHARED_BYTES, type RequestContext } from '../requests/client-request.ts';
+import type { ClientRequest, RequestContext } from '../requests/client-request.ts';
 import { hasMorePagesAt } from '../requests/paging.ts';
 import type { PreparedEntry } from '../requests/prepared-statements.ts';
 import { routeOf } from '../requests/route.ts';
 import { constantExclusion } from '../requests/tenant.ts';
-import { FrameStore, ID_OFFSET, isNamedAlike, UsualRequest } from '../requests/usual-request.ts';
+import { endOfId, FrameStore, isNamedAlike, UsualRequest, usualEntry } from '../requests/usual-request.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
 import { MAX_BUFFERED_BYTES } from '../upstream/upstream-call.ts';
@@ -61,15 +61,11 @@ export class UsualReads {
   /** Takes the EXECUTE at [start, end) of `bytes`. False: it is not of the usual kind, and nothing was done. */
   take(client: ReadingClient, bytes: Buffer, start: number, end: number): boolean {
     const { context, counters, flusher, reads } = this.#options;
-    const length = end - start;
-    if (length > MAX_SHARED_BYTES || length < ID_OFFSET || bytes[start + 1] !== 0) return false;
-    const idEnd = start + ID_OFFSET + bytes.readUInt16BE(start + ID_OFFSET - 2);
-    if (idEnd + 8 > end) return false;
-    const entry = context.prepared.findIn(bytes, start + ID_OFFSET, idEnd);
+    const entry = usualEntry(context.prepared, bytes, start, end);
     const cluster = entry && this.#clusterOf(entry);
     if (cluster === undefined) return false;
     const { version, upstreams } = client;
-    const flagsOffset = executeFlagsOffset(bytes, idEnd, version);
+    const flagsOffset = executeFlagsOffset(bytes, endOfId(entry!, start), version);
     if (faultInParameters(bytes, flagsOffset, end, version) !== undefined) return false;
     const lastFlags = bytes[version >= 5 ? flagsOffset + 3 : flagsOffset]!;
     if ((lastFlags & QueryFlag.PAGING_STATE) !== 0) return false;

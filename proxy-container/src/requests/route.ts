@@ -32,6 +32,15 @@ export interface Route {
   readonly isSync: boolean;
 }
 
+/** A route of a phase in which both clusters take part. */
+export interface DualRoute extends Route {
+  readonly shadow: ClusterName;
+}
+
+export function hasShadow(route: Route): route is DualRoute {
+  return route.shadow !== undefined;
+}
+
 const ORIGIN_ALONE: Route = { primary: 'origin', shadow: undefined, isSync: false };
 
 /** The routes of a phase, made once. */

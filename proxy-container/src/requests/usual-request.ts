@@ -1,14 +1,34 @@
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import { ownBytes } from '../transport/own-bytes.ts';
 import type { ReplyHandler, UpstreamConnection } from '../upstream/upstream-connection.ts';
-import { ClientRequest, type RequestContext } from './client-request.ts';
-import type { PreparedEntry } from './prepared-statements.ts';
+import { ClientRequest, MAX_SHARED_BYTES, type RequestContext } from './client-request.ts';
+import type { PreparedEntry, PreparedStatements } from './prepared-statements.ts';
 
 /** Where the id of the statement begins in the frame of an EXECUTE without a payload. */
-export const ID_OFFSET = 11;
+const ID_OFFSET = 11;
+/** Consistency and flags behind the id, at the least. */
+const MIN_PARAMETER_BYTES = 8;
 
 const SLAB_BYTES = 64 * 1024;
 const NO_BYTES: Buffer = Buffer.alloc(0);
+
+/** The statement of the EXECUTE at [start, end), if that is short, has no flags, and the proxy knows the statement. */
+export function usualEntry(
+  prepared: PreparedStatements,
+  bytes: Buffer,
+  start: number,
+  end: number,
+): PreparedEntry | undefined {
+  const length = end - start;
+  if (length > MAX_SHARED_BYTES || length < ID_OFFSET || bytes[start + 1] !== 0) return undefined;
+  const idEnd = start + ID_OFFSET + bytes.readUInt16BE(start + ID_OFFSET - 2);
+  return idEnd + MIN_PARAMETER_BYTES > end ? undefined : prepared.findIn(bytes, start + ID_OFFSET, idEnd);
+}
+
+/** Where the id of its statement ends in the frame that begins at `start`. */
+export function endOfId(entry: PreparedEntry, start: number): number {
+  return start + ID_OFFSET + entry.id.length;
+}
 
 /** The cluster calls the statement by an id that fits where the proxy's own lies. */
 export function isNamedAlike(entry: PreparedEntry, cluster: ClusterName): boolean {

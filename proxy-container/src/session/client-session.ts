@@ -166,8 +166,8 @@ export class ClientSession implements SlowClient {
     const opcode = opcodeOf(frame);
     if (this.#handler && opcode !== Opcode.OPTIONS && opcode !== Opcode.REGISTER) {
       const plain = this.#decompress(frame);
-      if (plain !== frame && this.#handler.handleUsual(plain, 0, plain.length)) return true;
       try {
+        if (plain !== frame && this.#handler.handleUsual(plain, 0, plain.length)) return true;
         if (this.#sender.version < 4 && (flagsOf(frame) & FrameFlag.CUSTOM_PAYLOAD) !== 0) {
           // A node closes the connection for it, and that one is shared.
           throw new ProtocolError('v3 has no custom payloads');

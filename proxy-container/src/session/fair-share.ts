@@ -7,8 +7,9 @@ import type { SessionUpstreams } from './session-upstreams.ts';
 export const SMALL_SHARE = 16;
 
 /**
- * Whether a client with so many requests under way (at least `SMALL_SHARE`) has its share of the stream ids: as many as are still free. So one that
- * floods the proxy gets half of them, two get a third each, and who comes next finds as many as each of them has.
+ * Whether a client with so many requests under way (at least `SMALL_SHARE`) has its share of the stream ids: as many as
+ * are still free. So one that floods the proxy gets half of them, two get a third each, and who comes next finds as many
+ * as each of them has.
  * @param connections those that its requests go over; none yet: whoever waits for them takes no id
  * @see "Dynamic queue length thresholds", Choudhury and Hahne, 1998
  */

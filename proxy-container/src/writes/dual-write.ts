@@ -6,7 +6,7 @@ import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
-import type { Route } from '../requests/route.ts';
+import { type DualRoute, hasShadow, type Route } from '../requests/route.ts';
 import type { SchemaFacts } from '../schema/schema-facts.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
@@ -50,12 +50,11 @@ export class DualWrite {
   }
 
   apply(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): void {
-    const { shadow } = route;
     if (request.requestClass === 'lwt') {
       this.#conditional(upstreams, request, route, answer);
       return;
     }
-    if (shadow === undefined) {
+    if (!hasShadow(route)) {
       this.#primaryAlone(upstreams, request, route.primary, answer);
       return;
     }
@@ -63,11 +62,11 @@ export class DualWrite {
     const place = listPlaceOf(request, facts);
     // The primary itself gives two appends that it gets at once an order which nobody is told, and the shadow another one.
     if (place?.row === undefined || !place.isList) {
-      this.#dual(upstreams, request, route, shadow, answer);
+      this.#dual(upstreams, request, route, answer);
       return;
     }
     const run = (): void =>
-      this.#dual(upstreams, request, route, shadow, (outcome, copy) => {
+      this.#dual(upstreams, request, route, (outcome, copy) => {
         answer(outcome);
         // A shadow that fails is not waited for once for each of them: what it missed is read back as a whole.
         const isInOrder = effectOf(outcome) !== 'unknown' && (copy === undefined || effectOf(copy) === 'applied');
@@ -76,7 +75,7 @@ export class DualWrite {
     lists.take(place, { run, skip: run });
   }
 
-  #dual(upstreams: SessionUpstreams, request: ClientRequest, route: Route, shadow: ClusterName, answer: Answer): void {
+  #dual(upstreams: SessionUpstreams, request: ClientRequest, route: DualRoute, answer: Answer): void {
     if (this.#differsByNature(request)) {
       this.#primaryAlone(upstreams, request, route.primary, (outcome) => {
         answer(outcome);
@@ -91,11 +90,11 @@ export class DualWrite {
     }
     if (route.isSync) {
       const isPermitted = upstreams.permits(route.primary).covers(request, performance.now());
-      if (isPermitted) this.#bothAtOnce(upstreams, request, route.primary, shadow, answer);
-      else this.#bothInTurn(upstreams, request, route.primary, shadow, answer);
+      if (isPermitted) this.#bothAtOnce(upstreams, request, route, answer);
+      else this.#bothInTurn(upstreams, request, route, answer);
       return;
     }
-    this.#thenShadow(upstreams, request, route.primary, shadow, answer);
+    this.#thenShadow(upstreams, request, route, answer);
   }
 
   #primaryAlone(upstreams: SessionUpstreams, request: ClientRequest, primary: ClusterName, answer: Answer): void {
@@ -106,16 +105,10 @@ export class DualWrite {
   }
 
   /** The copy leaves once the primary's outcome is known: what it refused is never copied. */
-  #thenShadow(
-    upstreams: SessionUpstreams,
-    request: ClientRequest,
-    primary: ClusterName,
-    shadow: ClusterName,
-    answer: Answer,
-  ): void {
+  #thenShadow(upstreams: SessionUpstreams, request: ClientRequest, route: DualRoute, answer: Answer): void {
     const { epoch } = this.#options.gate;
-    this.#call(upstreams, primary, request, (outcome) => {
-      this.settlePrimary(upstreams, request, { primary, shadow }, epoch, outcome, answer);
+    this.#call(upstreams, route.primary, request, (outcome) => {
+      this.settlePrimary(upstreams, request, route, epoch, outcome, answer);
     });
   }
 
@@ -123,7 +116,7 @@ export class DualWrite {
   settlePrimary(
     upstreams: SessionUpstreams,
     request: ClientRequest,
-    { primary, shadow }: Pick<Route, 'primary' | 'shadow'>,
+    { primary, shadow }: Route,
     epoch: number,
     outcome: Outcome,
     answer: Answer,
@@ -141,20 +134,15 @@ export class DualWrite {
     this.#options.shadows.send(upstreams, shadow, request, epoch);
   }
 
-  #bothAtOnce(
-    upstreams: SessionUpstreams,
-    request: ClientRequest,
-    primary: ClusterName,
-    shadow: ClusterName,
-    answer: Answer,
-  ): void {
+  #bothAtOnce(upstreams: SessionUpstreams, request: ClientRequest, route: DualRoute, answer: Answer): void {
     const { epoch } = this.#options.gate;
+    const { primary, shadow } = route;
     const outcomes: Partial<Record<ClusterName, Outcome>> = {};
     const take = (cluster: ClusterName, outcome: Outcome): void => {
       outcomes[cluster] = outcome;
       const first = outcomes[primary];
       const second = outcomes[shadow];
-      if (first && second) this.#settleBoth(request, primary, shadow, first, second, epoch, answer);
+      if (first && second) this.#settleBoth(request, route, first, second, epoch, answer);
     };
     const sentAtMs = performance.now();
     this.#call(upstreams, primary, request, (outcome) => {
@@ -165,14 +153,9 @@ export class DualWrite {
   }
 
   /** Whether the client may write there the primary has not shown lately: what it refuses must not reach the shadow. */
-  #bothInTurn(
-    upstreams: SessionUpstreams,
-    request: ClientRequest,
-    primary: ClusterName,
-    shadow: ClusterName,
-    answer: Answer,
-  ): void {
+  #bothInTurn(upstreams: SessionUpstreams, request: ClientRequest, route: DualRoute, answer: Answer): void {
     const { epoch } = this.#options.gate;
+    const { primary, shadow } = route;
     const sentAtMs = performance.now();
     this.#call(upstreams, primary, request, (first) => {
       upstreams.permits(primary).learn(request, first, sentAtMs);
@@ -183,7 +166,7 @@ export class DualWrite {
         return;
       }
       this.#callShadow(upstreams, shadow, request, (second) => {
-        this.#settleBoth(request, primary, shadow, first, second, epoch, answer);
+        this.#settleBoth(request, route, first, second, epoch, answer);
       });
     });
   }
@@ -198,8 +181,7 @@ export class DualWrite {
 
   #settleBoth(
     request: ClientRequest,
-    primary: ClusterName,
-    shadow: ClusterName,
+    { primary, shadow }: DualRoute,
     first: Outcome,
     second: Outcome,
     epoch: number,

@@ -5,12 +5,12 @@ import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ReadingClient } from '../reads/usual-read.ts';
-import { type ClientRequest, MAX_SHARED_BYTES, type RequestContext } from '../requests/client-request.ts';
+import type { ClientRequest, RequestContext } from '../requests/client-request.ts';
 import { tableOfPrepared } from '../requests/count-tables.ts';
 import type { PreparedEntry } from '../requests/prepared-statements.ts';
 import { type Route, routeOf } from '../requests/route.ts';
 import { constantExclusion } from '../requests/tenant.ts';
-import { FrameStore, ID_OFFSET, isNamedAlike } from '../requests/usual-request.ts';
+import { endOfId, FrameStore, isNamedAlike, usualEntry } from '../requests/usual-request.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
 import { MAX_BUFFERED_BYTES, type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { ReplyHandler } from '../upstream/upstream-connection.ts';
@@ -64,15 +64,11 @@ export class UsualWrites {
   /** Takes the EXECUTE at [start, end) of `bytes`. False: it is not of the usual kind, and nothing was done. */
   take(client: UsualClient, bytes: Buffer, start: number, end: number): boolean {
     const { context, counters, flusher } = this.#options;
-    const length = end - start;
-    if (length > MAX_SHARED_BYTES || length < ID_OFFSET || bytes[start + 1] !== 0) return false;
-    const idEnd = start + ID_OFFSET + bytes.readUInt16BE(start + ID_OFFSET - 2);
-    if (idEnd + 8 > end) return false;
-    const entry = context.prepared.findIn(bytes, start + ID_OFFSET, idEnd);
+    const entry = usualEntry(context.prepared, bytes, start, end);
     const route = entry && this.#routeOf(entry);
     if (route === undefined) return false;
     const { version } = client;
-    const flagsOffset = executeFlagsOffset(bytes, idEnd, version);
+    const flagsOffset = executeFlagsOffset(bytes, endOfId(entry!, start), version);
     const gap = timestampGap(bytes, flagsOffset, end, version);
     if (gap < 0 || faultBesideValues(bytes, flagsOffset, end, gap === HAS_TIMESTAMP)) return false;
     const connection = client.upstreams.pool(route.primary).pick();
