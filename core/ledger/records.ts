@@ -118,8 +118,8 @@ export type RangeRecord = z.output<typeof rangeRecordSchema>;
 export const WHOLE_KEYSPACE = '*';
 
 /**
- * How the reason of a mark begins where what a conditional write (LWT) left may not be on the other cluster: were that one to
- * answer, it could decide the next one by what it lacks.
+ * How the reason of a mark begins where what a conditional write (LWT) left may not be on the other cluster: were that
+ * one to answer, it could decide the next one by what it lacks.
  * @see docs/correctness.md trap 10
  */
 export const MISSING_CONDITIONAL = 'a conditional write (LWT) may be missing';

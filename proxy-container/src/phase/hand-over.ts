@@ -16,8 +16,8 @@ export interface HandOverOptions {
 }
 
 /**
- * Makes ready for a phase with another primary: the ledger knows every table that may lack something, and the clock of the next primary
- * has passed every write time that was given, so that what it decides from then on is newer.
+ * Makes ready for a phase with another primary: the ledger knows every table that may lack something, and the clock of
+ * the next primary has passed every write time that was given, so that what it decides from then on is newer.
  * @returns false: the ledger could not be told all of it
  */
 export async function prepareHandOver(next: Phase, { marks, clocks, failedWrites }: HandOverOptions): Promise<boolean> {
