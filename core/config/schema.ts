@@ -7,6 +7,9 @@ import { Consistency, type ConsistencyName } from '../model/cql-request.ts';
 import { parseHostPort } from '../model/host-port.ts';
 import { faultsOf } from '../model/rename.ts';
 import { authSchema, type Credentials, listenTlsSchema, loginsSchema, tlsSchema } from './access-schema.ts';
+import { failedWritesSchema } from './failed-writes-schema.ts';
+import { gatesSchema } from './gates-schema.ts';
+import { ledgerSchema } from './ledger-schema.ts';
 
 const consistencyNames = Object.keys(Consistency) as [ConsistencyName, ...ConsistencyName[]];
 const consistency = z.enum(consistencyNames);
@@ -65,13 +68,6 @@ const cluster = z.strictObject(clusterShape).superRefine((value, context) => {
     fault('contactPoints', 'the secureConnectBundle says where the nodes are; leave it out');
   if (value.tls.enabled) fault('tls', 'the secureConnectBundle brings its certificates; leave it out');
 });
-
-const ledger = z
-  .discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('s3'), bucket: z.string().min(3), prefix: z.string().default('ledger/') }),
-    z.strictObject({ kind: z.literal('file'), path: z.string().min(1) }),
-  ])
-  .prefault({ kind: 'file', path: '.ringshift/ledger' });
 
 /** How drivers see the proxies: as the nodes of one cluster. */
 const topology = z
@@ -153,6 +149,17 @@ const proxy = z
       .describe('Of keyspaces that clients create or alter, on the target; null: as the statement says'),
     topology,
     onLedgerLoss: z.enum(['keep', 'stop']).default('keep'),
+    lease: z
+      .strictObject({
+        pollMs: milliseconds.min(50).default(1000).describe('How often a proxy looks for a change of phase'),
+        heartbeatSecs: z
+          .int()
+          .min(1)
+          .max(300)
+          .default(5)
+          .describe('How often it renews its lease, which lasts for three of them'),
+      })
+      .prefault({}),
     targetConsistency: z.partialRecord(consistency, consistency).default({}),
     clocks: z.strictObject({ warnSkewMs: milliseconds.default(50), maxSkewMs: milliseconds.default(500) }).prefault({}),
     reads: z
@@ -175,17 +182,6 @@ const proxy = z
       .default(1)
       .describe('Processes of this proxy on this host, each an instance of its own; 0 or auto: one for each core'),
     maxClients: z.int().min(1).max(100_000).default(5000).describe('Of each process'),
-  })
-  .prefault({});
-
-const failedWrites = z
-  .strictObject({
-    kind: z.literal('sqs').default('sqs'),
-    queueUrl: z.string().nullable().default(null).describe('null: failed writes stay in the journal'),
-    journalDir: z.string().default('.ringshift/journal'),
-    retryIntervalSecs: z.int().min(1).max(3600).default(60),
-    maxAttempts: z.int().min(1).max(100).default(3),
-    batchSize: z.int().min(1).max(1000).default(100),
   })
   .prefault({});
 
@@ -284,9 +280,10 @@ const deploy = z
 export const migrationConfigSchema = z.strictObject({
   origin: cluster,
   target: cluster,
-  ledger,
+  ledger: ledgerSchema,
   proxy,
-  failedWrites,
+  failedWrites: failedWritesSchema,
+  gates: gatesSchema,
   bulkLoad,
   validation,
   renames,
@@ -295,7 +292,7 @@ export const migrationConfigSchema = z.strictObject({
 
 export type MigrationConfig = z.output<typeof migrationConfigSchema>;
 export type ClusterConfig = z.output<typeof cluster>;
-export type LedgerConfig = z.output<typeof ledger>;
+export type { LedgerConfig } from './ledger-schema.ts';
 export type ProxyConfig = z.output<typeof proxy>;
 
 /** A cluster whose secret references have been resolved: `credentials` is what a session sends. */

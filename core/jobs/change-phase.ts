@@ -12,13 +12,7 @@ import {
   proposePhase,
   withdrawProposal,
 } from '../ledger/phase-change.ts';
-import {
-  MISSING_CONDITIONAL,
-  type PhaseRecord,
-  type ProxyRecord,
-  type SuspectRecord,
-  WHOLE_KEYSPACE,
-} from '../ledger/records.ts';
+import { type PhaseRecord, type ProxyRecord, type SuspectRecord, WHOLE_KEYSPACE } from '../ledger/records.ts';
 import { listSavedIndexes } from '../ledger/saved-indexes.ts';
 
 export interface ChangePhaseInput {
@@ -138,7 +132,7 @@ async function obstacles(input: ChangePhaseInput, current: PhaseRecord | undefin
 function missingConditionals(marks: readonly SuspectRecord[]): string[] {
   const tables = new Map<string, SuspectRecord>();
   for (const mark of marks) {
-    if (mark.reason.startsWith(MISSING_CONDITIONAL)) tables.set(`${mark.keyspace}.${mark.table}`, mark);
+    if (mark.code === 'conditional-missing') tables.set(`${mark.keyspace}.${mark.table}`, mark);
   }
   return [...tables].map(
     ([table, { reason, at, keyspace }]) =>

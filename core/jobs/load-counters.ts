@@ -186,7 +186,7 @@ class CounterRange {
     const place: CounterRow = { isStatic: row.isStatic, place: [...key, ...row.clustering.values()] };
     const work: Promise<void> = this.#writer!.settle(place, wanted, routingKey)
       .then((isTaken) => {
-        if (!isTaken) this.#journal.suspect('rowsNotTaken', NOT_TAKEN);
+        if (!isTaken) this.#journal.suspect('rowsNotTaken', 'counter', NOT_TAKEN);
       })
       .catch((error: unknown) => {
         if (this.#failure === undefined || underWay.order < this.#failure.order) this.#failure = { ...underWay, error };

@@ -2,6 +2,7 @@
 
 import { describeError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import type { ReasonCode } from '../ledger/reasons.ts';
 import type { RangeRecord } from '../ledger/records.ts';
 import type { GroupingLoss } from '../merge/grouping-options.ts';
 import type { Clock, Logger } from '../ports.ts';
@@ -35,7 +36,7 @@ export class RangeJournal {
   #before: Counts = {};
   #savedAt = 0;
   /** Losses to tell the ledger of before it is told of any progress, and those it knows. */
-  readonly #toMark = new Map<string, string>();
+  readonly #toMark = new Map<string, { readonly code: ReasonCode; readonly reason: string }>();
   readonly #marked = new Set<string>();
 
   constructor(item: LoadItem, known: RangeRecord | undefined, ports: RangeJournalPorts) {
@@ -65,12 +66,12 @@ export class RangeJournal {
   lost(loss: GroupingLoss): void {
     this.add(loss, 1);
     const reason = SUSPICIONS[loss];
-    if (reason !== undefined) this.suspect(loss, reason);
+    if (reason !== undefined) this.suspect(loss, 'list-expiry', reason);
   }
 
   /** The ledger is told once for each `what`, before it is told of progress. */
-  suspect(what: string, reason: string): void {
-    if (!this.#marked.has(what)) this.#toMark.set(what, reason);
+  suspect(what: string, code: ReasonCode, reason: string): void {
+    if (!this.#marked.has(what)) this.#toMark.set(what, { code, reason });
   }
 
   get isSaveDue(): boolean {
@@ -121,10 +122,19 @@ export class RangeJournal {
   async #mark(): Promise<void> {
     const { clock, ledger } = this.#ports;
     const { runId, index, keyspace, table, start, end } = this.#item;
-    for (const [what, reason] of this.#toMark) {
+    for (const [what, { code, reason }] of this.#toMark) {
       const now = new Date(clock.nowMillis());
       const by = `load-range ${runId}`;
-      const mark = { version: 1 as const, keyspace, table, range: { start, end }, reason, by, at: now.toISOString() };
+      const mark = {
+        version: 1 as const,
+        keyspace,
+        table,
+        range: { start, end },
+        reason,
+        code,
+        by,
+        at: now.toISOString(),
+      };
       await ledger.addSuspect(`${runId}-${index}-${what}`, mark);
       await ledger.setTable(keyspace, table, 'suspect', { now, by, reason });
       this.#marked.add(what);

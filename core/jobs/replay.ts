@@ -159,6 +159,8 @@ async function bury(write: FailedWrite, id: string, reason: string, ports: Repla
         table,
         range: null,
         reason: `a failed write can't be replayed: ${reason}`,
+        code: 'dead-letter',
+        lacking: write.destination,
         by: 'replay',
         at: now.toISOString(),
       });

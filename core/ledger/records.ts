@@ -2,20 +2,23 @@
 import { z } from 'zod';
 import { phases } from '../config/schema.ts';
 import { LedgerUnavailableError } from '../errors.ts';
+import { reasonCodes } from './reasons.ts';
 
 const isoTime = z.iso.datetime();
 const phase = z.enum(phases);
 
-const epoch = z.object({
+const epoch = z.looseObject({
   epoch: z.int().min(1),
   phase,
   since: isoTime,
   by: z.string(),
   why: z.string(),
+  /** Codes of the gates that were closed and passed nevertheless. */
+  forced: z.array(z.string()).optional(),
 });
 
 /** `phase.json`: the phase in force, the one proposed, and the marks that a bulk load needs. */
-export const phaseRecordSchema = z.object({
+export const phaseRecordSchema = z.looseObject({
   version: z.literal(1),
   active: epoch,
   /** Waiting for every proxy to drain the old epoch; taken back by whoever sees that it has expired. */
@@ -33,7 +36,7 @@ export type PhaseEpoch = z.output<typeof epoch>;
 export type PhaseProposal = NonNullable<PhaseRecord['proposal']>;
 
 /** `proxies/<instance>.json`. An expired lease is not an absence: see the phase change. */
-export const proxyRecordSchema = z.object({
+export const proxyRecordSchema = z.looseObject({
   version: z.literal(1),
   instance: z.string().min(1),
   /** Made anew by each process, so that two of one name are told apart. Absent in older records. */
@@ -45,6 +48,24 @@ export const proxyRecordSchema = z.object({
   /** The epoch that this proxy acts on. */
   actingEpoch: z.int().min(0),
   counters: z.record(z.string(), z.number()).default({}),
+  /** Whether its disk outlives it; absent: it does. */
+  storage: z.enum(['volume', 'ephemeral']).optional(),
+  /** Of an ephemeral one: what failed before is in the queue, and every mark in the ledger. */
+  durableAt: isoTime.optional(),
+  /** Of an ephemeral one: KEYSPACE.TABLE of all that it has written since its start. */
+  tables: z.array(z.string()).optional(),
+  /** Failed writes that have not reached the queue. */
+  journal: z.object({ messages: z.number(), bytes: z.number(), oldestAt: isoTime.nullable() }).optional(),
+  /** Marks that have not reached the ledger. */
+  marksWaiting: z.number().optional(),
+  /** It can't note the writes under way: a crash would leave no list of them. */
+  isBlind: z.boolean().optional(),
+  /** How far the clock of each cluster's nodes is from its own, at most. Milliseconds. */
+  skewMs: z.object({ origin: z.number().optional(), target: z.number().optional() }).optional(),
+  /** When a copy to each cluster failed the last time. */
+  lastShadowFailureAt: z.object({ origin: isoTime.optional(), target: isoTime.optional() }).optional(),
+  /** Somebody has declared it dead: it must not serve any more, and its process may not register again. */
+  fencedAt: isoTime.optional(),
 });
 export type ProxyRecord = z.output<typeof proxyRecordSchema>;
 
@@ -52,7 +73,7 @@ export const tableStates = ['pending', 'loading', 'loaded', 'validated', 'suspec
 export type TableState = (typeof tableStates)[number];
 
 /** `tables/<keyspace>.<table>.json`. */
-export const tableRecordSchema = z.object({
+export const tableRecordSchema = z.looseObject({
   version: z.literal(1),
   keyspace: z.string(),
   table: z.string(),
@@ -61,6 +82,16 @@ export const tableRecordSchema = z.object({
   runId: z.string().nullable(),
   /** Why it is suspect, or what is special; newest last, bounded. */
   reasons: z.array(z.object({ at: isoTime, reason: z.string(), by: z.string() })),
+  loadedAt: isoTime.optional(),
+  /** Start of the last comparison of the whole table that found it equal. */
+  validatedAt: isoTime.optional(),
+  /** It must be loaded again from a snapshot that is younger than this. */
+  remigrate: z.object({ at: isoTime, why: z.string(), by: z.string() }).optional(),
+  /** When the proxies saw the last TRUNCATE, and the last change of its definition. */
+  truncatedAt: isoTime.optional(),
+  definedAt: isoTime.optional(),
+  /** Its place in the plan of a load; smaller ones come first. */
+  order: z.number().optional(),
 });
 export type TableRecord = z.output<typeof tableRecordSchema>;
 
@@ -117,22 +148,29 @@ export type RangeRecord = z.output<typeof rangeRecordSchema>;
 /** In the place of a table: a definition (type, function, keyspace) is on one cluster only. */
 export const WHOLE_KEYSPACE = '*';
 
-/**
- * How the reason of a mark begins where what a conditional write (LWT) left may not be on the other cluster: were that
- * one to answer, it could decide the next one by what it lacks.
- * @see docs/correctness.md trap 10
- */
-export const MISSING_CONDITIONAL = 'a conditional write (LWT) may be missing';
-
 /** `suspects/<keyspace>.<table>/<id>.json`: a place of the ring to compare and copy again. */
-export const suspectRecordSchema = z.object({
+export const suspectRecordSchema = z.looseObject({
   version: z.literal(1),
   keyspace: z.string(),
   table: z.string(),
-  /** The token range (start, end] as decimal texts; the whole ring when null. */
+  /** The token range (start, end] as decimal texts; null: what `tokens` and `buckets` say, or else the whole ring. */
   range: z.object({ start: z.string(), end: z.string() }).nullable(),
+  /** Single partitions, as decimal texts. */
+  tokens: z
+    .array(z.string().regex(/^-?\d{1,19}$/))
+    .max(1024)
+    .optional(),
+  /** Base64 of the deflated bitmap of 65,536 equal parts of the ring, see `bucketOf`. */
+  buckets: z.string().optional(),
   reason: z.string(),
+  /** Absent in older records. */
+  code: z.enum(reasonCodes).optional(),
+  /** The cluster that may lack something; absent or null: either. */
+  lacking: z.enum(['origin', 'target']).nullable().optional(),
   by: z.string(),
+  /** The first time, where there were several. */
+  from: isoTime.optional(),
+  /** The last time: a comparison that began before it has not looked at it. */
   at: isoTime,
 });
 export type SuspectRecord = z.output<typeof suspectRecordSchema>;

@@ -5,6 +5,7 @@ import type { Logger } from '#core/ports.ts';
 import type { Counters } from './counters/counters.ts';
 import { DefinitionTurns } from './definitions/definition-turns.ts';
 import { Definitions } from './definitions/definitions.ts';
+import type { InFlight } from './in-flight/in-flight-port.ts';
 import type { SuspectMarks } from './journal/suspect-marks.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { DualReads } from './reads/dual-reads.ts';
@@ -42,6 +43,7 @@ export interface ServiceParts extends Shared {
   readonly marks: SuspectMarks;
   readonly facts: SchemaFacts;
   readonly failedWrites: FailedWrites;
+  readonly inFlight: InFlight;
   readonly face: ClusterFace;
   readonly agreement: SchemaAgreement;
   readonly sisters: Sisters;

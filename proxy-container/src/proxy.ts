@@ -11,6 +11,7 @@ import type { ProxyStatus } from './admin/status.ts';
 import { composeServices } from './compose-services.ts';
 import { Counters } from './counters/counters.ts';
 import type { Definitions } from './definitions/definitions.ts';
+import { NOTHING_NOTED } from './in-flight/in-flight-port.ts';
 import { DirectoryLock } from './journal/directory-lock.ts';
 import type { Journal } from './journal/journal.ts';
 import type { JournalSender } from './journal/journal-sender.ts';
@@ -221,6 +222,7 @@ export class CqlProxy {
       flusher: this.#flusher,
       logins: this.#ports.logins ?? NO_LOGINS,
       failedWrites: this.#failedWrites,
+      inFlight: NOTHING_NOTED,
       filter: () => this.#filter.filter,
       isFenced: () => this.#config.proxy.onLedgerLoss === 'stop' && this.#registration.isLeaseOver,
     });

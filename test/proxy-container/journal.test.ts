@@ -268,6 +268,8 @@ test('a sender that stops tries once more, however long its pause is, and no lon
   await journal.close();
 });
 
+const A_MARK = { keyspace: 'ks', table: 't', tokens: null, code: 'other', reason: 'a reason', lacking: null } as const;
+
 test('suspect marks outlive a ledger that is away and a restart', async () => {
   const memory = createMemoryLedgerStore();
   let isAway = true;
@@ -277,7 +279,7 @@ test('suspect marks outlive a ledger that is away and a restart', async () => {
   };
   const ledger = createLedger(store);
   const marks = new SuspectMarks({ ledger, instance: 'one', directory, logger });
-  marks.mark('ks', 't', 'a reason');
+  marks.mark(A_MARK);
   await marks.flush();
   expect(await ledger.listSuspects()).toEqual([]);
   isAway = false;
@@ -305,22 +307,22 @@ test('a mark that is repeated before or while it is sent carries the time of the
   vi.useFakeTimers({ toFake: ['Date'], now: 1_000 });
   try {
     const marks = new SuspectMarks({ ledger, instance: 'one', directory, logger });
-    marks.mark('ks', 't', 'a reason');
+    marks.mark(A_MARK);
     await marks.flush();
     vi.setSystemTime(2_000);
-    marks.mark('ks', 't', 'a reason');
+    marks.mark(A_MARK);
     isAway = false;
     onPut = () => {
       onPut = undefined;
       vi.setSystemTime(3_000);
-      marks.mark('ks', 't', 'a reason');
+      marks.mark(A_MARK);
     };
     await marks.flush();
     expect(await times()).toEqual([new Date(2_000).toISOString()]);
     await marks.flush();
     expect(await times()).toEqual([new Date(2_000).toISOString(), new Date(3_000).toISOString()]);
     isAway = true;
-    marks.mark('ks', 't', 'a reason');
+    marks.mark(A_MARK);
     await marks.flush();
     vi.setSystemTime(9_000);
     isAway = false;

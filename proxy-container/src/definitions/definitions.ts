@@ -165,9 +165,14 @@ export class Definitions {
       const isTruncate = request.statements[0]?.statement.kind === 'truncate';
       // What was not there before differs nowhere, and IF [NOT] EXISTS may have changed nothing.
       const isChanged = isTruncate || (change !== undefined && change.change !== 'CREATED');
-      const reason = isTruncate ? 'TRUNCATE' : 'its definition changed';
-      if (isChanged)
-        for (const { keyspace, table } of tablesOf(request)) this.#options.marks.mark(keyspace, table, reason);
+      const doubt = isTruncate
+        ? ({ code: 'truncate', reason: 'TRUNCATE' } as const)
+        : ({ code: 'definition', reason: 'its definition changed' } as const);
+      if (isChanged) {
+        for (const { keyspace, table } of tablesOf(request)) {
+          this.#options.marks.mark({ keyspace, table, tokens: null, lacking: null, ...doubt });
+        }
+      }
       return undefined;
     }
     this.#noteMissing(request, change, shadow, describeOutcome(second));
@@ -192,12 +197,14 @@ export class Definitions {
   /** Marks the tables that the statement names, or else the whole keyspace that it changed. Roles belong to none. */
   #mark(request: ClientRequest, change: SchemaChange | undefined, reason: string): void {
     if (request.requestClass === 'role') return;
+    const { marks } = this.#options;
+    const doubt = { tokens: null, code: 'definition', lacking: null, reason } as const;
     const tables = [...tablesOf(request), ...tablesOfUnknown(request)];
-    for (const { keyspace, table } of tables) this.#options.marks.mark(keyspace, table, reason);
+    for (const { keyspace, table } of tables) marks.mark({ keyspace, table, ...doubt });
     const keyspace = change?.keyspace ?? request.statements[0]?.statement.keyspace ?? request.keyspace;
     if (tables.length > 0 || keyspace === undefined) return;
     const isTable = change?.target === 'TABLE' && change.change === 'UPDATED';
-    this.#options.marks.mark(keyspace, isTable ? (change.name ?? WHOLE_KEYSPACE) : WHOLE_KEYSPACE, reason);
+    marks.mark({ keyspace, table: isTable ? (change.name ?? WHOLE_KEYSPACE) : WHOLE_KEYSPACE, ...doubt });
   }
 
   async #agree(cluster: ClusterName): Promise<void> {

@@ -79,7 +79,9 @@ export class LeftoverJournals {
         maxBytes: Number.MAX_SAFE_INTEGER,
         logger,
         onDoubt: (tables, reason) => {
-          for (const { keyspace, table } of tables) marks.mark(keyspace, table, reason);
+          for (const { keyspace, table } of tables) {
+            marks.mark({ keyspace, table, tokens: null, code: 'torn', reason, lacking: null });
+          }
         },
       });
       logger.warn('a journal that another process left is taken up', { directory, messages: journal.messageCount });

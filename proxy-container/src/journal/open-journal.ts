@@ -24,7 +24,9 @@ export async function openJournal(
     maxBytes: MAX_JOURNAL_BYTES,
     logger,
     onDoubt: (tables, reason) => {
-      for (const { keyspace, table } of tables) marks.mark(keyspace, table, reason);
+      for (const { keyspace, table } of tables) {
+        marks.mark({ keyspace, table, tokens: null, code: 'torn', reason, lacking: null });
+      }
     },
   });
   if (queue === null) return { journal, sender: undefined };

@@ -2,6 +2,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
+import type { Mark } from '#core/ledger/mark.ts';
 import { WHOLE_KEYSPACE } from '#core/ledger/records.ts';
 import type { Logger } from '#core/ports.ts';
 
@@ -9,10 +10,7 @@ const RETRY_MS = 2_000;
 /** One table for one reason goes to the ledger at most this often; a mark in between waits, and is not dropped. */
 const REPEAT_MS = 5_000;
 
-interface Mark {
-  readonly keyspace: string;
-  readonly table: string;
-  readonly reason: string;
+interface WaitingMark extends Omit<Mark, 'tokens'> {
   readonly at: string;
 }
 /** Bounds memory; tables times reasons never come near it. */
@@ -27,7 +25,7 @@ export class SuspectMarks {
   readonly #instance: string;
   readonly #logger: Logger;
   readonly #path: string;
-  readonly #pending = new Map<string, Mark>();
+  readonly #pending = new Map<string, WaitingMark>();
   readonly #lastSentMs = new Map<string, number>();
   #sending: Promise<void> | undefined;
   #saving: Promise<void> = Promise.resolve();
@@ -58,15 +56,15 @@ export class SuspectMarks {
     const text = await readFile(this.#path, 'utf8').catch(() => '');
     for (const line of text.split('\n')) {
       if (line === '') continue;
-      const mark: Mark = { ...(JSON.parse(line) as Mark), at: new Date().toISOString() };
+      const mark: WaitingMark = { ...(JSON.parse(line) as WaitingMark), at: new Date().toISOString() };
       this.#pending.set(keyOf(mark), mark);
     }
     this.#schedule(0);
   }
 
-  mark(keyspace: string, table: string, reason: string): void {
+  mark({ keyspace, table, code, reason, lacking }: Mark): void {
     this.#count++;
-    const mark: Mark = { keyspace, table, reason, at: new Date().toISOString() };
+    const mark: WaitingMark = { keyspace, table, code, reason, lacking, at: new Date().toISOString() };
     const key = keyOf(mark);
     if (this.#pending.has(key)) {
       // The last loss counts: a validation that began before it has not looked at it.
@@ -75,7 +73,7 @@ export class SuspectMarks {
     }
     if (this.#pending.size >= MAX_PENDING) return;
     this.#pending.set(key, mark);
-    if (!this.#lastSentMs.has(key)) this.#logger.warn('a table is marked suspect', { keyspace, table, reason });
+    if (!this.#lastSentMs.has(key)) this.#logger.warn('a table is marked suspect', { keyspace, table, code, reason });
     this.#save();
     this.#schedule(0);
   }
@@ -140,15 +138,15 @@ export class SuspectMarks {
     }
   }
 
-  async #sendOne({ keyspace, table, reason, at }: Mark): Promise<void> {
-    const id = `${this.#instance}-${at}-${reason.slice(0, 60).replaceAll(/[^a-zA-Z0-9]+/g, '-')}`;
+  async #sendOne({ keyspace, table, code, reason, lacking, at }: WaitingMark): Promise<void> {
+    const id = `${this.#instance}-${at}-${lacking ?? 'either'}-${reason.slice(0, 60).replaceAll(/[^a-zA-Z0-9]+/g, '-')}`;
     const by = this.#instance;
-    await this.#ledger.addSuspect(id, { version: 1, keyspace, table, range: null, reason, by, at });
+    await this.#ledger.addSuspect(id, { version: 1, keyspace, table, range: null, reason, code, lacking, by, at });
     if (table === WHOLE_KEYSPACE) return;
     await this.#ledger.setTable(keyspace, table, 'suspect', { now: new Date(at), by, reason });
   }
 }
 
-function keyOf(mark: Mark): string {
-  return `${mark.keyspace}.${mark.table} ${mark.reason}`;
+function keyOf(mark: WaitingMark): string {
+  return `${mark.keyspace}.${mark.table} ${mark.lacking} ${mark.reason}`;
 }

@@ -224,7 +224,9 @@ export class DualReads {
     this.log.add(keyspace, table, valuesOf(request), difference, new Date());
     // Before, in dual-async, the target is being loaded, and what it lacks is no finding.
     const shouldBeEqual = gate.phase === 'dual-sync' || gate.phase === 'target-primary';
-    if (shouldBeEqual) marks.mark(keyspace, table, 'a read of both clusters differed');
+    if (!shouldBeEqual) return;
+    const reason = 'a read of both clusters differed';
+    marks.mark({ keyspace, table, tokens: null, code: 'read-differs', reason, lacking: null });
   }
 
   /** `done` may throw: that is a fault of the comparison alone. */

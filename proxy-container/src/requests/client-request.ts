@@ -11,6 +11,7 @@ import {
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Consistency } from '#core/model/cql-request.ts';
 import type { Statement } from '#core/statement/statement.ts';
+import { NOT_NOTED } from '../in-flight/in-flight-port.ts';
 import { COPIED_FRAME_BYTES } from '../transport/frame-writer.ts';
 import { ownBytes } from '../transport/own-bytes.ts';
 import type { OutgoingRequest } from '../upstream/upstream-call.ts';
@@ -57,6 +58,8 @@ export class ClientRequest implements OutgoingRequest {
   /** The keyspace of statements that name none. */
   readonly keyspace: string | undefined;
   textKeyspace: string | undefined;
+  /** Its number in the log of writes under way. */
+  sequence = NOT_NOTED;
   /** The cluster whose page is continued. */
   pageCluster: ClusterName | undefined;
   /** As the client sent it, until its timestamp is pinned in it. */

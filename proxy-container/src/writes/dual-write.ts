@@ -1,7 +1,6 @@
 import type { ProxyConfig } from '#core/config/schema.ts';
 import { bodyOf, flagsOf } from '#core/cql/frame.ts';
 import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
-import { MISSING_CONDITIONAL } from '#core/ledger/records.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
@@ -10,7 +9,7 @@ import { type DualRoute, hasShadow, type Route } from '../requests/route.ts';
 import type { SchemaFacts } from '../schema/schema-facts.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
-import type { FailedWrites } from './failed-writes.ts';
+import { type FailedWrites, missingConditional } from './failed-writes.ts';
 import type { ListOrder } from './list-order.ts';
 import { listPlaceOf } from './list-place.ts';
 import { effectOf, isPartly } from './outcome.ts';
@@ -81,10 +80,8 @@ export class DualWrite {
         answer(outcome);
         // Not before: a client may name any table, and what is refused is nowhere.
         if (effectOf(outcome) === 'notApplied' && !isPartly(request, outcome)) return;
-        this.#options.failedWrites.mark(
-          request,
-          'a write with a function that can not be evaluated once is not copied',
-        );
+        const reason = 'a write with a function that can not be evaluated once is not copied';
+        this.#options.failedWrites.mark(request, { code: 'function', lacking: route.shadow, reason });
       });
       return;
     }
@@ -129,8 +126,10 @@ export class DualWrite {
       this.#markIfPartly(request, primary, outcome);
       return;
     }
-    if (effect === 'unknown')
-      this.#options.failedWrites.mark(request, `a write had no clear outcome on the ${primary}`);
+    if (effect === 'unknown') {
+      const reason = `a write had no clear outcome on the ${primary}`;
+      this.#options.failedWrites.mark(request, { code: 'unknown-outcome', lacking: null, reason });
+    }
     this.#options.shadows.send(upstreams, shadow, request, epoch);
   }
 
@@ -206,7 +205,8 @@ export class DualWrite {
       this.#markIfPartly(request, shadow, second);
     } else {
       this.#countFailure(primary, first);
-      failedWrites.mark(request, `a write reached the ${shadow} and perhaps not the ${primary}`);
+      const reason = `a write reached the ${shadow} and perhaps not the ${primary}`;
+      failedWrites.mark(request, { code: 'unknown-outcome', lacking: primary, reason });
     }
     answer(first);
   }
@@ -226,7 +226,9 @@ export class DualWrite {
       const isApplied = effect === 'applied' && outcome.kind === 'reply' && wasApplied(outcome.frame, request.version);
       if (shadow === undefined || !isApplied || !route.isSync) answer(outcome);
       if (shadow === undefined) return;
-      if (effect === 'unknown') failedWrites.mark(request, `${MISSING_CONDITIONAL}: it had no clear outcome`);
+      if (effect === 'unknown') {
+        failedWrites.mark(request, missingConditional(shadow, 'it had no clear outcome'));
+      }
       if (!isApplied) return;
       const copied = readBacks.copy(upstreams, request, { primary, shadow }, epoch);
       if (!route.isSync) return;
@@ -246,7 +248,8 @@ export class DualWrite {
 
   #markIfPartly(request: ClientRequest, cluster: ClusterName, outcome: Outcome): void {
     if (!isPartly(request, outcome)) return;
-    this.#options.failedWrites.mark(request, `the ${cluster} refused a write that it may have applied in part`);
+    const reason = `the ${cluster} refused a write that it may have applied in part`;
+    this.#options.failedWrites.mark(request, { code: 'partial', lacking: null, reason });
   }
 
   #differsByNature(request: ClientRequest): boolean {

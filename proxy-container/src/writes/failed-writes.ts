@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { BatchKind } from '#core/cql/protocol.ts';
 import { describeError } from '#core/errors.ts';
+import type { Mark } from '#core/ledger/mark.ts';
 import { valueLookup } from '#core/model/bound-values.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Consistency } from '#core/model/cql-request.ts';
@@ -17,7 +18,7 @@ import type { ClientRequest } from '../requests/client-request.ts';
 import { tablesWritten } from '../requests/count-tables.ts';
 import { type SentStatements, sentStatements } from '../requests/sent-statements.ts';
 import type { SchemaFacts } from '../schema/schema-facts.ts';
-import { COUNTER_OBSTACLE, type Treatment, treatmentOf } from './replayable.ts';
+import { COUNTER, type Treatment, treatmentOf } from './replayable.ts';
 
 export interface FailedWritesOptions {
   readonly instance: string;
@@ -40,11 +41,21 @@ export interface WriteCopy {
   readonly timestampMicros: bigint;
 }
 
+/** Why a request's tables may differ. */
+export type Doubt = Pick<Mark, 'code' | 'reason' | 'lacking'>;
+
+const LIST: Treatment = { code: 'list', obstacle: 'a list was written in a way that can not be read back' };
+
 const BATCH_KINDS = {
   [BatchKind.LOGGED]: 'logged',
   [BatchKind.UNLOGGED]: 'unlogged',
   [BatchKind.COUNTER]: 'counter',
 } as const;
+
+/** The doubt that what a conditional write (LWT) left is on the cluster. @see docs/correctness.md trap 10 */
+export function missingConditional(lacking: ClusterName, why: string): Doubt {
+  return { code: 'conditional-missing', lacking, reason: `a conditional write (LWT) may be missing: ${why}` };
+}
 
 /** What becomes of a write that one cluster has and the other one does not: the journal, or a suspect mark. */
 export class FailedWrites {
@@ -58,12 +69,12 @@ export class FailedWrites {
 
   /** Keeps the write for replay where that is safe, and marks its tables where it is not. Never throws, never waits. */
   add(request: ClientRequest, destination: ClusterName, epoch: number, reason: string): void {
-    this.#work(request, reason, () => this.#keep(request, destination, epoch, reason));
+    this.#work(request, destination, reason, () => this.#keep(request, destination, epoch, reason));
   }
 
   /** Keeps the mutations that stand for a write. Never throws, never waits. */
   addCopy(request: ClientRequest, destination: ClusterName, epoch: number, reason: string, copy: WriteCopy): void {
-    this.#work(request, reason, async () => {
+    this.#work(request, destination, reason, async () => {
       const body =
         copy.statements.length === 1
           ? ({ kind: 'query', keyspace: null } as const)
@@ -72,12 +83,12 @@ export class FailedWrites {
     });
   }
 
-  #work(request: ClientRequest, reason: string, work: () => Promise<void>): void {
+  #work(request: ClientRequest, lacking: ClusterName, reason: string, work: () => Promise<void>): void {
     this.#workCount++;
     work()
       .catch((error: unknown) => {
         this.#options.logger.error('a failed write could not be kept', { error: describeError(error) });
-        this.mark(request, `a shadow write was lost: ${reason}`);
+        this.mark(request, { code: 'other', lacking, reason: `a shadow write was lost: ${reason}` });
       })
       .finally(() => {
         this.#workCount--;
@@ -86,8 +97,10 @@ export class FailedWrites {
   }
 
   /** Marks every table that the request writes. */
-  mark(request: ClientRequest, reason: string): void {
-    for (const { keyspace, table } of tablesOf(request)) this.#options.marks.mark(keyspace, table, reason);
+  mark(request: ClientRequest, doubt: Doubt): void {
+    for (const { keyspace, table } of tablesOf(request)) {
+      this.#options.marks.mark({ keyspace, table, tokens: null, ...doubt });
+    }
   }
 
   /** Resolves when everything added so far is in the journal or marked. */
@@ -101,8 +114,9 @@ export class FailedWrites {
     const treatment = await this.#treatment(request, sent);
     if (typeof treatment === 'object') {
       this.#countUnqueueable(request);
-      if (treatment.obstacle === COUNTER_OBSTACLE) this.#countLosses(request);
-      this.mark(request, `a shadow write failed and can't be replayed: ${treatment.obstacle}`);
+      if (treatment.code === 'counter') this.#countLosses(request);
+      const why = `a shadow write failed and can't be replayed: ${treatment.obstacle}`;
+      this.mark(request, { code: treatment.code, lacking: destination, reason: why });
       return;
     }
     const readBack = treatment === 'readBack' ? ({ idempotent: false, readBack: true } as const) : {};
@@ -115,7 +129,8 @@ export class FailedWrites {
     const body = encodeFailedWrite(write);
     if (Buffer.byteLength(body) > this.#options.maxMessageBytes) {
       this.#countUnqueueable(request);
-      this.mark(request, 'a shadow write failed and is too large for the queue');
+      const reason = 'a shadow write failed and is too large for the queue';
+      this.mark(request, { code: 'too-large', lacking: write.destination, reason });
       return;
     }
     if (journal.append({ id: write.id, body })) {
@@ -123,7 +138,8 @@ export class FailedWrites {
       return;
     }
     counters.journalFull++;
-    this.mark(request, 'a shadow write failed and the journal is full');
+    const reason = 'a shadow write failed and the journal is full';
+    this.mark(request, { code: 'journal-full', lacking: write.destination, reason });
   }
 
   #countUnqueueable(request: ClientRequest): void {
@@ -137,14 +153,14 @@ export class FailedWrites {
   }
 
   async #treatment(request: ClientRequest, sent: SentStatements): Promise<Treatment> {
-    if (request.isCounterBatch) return { obstacle: COUNTER_OBSTACLE };
-    if (request.timestampMicros === undefined) return { obstacle: 'it has no write time' };
+    if (request.isCounterBatch) return COUNTER;
+    if (request.timestampMicros === undefined) return { code: 'other', obstacle: 'it has no write time' };
     let isReadBack = false;
     let areRowsKnown = true;
     for (const [index, one] of sent.statements.entries()) {
       const { statement: own, entry } = request.statements[index]!;
       const statement = own.nonDeterministic.length > 0 ? classify(one.text) : own;
-      if (statement.batchKind === 'counter') return { obstacle: COUNTER_OBSTACLE };
+      if (statement.batchKind === 'counter') return COUNTER;
       for (const child of statement.kind === 'batch' ? statement.children : [statement]) {
         const table = tableOf(child, entry?.keyspace ?? request.keyspace);
         const facts = table && (await this.#options.facts.of(table.keyspace, table.table));
@@ -157,7 +173,7 @@ export class FailedWrites {
       }
     }
     if (!isReadBack) return 'replay';
-    return areRowsKnown ? 'readBack' : { obstacle: 'a list was written in a way that can not be read back' };
+    return areRowsKnown ? 'readBack' : LIST;
   }
 
   /** What every message says. */

@@ -5,7 +5,6 @@ import { BatchKind, ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
 import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
 import { describeError } from '#core/errors.ts';
-import { MISSING_CONDITIONAL } from '#core/ledger/records.ts';
 import { valueLookup } from '#core/model/bound-values.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import { Consistency } from '#core/model/cql-request.ts';
@@ -21,7 +20,7 @@ import { type SentStatements, sentStatements } from '../requests/sent-statements
 import type { SchemaFacts } from '../schema/schema-facts.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
-import type { FailedWrites } from './failed-writes.ts';
+import { type FailedWrites, missingConditional } from './failed-writes.ts';
 import { describeOutcome, effectOf, errorCodeIn, isForbidden } from './outcome.ts';
 import type { TimestampGenerator } from './timestamps.ts';
 
@@ -61,7 +60,7 @@ export interface ReadBackRoute {
 export class ReadBacks {
   readonly #options: ReadBacksOptions;
   readonly #limit = pLimit(MAX_AT_ONCE);
-  readonly #underWay = new Set<ClientRequest>();
+  readonly #underWay = new Map<ClientRequest, ReadBackRoute>();
   #heldBytes = 0;
   #isStopped = false;
 
@@ -72,7 +71,9 @@ export class ReadBacks {
   /** The proxy goes away: what has not arrived is marked, and nothing is read any more. */
   abandon(): void {
     this.#isStopped = true;
-    for (const request of this.#underWay) this.#giveUp(request, 'the proxy went away before it was copied');
+    for (const [request, route] of this.#underWay) {
+      this.#giveUp(request, route, 'the proxy went away before it was copied');
+    }
   }
 
   /** Resolves when the copy has arrived, is kept for replay, or the table is marked. Never rejects. */
@@ -81,7 +82,7 @@ export class ReadBacks {
     const { byteCount } = request;
     if (this.#limit.pendingCount >= MAX_WAITING || this.#heldBytes + byteCount > MAX_BYTES) {
       counters.shadowOverflows++;
-      failedWrites.mark(request, `${MISSING_CONDITIONAL}: too many read-backs were under way`);
+      failedWrites.mark(request, missingConditional(route.shadow, 'too many read-backs were under way'));
       return;
     }
     // Before the read: what comes later has a later time and wins.
@@ -92,12 +93,12 @@ export class ReadBacks {
     counters.shadowInFlight++;
     counters.shadowBytes += byteCount;
     gate.enter(epoch);
-    this.#underWay.add(request);
+    this.#underWay.set(request, route);
     try {
       await this.#limit(() => this.#copy(upstreams, request, route, epoch, clockMicros));
     } catch (error) {
       logger.warn('a conditional write could not be read back', { error: describeError(error) });
-      this.#giveUp(request, 'it could not be read back');
+      this.#giveUp(request, route, 'it could not be read back');
     } finally {
       this.#underWay.delete(request);
       this.#heldBytes -= byteCount;
@@ -117,20 +118,22 @@ export class ReadBacks {
   ): Promise<void> {
     const sent = sentStatements(request, route.primary);
     const rows = await this.#touchedRows(request, sent);
-    if (rows === undefined) return this.#giveUp(request, 'its rows are not known for sure');
-    if (rows.length > MAX_ROWS) return this.#giveUp(request, 'it touched too many rows');
+    if (rows === undefined) return this.#giveUp(request, route, 'its rows are not known for sure');
+    if (rows.length > MAX_ROWS) return this.#giveUp(request, route, 'it touched too many rows');
     const consistency = sent.layout.serialConsistency ?? Consistency.SERIAL;
     const reads: ReadRow[] = [];
     for (const row of rows) {
       const read = await this.#read(upstreams, request, route.primary, row, consistency);
-      if (read === undefined) return this.#giveUp(request, 'it could not be read back');
+      if (read === undefined) return this.#giveUp(request, route, 'it could not be read back');
       reads.push(read);
     }
     firstTable(this.#options.counters, request).readBacks += reads.length;
     // TTLs count from here.
     const readAtSeconds = Math.floor(Date.now() / 1000);
     const copy = copyOf(reads, { clockMicros });
-    if (!copy.isExact) this.#options.failedWrites.mark(request, TAG);
+    if (!copy.isExact) {
+      this.#options.failedWrites.mark(request, { code: 'conditional', lacking: route.shadow, reason: TAG });
+    }
     if (copy.statements.length > 0) await this.#write(upstreams, request, route.shadow, copy, epoch, readAtSeconds);
     else this.#options.counters.shadowSucceeded++;
   }
@@ -197,11 +200,11 @@ export class ReadBacks {
     counters.shadowFailed++;
     if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
     if (isForbidden(outcome)) {
-      failedWrites.mark(request, `${MISSING_CONDITIONAL}: the ${cluster} does not permit it`);
+      failedWrites.mark(request, missingConditional(cluster, `the ${cluster} does not permit it`));
       return;
     }
     // The queue may be behind for long, and no gate looks into it.
-    failedWrites.mark(request, `${MISSING_CONDITIONAL}: its copy waits to be replayed`);
+    failedWrites.mark(request, missingConditional(cluster, 'its copy waits to be replayed'));
     failedWrites.addCopy(request, cluster, epoch, describeOutcome(outcome), {
       consistency,
       statements: copy.statements,
@@ -210,9 +213,9 @@ export class ReadBacks {
     });
   }
 
-  #giveUp(request: ClientRequest, why: string): void {
+  #giveUp(request: ClientRequest, { shadow }: ReadBackRoute, why: string): void {
     this.#options.counters.shadowFailed++;
-    this.#options.failedWrites.mark(request, `${MISSING_CONDITIONAL}: ${why}`);
+    this.#options.failedWrites.mark(request, missingConditional(shadow, why));
   }
 }
 

@@ -1,3 +1,4 @@
+import type { ReasonCode } from '#core/ledger/reasons.ts';
 import type { TableFacts } from '#core/model/table-facts.ts';
 import type { Statement } from '#core/statement/statement.ts';
 import { isCounterSuspect, listOperationsOf } from '#core/statement/statement.ts';
@@ -6,11 +7,10 @@ import { isCounterSuspect, listOperationsOf } from '#core/statement/statement.ts
  * What becomes of a failed write. `replay`: it is sent again with its own write time. `readBack`: the lists in it would be
  * doubled by that, so what the other cluster has is copied instead. Else why neither is safe.
  */
-export type Treatment = 'replay' | 'readBack' | { readonly obstacle: string };
+export type Treatment = 'replay' | 'readBack' | { readonly code: ReasonCode; readonly obstacle: string };
 
 /** What a counter lost by a failed write can't be given back by another attempt. */
-export const COUNTER_OBSTACLE = 'a counter was incremented';
-const COUNTER = { obstacle: COUNTER_OBSTACLE };
+export const COUNTER: Treatment = { code: 'counter', obstacle: 'a counter was incremented' };
 
 /**
  * The treatment of one statement. Without facts of the table everything that could be a counter or a list counts as one:
@@ -18,13 +18,13 @@ const COUNTER = { obstacle: COUNTER_OBSTACLE };
  */
 export function treatmentOf(statement: Statement, facts: TableFacts | undefined): Treatment {
   if (statement.unknownFunctions.length > 0) {
-    return { obstacle: 'a function of the statement gives another result each time' };
+    return { code: 'function', obstacle: 'a function of the statement gives another result each time' };
   }
   if (statement.batchKind === 'counter') return COUNTER;
   if (facts ? facts.isCounter : isCounterSuspect(statement)) return COUNTER;
   if (facts) return writesList(statement, facts) ? 'readBack' : 'replay';
   if (listOperationsOf(statement).length === 0) return 'replay';
-  return { obstacle: 'a list was written, whose elements would be doubled' };
+  return { code: 'list', obstacle: 'a list was written, whose elements would be doubled' };
 }
 
 function writesList(statement: Statement, facts: TableFacts): boolean {

@@ -132,7 +132,8 @@ export class ShadowWriter {
       // Replaying it with the tool's own rights would give the client more than it has.
       this.#countFailure(request);
       this.#warn(cluster, 'its login or its rights there');
-      failedWrites.mark(request, `the ${cluster} does not permit a write that the other cluster permits`);
+      const reason = `the ${cluster} does not permit a write that the other cluster permits`;
+      failedWrites.mark(request, { code: 'forbidden', lacking: cluster, reason });
       return;
     }
     this.#fail(request, cluster, epoch, describeOutcome(outcome));

@@ -4,7 +4,6 @@ import { GateClosedError } from '#core/errors.ts';
 import { type ChangePhaseInput, changePhase } from '#core/jobs/change-phase.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { proposePhase } from '#core/ledger/phase-change.ts';
-import { MISSING_CONDITIONAL } from '#core/ledger/records.ts';
 import { changeSavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 
@@ -195,8 +194,9 @@ test.each(['target-primary', 'dual-sync'] as const)(
     const at = ports.now().toISOString();
     const mark = { version: 1, keyspace: 'ks', range: null, by: 'p', at } as const;
     await ledger.addSuspect('other', { ...mark, table: 'u', reason: 'a shadow write failed' });
-    const reason = `${MISSING_CONDITIONAL}: it could not be read back`;
-    await ledger.addSuspect('lwt', { ...mark, table: 't', reason });
+    const reason = 'a conditional write (LWT) may be missing: it could not be read back';
+    const code = 'conditional-missing';
+    await ledger.addSuspect('lwt', { ...mark, table: 't', reason, code });
     await expect(changePhase(input(next), ports)).rejects.toThrow(/ks\.t: a conditional write.*validate/);
     expect((await ledger.readPhase())?.active.phase).toBe(before);
     // The primary stays the same one.
@@ -212,9 +212,10 @@ test('a conditional write that is found missing while the proxies drain stops th
   const { ledger, ports } = await world(['a'], () => 'obeys');
   await changePhase(input('dual-sync', { force: true }), ports);
   const sleep = async (ms: number): Promise<void> => {
-    const reason = `${MISSING_CONDITIONAL}: it could not be read back`;
+    const reason = 'a conditional write (LWT) may be missing: it could not be read back';
+    const code = 'conditional-missing';
     const at = ports.now().toISOString();
-    await ledger.addSuspect('lwt', { version: 1, keyspace: 'ks', table: 't', range: null, reason, by: 'p', at });
+    await ledger.addSuspect('lwt', { version: 1, keyspace: 'ks', table: 't', range: null, reason, code, by: 'p', at });
     await ports.sleep(ms);
   };
   await expect(changePhase(input('target-primary'), { ...ports, sleep })).rejects.toThrow(/ks\.t/);
