@@ -1,8 +1,9 @@
-import { type FileHandle, mkdir, open, readdir, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
 import { findTables, type TableName } from '#core/model/failed-write.ts';
 import type { Logger, QueuedMessage } from '#core/ports.ts';
+import type { JournalHealth } from './journal-health.ts';
 import { lineOf, readSegment, sizeOf, tablesOf } from './segment-file.ts';
 
 const FILE_NAME = /^(\d{12})\.journal$/;
@@ -27,6 +28,8 @@ interface Segment {
   tables: readonly TableName[];
   /** Its turn does not come before, by `performance.now()`. */
   notBeforeMs: number;
+  /** No message in it is older. Milliseconds since the epoch. */
+  createdAtMs: number;
 }
 
 export interface JournalOptions {
@@ -86,13 +89,28 @@ export class Journal {
       const tables = tablesOf(messages);
       const messageCount = messages.length;
       const read = { sequence, path, messages: undefined, messageCount, byteCount, isOnDisk: true, tables };
-      journal.#segments.push({ ...read, notBeforeMs: 0 });
+      journal.#segments.push({ ...read, notBeforeMs: 0, createdAtMs: (await stat(path)).birthtimeMs });
       journal.#bytes += byteCount;
       journal.#messageCount += messageCount;
     }
     const aside = await readSegment(join(options.directory, SET_ASIDE_NAME)).catch(() => undefined);
     journal.#setAsideCount = aside?.messages.length ?? 0;
     return journal;
+  }
+
+  /** What waits. */
+  get health(): Pick<JournalHealth, 'messages' | 'bytes' | 'oldestAtMs'> {
+    const oldestAtMs = this.#segments.reduce((least, { createdAtMs }) => Math.min(least, createdAtMs), Infinity);
+    return {
+      messages: this.#messageCount,
+      bytes: this.#bytes,
+      oldestAtMs: Number.isFinite(oldestAtMs) ? oldestAtMs : null,
+    };
+  }
+
+  /** What failed before is in the queue. Milliseconds since the epoch. */
+  get settledAtMs(): number {
+    return this.health.oldestAtMs ?? Date.now();
   }
 
   get messageCount(): number {
@@ -222,7 +240,7 @@ export class Journal {
     const sequence = this.#nextSequence++;
     const path = join(this.#options.directory, `${String(sequence).padStart(12, '0')}.journal`);
     const empty = { sequence, path, messages: [], messageCount: 0, byteCount: 0, isOnDisk: true, tables: [] };
-    this.#active = { ...empty, notBeforeMs: 0 };
+    this.#active = { ...empty, notBeforeMs: 0, createdAtMs: Date.now() };
     this.#segments.push(this.#active);
     return this.#active;
   }
