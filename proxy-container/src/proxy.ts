@@ -20,6 +20,7 @@ import { SuspectMarks } from './journal/suspect-marks.ts';
 import { prepareHandOver } from './phase/hand-over.ts';
 import type { PhaseGate } from './phase/phase-gate.ts';
 import { PhaseWatch } from './phase/phase-watch.ts';
+import { factsOf } from './phase/proxy-facts.ts';
 import { Registration } from './phase/registration.ts';
 import { defaultInstance } from './processes/default-instance.ts';
 import type { ProxyPorts } from './proxy-ports.ts';
@@ -112,6 +113,7 @@ export class CqlProxy {
       instance: this.#instance,
       logger,
       counters: () => this.#counters.summary(),
+      facts: () => factsOf({ clocks: this.#clusterWatch.clocks, marks: this.#marks }),
       onAct: (record) => this.#clusterWatch.controls.follow(record.active.phase),
       beforeHandOver: (next) =>
         prepareHandOver(next, {

@@ -3,7 +3,7 @@ import type { Phase } from '#core/config/schema.ts';
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { changesPrimary, hasExpired, shadowOf, withdrawProposal } from '#core/ledger/phase-change.ts';
-import type { PhaseRecord } from '#core/ledger/records.ts';
+import type { PhaseRecord, ProxyRecord } from '#core/ledger/records.ts';
 import type { Logger } from '#core/ports.ts';
 import { PhaseGate } from './phase-gate.ts';
 
@@ -18,6 +18,8 @@ export interface PhaseWatchOptions {
   readonly instance: string;
   readonly logger: Logger;
   readonly counters: () => Record<string, number>;
+  /** What else each heartbeat tells of this proxy. */
+  readonly facts: () => Partial<ProxyRecord>;
   /** Called when another phase comes into force, before held requests go on. */
   readonly onAct: (record: PhaseRecord) => void;
   /**
@@ -237,6 +239,7 @@ export class PhaseWatch {
   async #register(): Promise<void> {
     const now = Date.now();
     await this.#options.ledger.putProxy({
+      ...this.#options.facts(),
       version: 1,
       instance: this.#options.instance,
       startedAt: this.#startedAt,

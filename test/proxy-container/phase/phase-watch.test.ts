@@ -25,6 +25,7 @@ function watchOf(
     instance: 'p1',
     logger: { debug: log, info: log, warn: log, error: log },
     counters: () => ({}),
+    facts: () => ({}),
     onAct: () => undefined,
     beforeHandOver,
   });
