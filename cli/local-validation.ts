@@ -7,15 +7,12 @@ import { resolveCluster } from '#adapters/config-file.ts';
 import { createCqlSession } from '#adapters/cql/session.ts';
 import { createLogger } from '#adapters/logger.ts';
 import { planValidation } from '#core/jobs/plan-validation.ts';
+import { originBytesPerSecond } from '#core/jobs/read-budget.ts';
 import { authorityOf, type ReconcileOptions, reconcileRange } from '#core/jobs/reconcile-range.ts';
 import { type RunSummary, summarizeRun } from '#core/jobs/summarize-run.ts';
-import {
-  originBytesPerSecond,
-  type ValidationOptions,
-  type ValidationPorts,
-  validateRange,
-} from '#core/jobs/validate-range.ts';
+import { validateRange } from '#core/jobs/validate-range.ts';
 import type { ValidationInput, ValidationItem } from '#core/jobs/validation-plan.ts';
+import type { ValidationOptions, ValidationPorts } from '#core/jobs/validation-ports.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import { refuseRenames } from '#core/model/rename.ts';
 import type { CqlSession } from '#core/ports.ts';

@@ -8,8 +8,8 @@ import { serializeKey } from '../checksum/selected-row.ts';
 import type { Phase } from '../config/schema.ts';
 import { GateClosedError, ObjectStoreError } from '../errors.ts';
 import type { Consistency } from '../model/cql-request.ts';
-import { openReaders, type ValidationOptions, type ValidationPorts } from './validate-range.ts';
 import { readValidationTable, runKeys, type ValidationItem, type ValidationTable } from './validation-plan.ts';
+import { openReaders, type ValidationOptions, type ValidationPorts } from './validation-ports.ts';
 
 export interface ReconcileOptions extends ValidationOptions {
   readonly originWriteConsistency: Consistency;

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { originBytesPerSecond, type ValidationOptions, type ValidationPorts } from '#core/jobs/validate-range.ts';
+import { originBytesPerSecond } from '#core/jobs/read-budget.ts';
+import type { ValidationOptions, ValidationPorts } from '#core/jobs/validation-ports.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import type { Job } from './job-handler.ts';
 

@@ -4,14 +4,11 @@ import { encodeBigint, encodeInt, encodeText } from '#core/cql/value-codec.ts';
 import { ClusterUnreachableError } from '#core/errors.ts';
 import { createFilter } from '#core/filter/filter.ts';
 import { NO_FILTER_RULES, parseFilterRules } from '#core/filter/filter-rules.ts';
+import { originBytesPerSecond } from '#core/jobs/read-budget.ts';
 import { reconcileRange } from '#core/jobs/reconcile-range.ts';
-import {
-  originBytesPerSecond,
-  type ValidationOptions,
-  type ValidationPorts,
-  validateRange,
-} from '#core/jobs/validate-range.ts';
+import { validateRange } from '#core/jobs/validate-range.ts';
 import { encodeValidationTable, type ValidationItem } from '#core/jobs/validation-plan.ts';
+import type { ValidationOptions, ValidationPorts } from '#core/jobs/validation-ports.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
