@@ -17,12 +17,12 @@ import {
   rangeRecordSchema,
   runRecordSchema,
   type SuspectRecord,
-  suspectRecordSchema,
   type TableRecord,
   type TableState,
   tableRecordSchema,
 } from './records.ts';
 import { giveLock, rangePrefix, runKey, startRun } from './run-start.ts';
+import { type NamedSuspect, parseSuspect, suspectKey } from './suspects.ts';
 
 const PHASE_KEY = 'phase.json';
 const FACE_KEY = 'face.json';
@@ -89,7 +89,8 @@ export interface Ledger {
   ): Promise<RangeClaim>;
 
   addSuspect(id: string, record: SuspectRecord): Promise<void>;
-  listSuspects(): Promise<readonly (SuspectRecord & { readonly id: string })[]>;
+  /** Without those that a comparison has cleared. */
+  listSuspects(): Promise<readonly NamedSuspect[]>;
   removeSuspect(keyspace: string, table: string, id: string): Promise<void>;
 }
 
@@ -98,13 +99,15 @@ export interface TableChange {
   readonly by: string;
   readonly runId?: string | null;
   readonly reason?: string;
+  /** What else is known of it from now on; undefined takes a fact away. What is not named stays as it is. */
+  readonly facts?: Partial<
+    Pick<TableRecord, 'loadedAt' | 'validatedAt' | 'remigrate' | 'truncatedAt' | 'definedAt' | 'order'>
+  >;
 }
 
 const tableKey = (keyspace: string, table: string) => `tables/${keyspace}.${table}.json`;
 const rangeKey = (runId: string, index: number) => `${rangePrefix(runId)}${String(index).padStart(8, '0')}.json`;
 const proxyKey = (instance: string) => `proxies/${encodeURIComponent(instance)}.json`;
-const suspectKey = (keyspace: string, table: string, id: string) =>
-  `suspects/${keyspace}.${table}/${encodeURIComponent(id)}.json`;
 
 /** Whether a record belongs to a living process that is not this one. A release without process ids counts as one. */
 export function isHeldByAnother(record: ProxyRecord, processId: string | undefined, now: Date): boolean {
@@ -224,6 +227,7 @@ export function createLedger(store: LedgerStore): Ledger {
         const reasons = [...(old?.reasons ?? [])];
         if (info.reason) reasons.push({ at, reason: info.reason, by: info.by });
         const record: TableRecord = {
+          ...old,
           version: 1,
           keyspace,
           table,
@@ -231,6 +235,7 @@ export function createLedger(store: LedgerStore): Ledger {
           since: old?.state === state ? old.since : at,
           runId: info.runId === undefined ? (old?.runId ?? null) : info.runId,
           reasons: reasons.slice(-MAX_REASONS),
+          ...info.facts,
         };
         return JSON.stringify(record);
       });
@@ -279,11 +284,7 @@ export function createLedger(store: LedgerStore): Ledger {
     async addSuspect(id, record) {
       await store.put(suspectKey(record.keyspace, record.table, id), JSON.stringify(record));
     },
-    listSuspects: () =>
-      all('suspects/', (key, text) => ({
-        ...parseRecord(suspectRecordSchema, key, text),
-        id: decodeURIComponent(key.slice(key.lastIndexOf('/') + 1, -'.json'.length)),
-      })),
+    listSuspects: async () => (await all('suspects/', parseSuspect)).filter(({ clearedAt }) => clearedAt === undefined),
     removeSuspect: (keyspace, table, id) => store.remove(suspectKey(keyspace, table, id)),
   };
   return ledger;

@@ -172,6 +172,8 @@ export const suspectRecordSchema = z.looseObject({
   from: isoTime.optional(),
   /** The last time: a comparison that began before it has not looked at it. */
   at: isoTime,
+  /** A comparison has looked at all of it: it counts no more. Its writer may write it again, without this. */
+  clearedAt: isoTime.optional(),
 });
 export type SuspectRecord = z.output<typeof suspectRecordSchema>;
 

@@ -1,0 +1,59 @@
+/** Suspect marks as they are stored, and how they are changed while their writers may write them again. */
+
+import { LedgerConflictError } from '../errors.ts';
+import type { LedgerStore } from '../ports.ts';
+import { parseRecord, type SuspectRecord, suspectRecordSchema } from './records.ts';
+
+export type NamedSuspect = SuspectRecord & { readonly id: string };
+
+const MAX_CONFLICTS = 20;
+
+const prefixOf = (keyspace: string, table: string) => `suspects/${keyspace}.${table}/`;
+
+export const suspectKey = (keyspace: string, table: string, id: string) =>
+  `${prefixOf(keyspace, table)}${encodeURIComponent(id)}.json`;
+
+/** A stored mark with its id. @throws LedgerUnavailableError when the text is none */
+export function parseSuspect(key: string, text: string): NamedSuspect {
+  const id = decodeURIComponent(key.slice(key.lastIndexOf('/') + 1, -'.json'.length));
+  return { ...parseRecord(suspectRecordSchema, key, text), id };
+}
+
+/** The marks of one table, also those that are cleared. */
+export async function listMarksOf(store: LedgerStore, keyspace: string, table: string): Promise<NamedSuspect[]> {
+  const keys: string[] = [];
+  for await (const key of store.list(prefixOf(keyspace, table))) keys.push(key);
+  const found: NamedSuspect[] = [];
+  const width = 16;
+  for (let start = 0; start < keys.length; start += width) {
+    const entries = await Promise.all(
+      keys.slice(start, start + width).map(async (key) => ({ key, entry: await store.get(key) })),
+    );
+    for (const { key, entry } of entries) if (entry) found.push(parseSuspect(key, entry.value));
+  }
+  return found;
+}
+
+/**
+ * Writes what `change` makes of the mark, by compare-and-set: it is asked again when somebody has written the mark
+ * meanwhile. undefined leaves it as it is.
+ */
+export async function changeSuspect(
+  store: LedgerStore,
+  { keyspace, table, id }: NamedSuspect,
+  change: (record: NamedSuspect) => SuspectRecord | undefined,
+): Promise<void> {
+  const key = suspectKey(keyspace, table, id);
+  for (let attempt = 1; ; attempt++) {
+    const found = await store.get(key);
+    const next = found && change(parseSuspect(key, found.value));
+    if (found === undefined || next === undefined) return;
+    const { id: _, ...record } = next as NamedSuspect;
+    try {
+      await store.put(key, JSON.stringify(record), found.version);
+      return;
+    } catch (error) {
+      if (!(error instanceof LedgerConflictError) || attempt >= MAX_CONFLICTS) throw error;
+    }
+  }
+}
