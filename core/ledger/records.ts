@@ -66,6 +66,10 @@ export const proxyRecordSchema = z.looseObject({
   lastShadowFailureAt: z.object({ origin: isoTime.optional(), target: isoTime.optional() }).optional(),
   /** Somebody has declared it dead: it must not serve any more, and its process may not register again. */
   fencedAt: isoTime.optional(),
+  /** It refuses every request when its lease is over (`onLedgerLoss: stop`). */
+  stopsWithLease: z.boolean().optional(),
+  /** Its lease was over, and what it may have taken with it is marked. */
+  vanishedAt: isoTime.optional(),
 });
 export type ProxyRecord = z.output<typeof proxyRecordSchema>;
 
