@@ -13,22 +13,44 @@ const F1_LO = 0xed558ccd | 0;
 const F2_HI = 0xc4ceb9fe | 0;
 const F2_LO = 0x1a85ec53 | 0;
 
+const MIN_HI = 0x80000000 | 0;
+const MAX_HI = 0x7fffffff;
+
 // Scratch to join two halves into one bigint with a single allocation (every host of Node is little-endian).
 const joinHalves = new Int32Array(2);
 const joined = new BigInt64Array(joinHalves.buffer);
 
 /**
- * Token of a serialized partition key: the first half of Cassandra's Murmur3. 64-bit arithmetic is done on 32-bit
- * halves, since one bigint per step would cost more than the decoding of a row.
- *
- * Not the reference MurmurHash3: the bytes of the tail are sign-extended, a slip that Cassandra can never take back.
+ * Token of a serialized partition key: the first half of Cassandra's Murmur3.
  *
  * @param key one component's value, or the composite form of several
  * @see org.apache.cassandra.utils.MurmurHash#hash3_x64_128, org.apache.cassandra.dht.Murmur3Partitioner#getToken
  */
 export function tokenOf(key: Uint8Array): bigint {
-  const length = key.length;
-  if (length === 0) return MIN_TOKEN;
+  tokenHalves(key, 0, key.length, joinHalves);
+  return joined[0]!;
+}
+
+/** The token that has these halves. */
+export function joinToken(hi: number, lo: number): bigint {
+  joinHalves[0] = lo;
+  joinHalves[1] = hi;
+  return joined[0]!;
+}
+
+/**
+ * The same of the key at [start, end) of `bytes`, as halves: the lower one in `out[0]`, the upper one in `out[1]`. 64-bit
+ * arithmetic is done on 32-bit halves, since one bigint per step would cost more than the decoding of a row.
+ *
+ * Not the reference MurmurHash3: the bytes of the tail are sign-extended, a slip that Cassandra can never take back.
+ */
+export function tokenHalves(bytes: Uint8Array, start: number, end: number, out: Int32Array): void {
+  const length = end - start;
+  if (length === 0) {
+    out[0] = 0;
+    out[1] = MIN_HI;
+    return;
+  }
   let h1Hi = 0;
   let h1Lo = 0;
   let h2Hi = 0;
@@ -37,11 +59,11 @@ export function tokenOf(key: Uint8Array): bigint {
   let lo = 0;
   let sum = 0;
 
-  const bodyEnd = length & ~15;
-  for (let at = 0; at < bodyEnd; at += 16) {
+  const bodyEnd = start + (length & ~15);
+  for (let at = start; at < bodyEnd; at += 16) {
     // k1 = rotl(k1 * c1, 31) * c2;  h1 ^= k1
-    lo = littleEndian32(key, at);
-    hi = multiplyHigh(lo, littleEndian32(key, at + 4), C1_LO, C1_HI);
+    lo = littleEndian32(bytes, at);
+    hi = multiplyHigh(lo, littleEndian32(bytes, at + 4), C1_LO, C1_HI);
     lo = Math.imul(lo, C1_LO);
     sum = (hi << 31) | (lo >>> 1);
     lo = (lo << 31) | (hi >>> 1);
@@ -58,8 +80,8 @@ export function tokenOf(key: Uint8Array): bigint {
     h1Lo = (lo + 0x52dce729) | 0;
     h1Hi = (h1Hi + carry(h1Lo, lo)) | 0;
     // k2 = rotl(k2 * c2, 33) * c1;  h2 ^= k2
-    lo = littleEndian32(key, at + 8);
-    hi = multiplyHigh(lo, littleEndian32(key, at + 12), C2_LO, C2_HI);
+    lo = littleEndian32(bytes, at + 8);
+    hi = multiplyHigh(lo, littleEndian32(bytes, at + 12), C2_LO, C2_HI);
     lo = Math.imul(lo, C2_LO);
     sum = (lo << 1) | (hi >>> 31);
     lo = (hi << 1) | (lo >>> 31);
@@ -83,12 +105,12 @@ export function tokenOf(key: Uint8Array): bigint {
     lo = 0;
     // Sign-extended: a byte of the low half fills the high one with its sign.
     for (let at = bodyEnd + 8, end = bodyEnd + Math.min(tail, 12), shift = 0; at < end; at++, shift += 8) {
-      const byte = (key[at]! << 24) >> 24;
+      const byte = (bytes[at]! << 24) >> 24;
       lo ^= byte << shift;
       hi ^= byte >> 31;
     }
     for (let at = bodyEnd + 12, end = bodyEnd + tail, shift = 24; at < end; at++, shift -= 8) {
-      hi ^= (key[at]! << 24) >> shift;
+      hi ^= (bytes[at]! << 24) >> shift;
     }
     sum = multiplyHigh(lo, hi, C2_LO, C2_HI);
     lo = Math.imul(lo, C2_LO);
@@ -101,12 +123,12 @@ export function tokenOf(key: Uint8Array): bigint {
     hi = 0;
     lo = 0;
     for (let at = bodyEnd, end = bodyEnd + Math.min(tail, 4), shift = 0; at < end; at++, shift += 8) {
-      const byte = (key[at]! << 24) >> 24;
+      const byte = (bytes[at]! << 24) >> 24;
       lo ^= byte << shift;
       hi ^= byte >> 31;
     }
     for (let at = bodyEnd + 4, end = bodyEnd + Math.min(tail, 8), shift = 24; at < end; at++, shift -= 8) {
-      hi ^= (key[at]! << 24) >> shift;
+      hi ^= (bytes[at]! << 24) >> shift;
     }
     sum = multiplyHigh(lo, hi, C1_LO, C1_HI);
     lo = Math.imul(lo, C1_LO);
@@ -139,10 +161,11 @@ export function tokenOf(key: Uint8Array): bigint {
   h2Lo = Math.imul(h2Lo, F2_LO) ^ (h2Hi >>> 1);
 
   sum = (h1Lo + h2Lo) | 0;
-  joinHalves[1] = h1Hi + h2Hi + carry(sum, h1Lo);
-  joinHalves[0] = sum;
-  const token = joined[0]!;
-  return token === MIN_TOKEN ? MAX_TOKEN : token;
+  hi = (h1Hi + h2Hi + carry(sum, h1Lo)) | 0;
+  // The smallest token is no partition's.
+  const isSmallest = hi === MIN_HI && sum === 0;
+  out[0] = isSmallest ? -1 : sum;
+  out[1] = isSmallest ? MAX_HI : hi;
 }
 
 function littleEndian32(bytes: Uint8Array, at: number): number {

@@ -11,6 +11,8 @@ export const PlaceFlag = {
   ORIGIN_IS_SHADOW: 4,
   COUNTER: 8,
   CONDITIONAL: 16,
+  /** Sent to both clusters at once: either may lack it. */
+  BOTH_AT_ONCE: 32,
 } as const;
 
 /** A table as the log of writes under way names it. */
@@ -19,6 +21,13 @@ export interface NotedTable {
   readonly table: string;
   /** In the open file of the log; -1: not named there yet. The log's own. */
   index: number;
+}
+
+/** Where a prepared statement writes, found out once. */
+export interface UsualPlace {
+  readonly table: NotedTable;
+  /** The partition key in its order: which marker each value is bound to, or its bytes; none: the key is not known. */
+  readonly key: readonly (number | Uint8Array)[];
 }
 
 /**

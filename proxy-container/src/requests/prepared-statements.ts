@@ -10,6 +10,7 @@ import { type InsertedMarker, insertMarkers } from '#core/statement/functions.ts
 import { mayWriteList } from '#core/statement/list-writes.ts';
 import type { Statement } from '#core/statement/statement.ts';
 import type { TableCounters } from '../counters/table-counters.ts';
+import type { UsualPlace } from '../in-flight/in-flight-port.ts';
 import { type TopologyTable, topologyTable } from '../system-tables/columns.ts';
 import type { RequestParts, RequestStatement } from './client-request.ts';
 import { classOf, type RequestClass } from './route.ts';
@@ -41,6 +42,10 @@ export interface PreparedEntry {
   readonly upstreamIds: Record<ClusterName, Buffer | undefined>;
   /** Of all markers, the inserted ones included; known after the first PREPARED. */
   markers: readonly ResultColumn[] | undefined;
+  /** The partition key of its table, in order; undefined: not wholly bound to markers, or the protocol does not say (v3). */
+  keyColumns?: readonly string[] | undefined;
+  /** Where its writes are noted; made at first use. */
+  place?: UsualPlace | undefined;
   /** Perhaps a list, whose writes keep their order; known after the first PREPARED. */
   mayWriteList?: boolean;
   /** Of its table; kept here at first use, so that a write looks nothing up. */
@@ -194,10 +199,16 @@ export function learnPrepared(
   const result = decodeResult(body, version, offset);
   if (result.kind !== 'prepared') return;
   entry.upstreamIds[cluster] = Buffer.from(result.prepared.id);
-  entry.markers = result.prepared.markers;
+  const { markers, partitionKeyIndexes } = result.prepared;
+  entry.markers = markers;
+  const keyColumns = partitionKeyIndexes.map((index) => markers[index]?.name ?? '');
+  if (keyColumns.length > 0 && keyColumns.join() !== entry.keyColumns?.join()) {
+    entry.keyColumns = keyColumns;
+    entry.place = undefined;
+  }
   entry.mayWriteList = mayWriteList(
     entry.statement,
-    entry.markers.some(({ type }) => type.kind === 'list'),
+    markers.some(({ type }) => type.kind === 'list'),
   );
   const { columns } = result.prepared.result;
   entry.resultColumns = entry.topology === undefined ? undefined : columns;

@@ -13,9 +13,28 @@ export class SchemaFacts {
   /** What is being asked for, so that many writes of a table ask once. */
   #asked = new Map<string, Promise<TableFacts | undefined>>();
 
-  /** @param sources the connections to ask, in order */
-  constructor(sources: () => readonly ControlConnection[]) {
+  readonly #partitioners: () => readonly (string | undefined)[];
+  #isMurmur3: boolean | undefined;
+
+  /**
+   * @param sources the connections to ask, in order
+   * @param partitioners of both clusters; undefined: that one has not said it yet
+   */
+  constructor(
+    sources: () => readonly ControlConnection[],
+    partitioners: () => readonly (string | undefined)[] = () => [],
+  ) {
     this.#sources = sources;
+    this.#partitioners = partitioners;
+  }
+
+  /** Whether a partition has the token of Murmur3 on both clusters, for all that they have said yet. */
+  get isMurmur3(): boolean {
+    if (this.#isMurmur3 !== undefined) return this.#isMurmur3;
+    const said = this.#partitioners();
+    const isMurmur3 = said.every((one) => one === undefined || one.endsWith('Murmur3Partitioner'));
+    if (!said.includes(undefined)) this.#isMurmur3 = isMurmur3;
+    return isMurmur3;
   }
 
   forget(): void {

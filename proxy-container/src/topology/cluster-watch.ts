@@ -66,7 +66,10 @@ export class ClusterWatch {
     this.controls = controls;
     this.face = new ClusterFace({ ledger, controls, overrides: config.proxy.topology, logger });
     this.agreement = new SchemaAgreement({ controls: controls.of, logger });
-    this.facts = new SchemaFacts(() => this.#inUse());
+    this.facts = new SchemaFacts(
+      () => this.#inUse(),
+      () => Object.values(controls.of).map(({ facts }) => facts?.shown.partitioner),
+    );
     const { warnSkewMs } = config.proxy.clocks;
     this.clocks = new ClockWatch({ warnSkewMs, timestamps, logger, controls: () => this.#inUse() });
     this.#schemaEvents = new SchemaEvents({
