@@ -3,8 +3,23 @@ import { z } from 'zod';
 
 export const failedWritesSchema = z
   .strictObject({
-    kind: z.literal('sqs').default('sqs'),
-    queueUrl: z.string().nullable().default(null).describe('null: failed writes stay in the journal'),
+    kind: z
+      .enum(['sqs', 'directory'])
+      .default('sqs')
+      .describe('Of the queue; directory: for a single machine, replayed by ringshift replay run --local --follow'),
+    queueUrl: z.string().nullable().default(null).describe('Of kind sqs; null: failed writes stay in the journal'),
+    path: z
+      .string()
+      .min(1)
+      .nullable()
+      .default(null)
+      .describe('Of kind directory: where it lies, relative to where the command runs'),
+    maxMB: z
+      .int()
+      .min(16)
+      .max(1_048_576)
+      .default(10_240)
+      .describe('Of kind directory: once it is so full, failed writes stay in the journal'),
     journalDir: z.string().default('.ringshift/journal'),
     inFlightDir: z
       .string()
@@ -39,16 +54,26 @@ export const failedWritesSchema = z
     replayConcurrency: z.int().min(2).max(1000).default(4).describe('Calls of the replay function at a time'),
     probeSecs: z
       .int()
-      .min(60)
+      .min(1)
       .max(3600)
       .default(60)
-      .describe('How often a cluster that does not answer is asked whether it is back'),
+      .describe(
+        'How often a cluster that does not answer is asked whether it is back; in AWS whole minutes, rounded up',
+      ),
     tombstoneMarginSecs: z
       .int()
       .min(0)
       .max(8_640_000)
       .default(86_400)
       .describe('A write older than gc_grace_seconds less this is not replayed: its partition is copied'),
+  })
+  .superRefine((value, context) => {
+    const fault = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message });
+    if (value.kind === 'directory' && value.path === null) fault('path', 'say where the directory lies');
+    if (value.kind === 'directory' && value.queueUrl !== null) {
+      fault('queueUrl', 'is of kind sqs; leave it out, or leave out the kind');
+    }
+    if (value.kind === 'sqs' && value.path !== null) fault('path', 'is of kind directory; write kind: directory');
   })
   .prefault({});
 export type FailedWritesConfig = z.output<typeof failedWritesSchema>;

@@ -1,0 +1,67 @@
+/** The queue of failed writes as those who replay it see it: in SQS, or in a directory. */
+
+import type { FailedWriteQueue } from '#core/ports.ts';
+
+/** A message as a consumer has it. */
+export interface ReceivedMessage {
+  readonly id: string;
+  /** What names this delivery to the queue. */
+  readonly receiptHandle: string;
+  /** As it was sent; a pointer where the true body lies elsewhere, see `ReplayQueue.resolve`. */
+  readonly body: string;
+  /** 1 for the first delivery. */
+  readonly receiveCount: number;
+  /** Milliseconds since the epoch; of a message that was sent again, when that was. */
+  readonly sentAtMillis: number;
+}
+
+/** A message that no later try could help. */
+export interface DeadMessage {
+  readonly id: string;
+  readonly body: string;
+  /** Absent where the queue itself gave it up. */
+  readonly reason?: string;
+}
+
+export interface ReplayQueue extends FailedWriteQueue {
+  /** Up to ten, which nobody else gets for some minutes; none when nothing is due. */
+  receive(signal?: AbortSignal): Promise<readonly ReceivedMessage[]>;
+  /** The true body. @throws MessageInvalidError when it is gone; ObjectStoreError when it can't be had now */
+  resolve(body: string, signal?: AbortSignal): Promise<string>;
+  /** Ends a message. */
+  remove(message: ReceivedMessage): Promise<void>;
+  /** Shows a message to consumers again after so long. */
+  hide(message: ReceivedMessage, seconds: number): Promise<void>;
+  sendAgain(body: string, delaySeconds: number): Promise<void>;
+  /** Puts it among the dead letters. */
+  bury(dead: DeadMessage): Promise<void>;
+  /** Some of the dead letters, at most `limit`; they stay where they are. */
+  peekDeadLetters(limit: number, signal?: AbortSignal): Promise<readonly DeadMessage[]>;
+  /**
+   * Puts dead letters back, each as `edit` gives it; resolves to how many. One is removed only after it was sent.
+   * @throws whatever `edit` throws, before anything of that message is changed
+   */
+  redriveDeadLetters(edit: (body: string) => Promise<string>, signal?: AbortSignal): Promise<number>;
+  close(): void;
+}
+
+/** What is to become of a message: all that replaces it, and whether it goes. */
+export interface Settlement {
+  readonly remove: boolean;
+  readonly resend: readonly { readonly body: string; readonly delaySeconds: number }[];
+  readonly bury: readonly { readonly body: string; readonly reason: string }[];
+}
+
+/**
+ * Does what an outcome asks for; resolves to whether the message is to be removed. What replaces a message is sent before:
+ * a crash in between leaves two of it, which is harmless, and never none.
+ */
+export async function settleOutcome(
+  queue: Pick<ReplayQueue, 'sendAgain' | 'bury'>,
+  message: Pick<ReceivedMessage, 'id'>,
+  outcome: Settlement,
+): Promise<boolean> {
+  for (const { body, reason } of outcome.bury) await queue.bury({ id: message.id, body, reason });
+  for (const { body, delaySeconds } of outcome.resend) await queue.sendAgain(body, delaySeconds);
+  return outcome.remove;
+}
