@@ -1,39 +1,39 @@
 import pLimit from 'p-limit';
-import { ErrorCode } from '../cql/protocol.ts';
-import { describeError, MessageInvalidError, ServerError } from '../errors.ts';
+import { describeError, MessageInvalidError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import { primaryOf } from '../ledger/phase-change.ts';
+import type { ReasonCode } from '../ledger/reasons.ts';
 import type { ClusterName } from '../model/cluster-name.ts';
-import type { BoundValue } from '../model/cql-request.ts';
-import { decodeFailedWrite, type FailedStatement, type FailedWrite } from '../model/failed-write.ts';
-import type { BatchEntry, Clock, CqlSession, Logger, RequestOptions } from '../ports.ts';
-import { classify } from '../statement/classify.ts';
-import { qualifyTables } from '../statement/qualify-tables.ts';
-import { shortenTtl } from '../statement/shorten-ttl.ts';
-import { replayLists } from './replay-lists.ts';
+import type { FailedWrite, WrittenTable } from '../model/failed-write.ts';
+import { decodeMessage, type Message, type WritesMessage } from '../model/message.ts';
+import type { Clock, CqlSession, Logger } from '../ports.ts';
+import { ByteBudget } from './byte-budget.ts';
+import type { BreakerPort } from './replay-breaker.ts';
+import {
+  type BundledOutcome,
+  type DeadWrite,
+  deadOf,
+  type MessageOutcome,
+  NO_COUNTS,
+  type RetryRules,
+  settleBundle,
+} from './replay-bundle.ts';
+import { replayWrite } from './replay-write.ts';
+import { TableSchemas } from './table-schemas.ts';
 
 /** A message as the queue delivered it. */
 export interface ReplayMessage {
-  /** The queue's id, which the result carries. */
+  /** The queue's id, which the outcome carries. */
   readonly id: string;
-  /** Resolves to the failed write's JSON, also when it lies outside the message. @throws MessageInvalidError */
+  /** As the queue has it; a pointer where the body lies outside the message. */
+  readonly text: string;
+  /** Resolves to the body's JSON, also when it lies outside the message. @throws MessageInvalidError */
   readonly body: () => Promise<string>;
 }
-
-/**
- * `applied`: the cluster has it, delete the message. `retry`: leave it in the queue; nothing speaks against the message.
- * `refused`: the cluster refused this very message; send it again with `attempts` in it, then delete this one. `dead`: no
- * later try can help; its tables are suspect in the ledger, and the message belongs to the dead letters.
- */
-export type ReplayResult =
-  | { readonly kind: 'applied'; readonly id: string }
-  | { readonly kind: 'retry'; readonly id: string; readonly reason: string }
-  | { readonly kind: 'refused'; readonly id: string; readonly reason: string; readonly attempts: number }
-  | { readonly kind: 'dead'; readonly id: string; readonly reason: string };
 
 export interface ReplayPorts {
   /** Kept by whoever opens it. */
   readonly openSession: (cluster: ClusterName) => Promise<CqlSession>;
+  readonly breaker: BreakerPort;
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -41,205 +41,199 @@ export interface ReplayPorts {
 }
 
 export interface ReplayOptions {
-  /** Messages that are applied at once. */
+  /** Writes that are applied at once. */
   readonly concurrency?: number;
-  /** The most messages in a second; unlimited when left out. */
-  readonly messagesPerSecond?: number;
-  /**
-   * Older messages may meet a cluster that has forgotten the tombstones which would stop them; the smallest
-   * gc_grace_seconds less a margin.
-   */
-  readonly maxAgeSeconds?: number;
-  /** So often the cluster may refuse a message before it is dead; outages do not count. */
+  /** The most writes in a second; unlimited when left out. */
+  readonly writesPerSecond?: number;
   readonly maxAttempts?: number;
+  readonly retryIntervalSeconds?: number;
+  readonly tombstoneMarginSeconds?: number;
+  /** When to begin nothing more. Milliseconds since the epoch. */
+  readonly deadlineMillis?: number;
 }
 
-/** Nine days: a day less than the default gc_grace_seconds. */
-const DEFAULT_MAX_AGE_SECONDS = 9 * 86_400;
 const DEFAULT_CONCURRENCY = 16;
-const DEFAULT_MAX_ATTEMPTS = 3;
+const DEFAULT_RULES: RetryRules = { maxAttempts: 3, retryIntervalSeconds: 60 };
+const DEFAULT_TOMBSTONE_MARGIN_SECONDS = 86_400;
+/** Bodies that are in memory at once; one of them may be large. */
+const MESSAGES_AT_ONCE = 4;
+/** So many writes in a row that nobody answers, and the rest of the message is not tried. */
+const MAX_AWAY_IN_A_ROW = 5;
 
 /**
- * Applies failed shadow writes with the timestamps that they had, in any order and as often as they are delivered.
- * Never rejects for a single message; one result for each, in order.
+ * Applies failed shadow writes with the timestamps that they had, in any order and as often as they are delivered. Never
+ * rejects for a single message; one outcome for each, in order.
  */
 export async function replayMessages(
   messages: readonly ReplayMessage[],
   ports: ReplayPorts,
   options: ReplayOptions = {},
   signal?: AbortSignal,
-): Promise<ReplayResult[]> {
-  const startedAt = ports.clock.nowMillis();
-  const perSecond = options.messagesPerSecond;
-  let begun = 0;
-  const limit = pLimit(options.concurrency ?? DEFAULT_CONCURRENCY);
-  return limit.map(messages, async (message) => {
-    if (perSecond !== undefined) {
-      const dueAt = startedAt + (begun++ * 1000) / perSecond;
-      const waitMs = dueAt - ports.clock.nowMillis();
-      if (waitMs > 0) await ports.sleep(waitMs, signal);
+): Promise<readonly MessageOutcome[]> {
+  const replay = new Replay(ports, options, signal);
+  return pLimit(MESSAGES_AT_ONCE).map(messages, (message) => replay.message(message));
+}
+
+/** One call's work, with what its messages share. */
+class Replay {
+  readonly #ports: ReplayPorts;
+  readonly #options: ReplayOptions;
+  readonly #rules: RetryRules;
+  readonly #signal: AbortSignal | undefined;
+  readonly #limit: ReturnType<typeof pLimit>;
+  readonly #rate: ByteBudget | undefined;
+  readonly #schemas = new Map<CqlSession, TableSchemas>();
+
+  constructor(ports: ReplayPorts, options: ReplayOptions, signal: AbortSignal | undefined) {
+    const { concurrency, writesPerSecond, maxAttempts, retryIntervalSeconds } = options;
+    this.#ports = ports;
+    this.#options = options;
+    this.#signal = signal;
+    this.#rules = {
+      maxAttempts: maxAttempts ?? DEFAULT_RULES.maxAttempts,
+      retryIntervalSeconds: retryIntervalSeconds ?? DEFAULT_RULES.retryIntervalSeconds,
+    };
+    this.#limit = pLimit(concurrency ?? DEFAULT_CONCURRENCY);
+    this.#rate = writesPerSecond === undefined ? undefined : new ByteBudget(writesPerSecond, ports.clock, ports.sleep);
+  }
+
+  async message({ id, text, body }: ReplayMessage): Promise<MessageOutcome> {
+    let message: Message;
+    try {
+      if (this.#isLate()) return stays(id, 'there was no time left for it');
+      message = decodeMessage(await body());
+    } catch (error) {
+      const reason = describeError(error);
+      this.#ports.logger.warn('message not readable', { id, error: reason });
+      if (!(error instanceof MessageInvalidError)) return stays(id, reason);
+      const counts = { ...NO_COUNTS, dead: 1 };
+      return { id, remove: true, resend: [], bury: [{ body: text, reason }], targetAnswered: false, reason, counts };
     }
-    return replayMessage(message, ports, options, signal);
-  });
-}
-
-async function replayMessage(
-  message: ReplayMessage,
-  ports: ReplayPorts,
-  options: ReplayOptions,
-  signal: AbortSignal | undefined,
-): Promise<ReplayResult> {
-  const { id } = message;
-  let write: FailedWrite;
-  try {
-    write = decodeFailedWrite(await message.body());
-  } catch (error) {
-    const isDead = error instanceof MessageInvalidError;
-    ports.logger.warn('failed write not readable', { id, error: describeError(error) });
-    return { kind: isDead ? 'dead' : 'retry', id, reason: describeError(error) };
-  }
-  const refusal = refusalOf(write, ports.clock.nowMillis(), options.maxAgeSeconds ?? DEFAULT_MAX_AGE_SECONDS);
-  if (refusal) return bury(write, id, refusal, ports);
-  const retry = (error: unknown): ReplayResult => {
-    ports.logger.warn('failed write not replayed yet', { id, write: write.id, error: describeError(error) });
-    return { kind: 'retry', id, reason: describeError(error) };
-  };
-  let session: CqlSession;
-  try {
-    session = await ports.openSession(write.destination);
-  } catch (error) {
-    // Wrong credentials or settings are mended by people; the whole queue waits for it.
-    return retry(error);
-  }
-  try {
-    if (write.readBack) await copyLists(write, session, ports, signal);
-    else await applyWrite(write, session, ports.clock, signal);
-    return { kind: 'applied', id };
-  } catch (error) {
-    if (error instanceof MessageInvalidError) return bury(write, id, describeError(error), ports);
-    if (!isRefusal(error)) return retry(error);
-    const reason = withoutValues(describeError(error));
-    const attempts = Math.max(1, write.attempts);
-    if (attempts >= (options.maxAttempts ?? DEFAULT_MAX_ATTEMPTS)) {
-      return bury(write, id, `${reason} (attempt ${attempts})`, ports);
+    try {
+      if (message.kind === 'writes') return await this.#bundle(id, text, message);
+      return stays(id, 'places are not copied yet');
+    } catch (error) {
+      // Of a port that promised not to; the message comes again.
+      this.#ports.logger.error('message not replayed', { id, error: describeError(error) });
+      return stays(id, describeError(error));
     }
-    ports.logger.warn('failed write refused', { id, write: write.id, attempts, error: reason });
-    return { kind: 'refused', id, reason, attempts: attempts + 1 };
   }
-}
 
-/** Servers quote what they refuse: 'x', or (x) for a constant; names of tables and columns they don't. */
-function withoutValues(message: string): string {
-  return message.replaceAll(/'(?:[^']|'')*'?/g, "'…'").replaceAll(/\([^()]*\)?/g, '(…)');
-}
-
-/** Whether the cluster said no to this message, and not to everything. */
-function isRefusal(error: unknown): boolean {
-  if (!(error instanceof ServerError) || error.retryable) return false;
-  return error.code !== ErrorCode.UNAUTHORIZED && error.code !== ErrorCode.AUTH_ERROR;
-}
-
-function refusalOf(write: FailedWrite, nowMillis: number, maxAgeSeconds: number): string | undefined {
-  if ((!write.idempotent && !write.readBack) || write.batchKind === 'counter') {
-    return 'applying it again could count or append twice; its partitions must be compared instead';
-  }
-  const ageSeconds = Math.floor(nowMillis / 1000) - write.writtenAtSeconds;
-  if (ageSeconds > maxAgeSeconds) return `it is ${ageSeconds} s old, so tombstones newer than it may be gone`;
-  return undefined;
-}
-
-/** Marks what the write would have changed, so that validation looks there; a ledger that is away means: try later. */
-async function bury(write: FailedWrite, id: string, reason: string, ports: ReplayPorts): Promise<ReplayResult> {
-  const now = new Date(ports.clock.nowMillis());
-  try {
-    for (const { keyspace, table } of write.tables) {
-      await ports.ledger.addSuspect(`replay-${write.id}`, {
-        version: 1,
-        keyspace,
-        table,
-        range: null,
-        reason: `a failed write can't be replayed: ${reason}`,
-        code: 'dead-letter',
-        lacking: write.destination,
-        by: 'replay',
-        at: now.toISOString(),
-      });
-      await ports.ledger.setTable(keyspace, table, 'suspect', {
-        now,
-        by: 'replay',
-        reason: `failed write ${write.id}: ${reason}`,
-      });
-    }
-  } catch (error) {
-    return { kind: 'retry', id, reason: describeError(error) };
-  }
-  ports.logger.error('failed write given up', { id, write: write.id, reason });
-  return { kind: 'dead', id, reason };
-}
-
-/** @throws MessageInvalidError when the other cluster is not the one that is right any more */
-async function copyLists(
-  write: FailedWrite,
-  to: CqlSession,
-  ports: ReplayPorts,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const phase = (await ports.ledger.readPhase())?.active.phase;
-  if (phase !== undefined && primaryOf(phase) === write.destination) {
-    throw new MessageInvalidError('the clusters have changed their roles since a list write failed');
-  }
-  const from = await ports.openSession(write.destination === 'target' ? 'origin' : 'target');
-  const { clock, sleep } = ports;
-  if (await replayLists({ write, from, to, clock, sleep }, signal)) return;
-  // Counted as an attempt: a list that is written without a pause is left to validation in the end.
-  throw new ServerError('the lists of the two clusters still differ', ErrorCode.INVALID, false);
-}
-
-async function applyWrite(
-  write: FailedWrite,
-  session: CqlSession,
-  clock: Clock,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const canSetNow = session.protocolVersion >= 5;
-  const elapsedSeconds = Math.max(0, Math.floor(clock.nowMillis() / 1000) - write.writtenAtSeconds);
-  const statements = write.statements.map((statement) => {
-    const text = write.keyspace === null ? statement.text : qualifyTables(statement.text, write.keyspace);
-    const positional = { text, values: positionalValues(statement) };
-    return canSetNow ? positional : shortenTtl(positional, elapsedSeconds);
-  });
-  const options: RequestOptions = {
-    consistency: write.consistency,
-    timestampMicros: write.timestampMicros,
-    ...(canSetNow ? { nowInSeconds: write.writtenAtSeconds } : {}),
-    ...(write.partitionKey ? { routingKey: write.partitionKey } : {}),
-    ...(signal ? { signal } : {}),
-  };
-  const prepared = await Promise.all(
-    statements.map(
-      async ({ text, values }): Promise<BatchEntry> => ({
-        // A text without values is nearly always a one-off: preparing it would only fill the servers' caches.
-        statement: values.length === 0 ? text : await session.prepare(text),
-        values,
+  async #bundle(id: string, text: string, message: WritesMessage): Promise<MessageOutcome> {
+    const { writes } = message;
+    const outcomes: BundledOutcome[] = new Array(writes.length);
+    const run = { awayInARow: 0 };
+    // Where it begins differs each time, so that writes that time out do not keep those behind them from their turn.
+    const first = this.#ports.clock.nowMillis() % writes.length;
+    await Promise.all(
+      writes.map((_, at) => {
+        const index = (first + at) % writes.length;
+        return this.#limit(async () => {
+          outcomes[index] = await this.#write(writes[index]!, run);
+        });
       }),
-    ),
-  );
-  if (write.kind === 'batch') {
-    await session.batch(write.batchKind ?? 'logged', prepared, options);
-    return;
+    );
+    await this.#tellBreaker(writes, outcomes);
+    const dead = deadOf(writes, outcomes, this.#rules);
+    const markError = await this.#mark(dead);
+    if (markError !== undefined) {
+      for (const { write } of dead) outcomes[writes.indexOf(write)] = { kind: 'away', error: markError };
+    }
+    const settled = { id, text, message, outcomes, dead: markError === undefined ? dead : [] };
+    const outcome = settleBundle(settled, this.#rules, this.#ports.clock.nowMillis());
+    const { reason, counts } = outcome;
+    if (counts.dead > 0) this.#ports.logger.error('failed writes given up', { id, reason, ...counts });
+    else if (counts.refused + counts.away > 0)
+      this.#ports.logger.warn('failed writes not replayed yet', { id, reason, ...counts });
+    return outcome;
   }
-  const { statement, values } = prepared[0]!;
-  if (typeof statement === 'string') await session.query(statement, [], options);
-  else await session.execute(statement, values, options);
+
+  async #write(write: FailedWrite, run: { awayInARow: number }): Promise<BundledOutcome> {
+    const { clock, breaker } = this.#ports;
+    const untilMillis = write.notBefore === undefined ? 0 : Date.parse(write.notBefore);
+    if (untilMillis > clock.nowMillis()) return { kind: 'early', untilMillis };
+    if (this.#isLate()) return { kind: 'early', untilMillis: clock.nowMillis() };
+    if (run.awayInARow >= MAX_AWAY_IN_A_ROW) return { kind: 'away', error: NOT_TRIED };
+    if (await breaker.isOpen(write.destination)) return { kind: 'away', error: NOT_TRIED };
+    await this.#rate?.pay(1, this.#signal);
+    const margin = this.#options.tombstoneMarginSeconds ?? DEFAULT_TOMBSTONE_MARGIN_SECONDS;
+    const ports = { ...this.#ports, schemasOf: (session: CqlSession) => this.#schemasOf(session) };
+    const outcome = await replayWrite(write, ports, margin, this.#signal);
+    if (outcome.kind === 'away') run.awayInARow++;
+    else run.awayInARow = 0;
+    return outcome;
+  }
+
+  /** Once for each message and cluster: an answer to any write outweighs those that got none. */
+  async #tellBreaker(writes: readonly FailedWrite[], outcomes: readonly BundledOutcome[]): Promise<void> {
+    if (this.#signal?.aborted) return;
+    for (const cluster of new Set(writes.map(({ destination }) => destination))) {
+      const own = outcomes.filter((_, index) => writes[index]!.destination === cluster);
+      if (own.some(({ kind }) => kind === 'applied' || kind === 'refused')) {
+        await this.#ports.breaker.noteAnswered(cluster);
+        continue;
+      }
+      const away = own.find((outcome) => outcome.kind === 'away' && outcome.error !== NOT_TRIED);
+      if (away?.kind === 'away') await this.#ports.breaker.noteAway(cluster, away.error);
+    }
+  }
+
+  /** Marks what dead writes would have changed; resolves to the ledger's error, which means: try later. */
+  async #mark(dead: readonly DeadWrite[]): Promise<unknown> {
+    try {
+      for (const { write, code, reason } of dead) {
+        for (const table of write.tables)
+          await this.#markTable(`replay-${write.id}`, table, write.destination, code, reason);
+      }
+      return undefined;
+    } catch (error) {
+      return error;
+    }
+  }
+
+  async #markTable(
+    id: string,
+    place: WrittenTable,
+    lacking: ClusterName,
+    code: ReasonCode,
+    why: string,
+  ): Promise<void> {
+    const { keyspace, table, tokens } = place;
+    const now = new Date(this.#ports.clock.nowMillis());
+    const reason = `a failed write can't be replayed: ${why}`;
+    await this.#ports.ledger.addSuspect(id, {
+      version: 1,
+      keyspace,
+      table,
+      range: null,
+      ...(tokens === undefined || tokens.length > MAX_TOKENS_OF_MARK ? {} : { tokens: tokens.map(String) }),
+      reason,
+      code,
+      lacking,
+      by: 'replay',
+      at: now.toISOString(),
+    });
+    await this.#ports.ledger.setTable(keyspace, table, 'suspect', { now, by: 'replay', reason });
+  }
+
+  #schemasOf(session: CqlSession): TableSchemas {
+    const known = this.#schemas.get(session) ?? new TableSchemas(session, () => this.#ports.clock.nowMillis());
+    this.#schemas.set(session, known);
+    return known;
+  }
+
+  #isLate(): boolean {
+    const { deadlineMillis } = this.#options;
+    if (this.#signal?.aborted) return true;
+    return deadlineMillis !== undefined && this.#ports.clock.nowMillis() >= deadlineMillis;
+  }
 }
 
-/** @throws MessageInvalidError when a named marker has no value */
-function positionalValues({ text, values }: FailedStatement): readonly BoundValue[] {
-  if (!(values instanceof Map)) return values as readonly BoundValue[];
-  return classify(text).markerNames.map((name) => {
-    if (name === undefined || !values.has(name)) {
-      throw new MessageInvalidError('a failed write bound by name lacks the value of a marker');
-    }
-    return values.get(name);
-  });
+/** What a suspect record holds of single partitions. */
+const MAX_TOKENS_OF_MARK = 1024;
+
+const NOT_TRIED = new Error('the cluster does not answer, so it was not tried');
+
+function stays(id: string, reason: string): MessageOutcome {
+  return { id, remove: false, resend: [], bury: [], targetAnswered: false, reason, counts: NO_COUNTS };
 }

@@ -1,24 +1,28 @@
 import { z } from 'zod';
-import { describeError, MessageInvalidError } from '../errors.ts';
+import { type ReasonCode, reasonCodes } from '../ledger/reasons.ts';
 import type { ClusterName } from './cluster-name.ts';
 import type { BoundValue, Consistency } from './cql-request.ts';
 
 /**
- * A write that one cluster has and the other one missed, as it travels through the queue. It holds everything that
- * applying it again needs, so that a redelivery, in any order and any number of times, ends in the same cells.
+ * A write that one cluster has and the other one missed, as it travels in a message. It holds everything that applying it
+ * again needs, so that a redelivery, in any order and any number of times, ends in the same cells.
  */
 export interface FailedWrite {
-  readonly version: 1;
   readonly id: string;
   /** The session's keyspace, for statements that name none; null when the session had none. */
   readonly keyspace: string | null;
   /** Every table that the statements write, with its keyspace; what becomes suspect when the write can't be replayed. */
-  readonly tables: readonly TableName[];
+  readonly tables: readonly WrittenTable[];
   readonly consistency: Consistency;
   /** The one timestamp of the mutation, pinned by the proxy or set by the client. */
   readonly timestampMicros: bigint;
   /** The proxy's clock when the primary took the write: TTLs count from here. Seconds since the epoch. */
   readonly writtenAtSeconds: number;
+  /**
+   * When all that it writes ends, be it by its own TTL or by its table's default; null: never, or its statements end at
+   * different times, each by its own TTL. Seconds since the epoch.
+   */
+  readonly expiresAtSeconds: number | null;
   /** The phase epoch in which it was written. */
   readonly epoch: number;
   readonly destination: ClusterName;
@@ -35,14 +39,14 @@ export interface FailedWrite {
   readonly readBack?: true;
   /** Serialized partition key where one is known: routes the replay, names the partition in reports. */
   readonly partitionKey?: Uint8Array;
-  /** Why the shadow failed: an error name, for the report. Never a value of the application. */
+  /** Why the shadow failed. */
+  readonly code?: ReasonCode;
+  /** The same for people: an error name. Never a value of the application. */
   readonly reason?: string;
   /** Which attempt comes next: 1 when it is queued, one more each time the cluster refuses this very write. */
   readonly attempts: number;
-  /** ISO 8601. */
-  readonly enqueuedAt: string;
-  /** The proxy instance that sent it. */
-  readonly instance: string;
+  /** Not before this instant, ISO 8601: queues delay by fifteen minutes at most. */
+  readonly notBefore?: string;
 }
 
 export interface TableName {
@@ -50,48 +54,62 @@ export interface TableName {
   readonly table: string;
 }
 
+export interface WrittenTable extends TableName {
+  /** Of all partitions that it writes there; absent: not known. */
+  readonly tokens?: readonly bigint[];
+}
+
 export interface FailedStatement {
   readonly text: string;
+  /** CQL names of the values' types by position, as PREPARED told them; absent for texts that were not prepared. */
+  readonly types?: readonly string[];
   /** By position, or by name where the client bound by name. */
   readonly values: readonly BoundValue[] | ReadonlyMap<string, BoundValue>;
 }
 
-/** The largest body that is decoded; the queue's own limit is far below, an overflow object may be bigger. Bytes. */
-export const MAX_FAILED_WRITE_BYTES = 64 * 1024 * 1024;
+const MAX_VALUES = 65_535;
 
 const base64 = z.base64();
 const boundValue = z.union([base64, z.null(), z.strictObject({ unset: z.literal(true) })]);
-const tableName = z.strictObject({ keyspace: z.string().min(1), table: z.string().min(1) });
+export const tokenText = z
+  .string()
+  .regex(/^-?\d{1,19}$/)
+  .refine((text) => BigInt.asIntN(64, BigInt(text)) === BigInt(text));
 
-const failedWriteBody = z
+const writtenTable = z.strictObject({
+  keyspace: z.string().min(1).max(200),
+  table: z.string().min(1).max(200),
+  tokens: z.array(tokenText).max(MAX_VALUES).optional(),
+});
+
+const failedStatement = z.strictObject({
+  text: z.string().min(1),
+  types: z.array(z.string().min(1).max(10_000)).max(MAX_VALUES).optional(),
+  values: z.union([z.array(boundValue).max(MAX_VALUES), z.record(z.string(), boundValue)]),
+});
+
+/** One of the writes of a message, as JSON. */
+export const failedWriteJson = z
   .strictObject({
-    version: z.literal(1),
     id: z.string().min(1).max(200),
-    keyspace: z.string().min(1).nullable(),
-    tables: z.array(tableName).max(1000),
+    keyspace: z.string().min(1).max(200).nullable(),
+    tables: z.array(writtenTable).max(1000),
     consistency: z.int().min(0).max(0x0a),
-    timestampMicros: z.string().regex(/^-?\d{1,19}$/),
+    timestampMicros: tokenText,
     writtenAtSeconds: z.int().min(0),
+    expiresAtSeconds: z.int().min(0).nullable(),
     epoch: z.int().min(0),
     destination: z.enum(['origin', 'target']),
     kind: z.enum(['query', 'batch']),
     batchKind: z.enum(['logged', 'unlogged', 'counter']).optional(),
-    statements: z
-      .array(
-        z.strictObject({
-          text: z.string().min(1),
-          values: z.union([z.array(boundValue).max(65_535), z.record(z.string(), boundValue)]),
-        }),
-      )
-      .min(1)
-      .max(65_535),
+    statements: z.array(failedStatement).min(1).max(MAX_VALUES),
     idempotent: z.boolean(),
     readBack: z.literal(true).optional(),
     partitionKey: base64.optional(),
+    code: z.enum(reasonCodes).optional(),
     reason: z.string().max(500).optional(),
     attempts: z.int().min(0),
-    enqueuedAt: z.iso.datetime(),
-    instance: z.string().min(1).max(200),
+    notBefore: z.iso.datetime().optional(),
   })
   .refine((body) => body.kind === 'batch' || body.statements.length === 1, {
     message: 'a query has exactly one statement',
@@ -106,7 +124,11 @@ type JsonValue = z.infer<typeof boundValue>;
 
 function valueToJson(value: BoundValue): JsonValue {
   if (value === undefined) return { unset: true };
-  return value === null ? null : Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64');
+  return value === null ? null : toBase64(value);
+}
+
+function toBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
 }
 
 function valueFromJson(value: JsonValue): BoundValue {
@@ -114,61 +136,34 @@ function valueFromJson(value: JsonValue): BoundValue {
   return typeof value === 'string' ? new Uint8Array(Buffer.from(value, 'base64')) : undefined;
 }
 
-/** The message's body for the queue: JSON of version 1. */
-export function encodeFailedWrite(write: FailedWrite): string {
-  const body: z.input<typeof failedWriteBody> = {
+/** The write as its message's JSON has it. */
+export function failedWriteToJson(write: FailedWrite): z.input<typeof failedWriteJson> {
+  return {
     ...write,
-    tables: write.tables.map(({ keyspace, table }) => ({ keyspace, table })),
+    tables: write.tables.map(({ keyspace, table, tokens }) => ({ keyspace, table, tokens: tokens?.map(String) })),
     timestampMicros: write.timestampMicros.toString(),
-    statements: write.statements.map(({ text, values }) => ({
+    statements: write.statements.map(({ text, types, values }) => ({
       text,
+      types: types && [...types],
       values:
         values instanceof Map
           ? Object.fromEntries([...values].map(([name, value]) => [name, valueToJson(value)]))
           : (values as readonly BoundValue[]).map(valueToJson),
     })),
-    partitionKey: write.partitionKey && (valueToJson(write.partitionKey) as string),
+    partitionKey: write.partitionKey && toBase64(write.partitionKey),
   };
-  return encodeForQueue(body);
 }
 
-/** JSON that queues carry: they take what XML may hold, and U+FFFE and U+FFFF it may not. */
-export function encodeForQueue(value: object): string {
-  return JSON.stringify(value).replaceAll(/[\uFFFE\uFFFF]/g, (one) => `\\u${one.charCodeAt(0).toString(16)}`);
-}
-
-const TABLES = /"tables":(\[(?:\{"keyspace":"(?:[^"\\]|\\.)*","table":"(?:[^"\\]|\\.)*"\}(?:,(?=\{)|(?=\])))*\])/;
-
-/** The tables of an encoded failed write, also of one that breaks off behind them; undefined when they can't be found. */
-export function findTables(body: string): readonly TableName[] | undefined {
-  const text = TABLES.exec(body)?.[1];
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text) as TableName[];
-  } catch {
-    return undefined;
-  }
-}
-
-/**
- * @throws MessageInvalidError when the body is no JSON of version 1, lacks a timestamp, or is longer than
- *   `MAX_FAILED_WRITE_BYTES`; the message names paths and never values
- */
-export function decodeFailedWrite(body: string): FailedWrite {
-  const parsed = failedWriteBody.safeParse(parseJson(body));
-  if (!parsed.success) {
-    const faults = parsed.error.issues
-      .slice(0, 10)
-      .map((issue) => `${issue.path.join('.') || '(body)'}: ${issue.code}`);
-    throw new MessageInvalidError(`failed write is not of version 1: ${faults.join('; ')}`);
-  }
-  const { timestampMicros, statements, partitionKey, ...rest } = parsed.data;
+/** The write that a checked part of a message says. */
+export function failedWriteFromJson(body: z.output<typeof failedWriteJson>): FailedWrite {
+  const { timestampMicros, tables, statements, partitionKey, ...rest } = body;
   return {
     ...rest,
+    tables: tables.map(({ tokens, ...name }) => (tokens ? { ...name, tokens: tokens.map(BigInt) } : name)),
     consistency: rest.consistency as Consistency,
     timestampMicros: BigInt(timestampMicros),
-    statements: statements.map(({ text, values }) => ({
-      text,
+    statements: statements.map(({ values, ...statement }) => ({
+      ...statement,
       values: Array.isArray(values)
         ? values.map(valueFromJson)
         : new Map(Object.entries(values).map(([name, value]) => [name, valueFromJson(value)])),
@@ -177,16 +172,16 @@ export function decodeFailedWrite(body: string): FailedWrite {
   };
 }
 
-function parseJson(body: string): unknown {
-  if (body.length > MAX_FAILED_WRITE_BYTES) {
-    throw new MessageInvalidError('failed write is longer than is ever written', { context: { length: body.length } });
-  }
+const TABLES =
+  /"tables":\[(?:\{"keyspace":"(?:[^"\\]|\\.)*","table":"(?:[^"\\]|\\.)*"(?:,"tokens":\[["\d,-]*\])?\}(?:,(?=\{)|(?=\])))*\]/g;
+
+/** The tables of an encoded message, also of one that breaks off behind them; undefined when they can't be found. */
+export function findTables(body: string): readonly TableName[] | undefined {
+  const found = body.match(TABLES);
+  if (found === null) return undefined;
   try {
-    return JSON.parse(body);
-  } catch (error) {
-    // The parser's own message quotes the text, so only its kind is passed on.
-    throw new MessageInvalidError(
-      `failed write is no JSON (${error instanceof Error ? error.name : describeError(error)})`,
-    );
+    return found.flatMap((text) => JSON.parse(text.slice('"tables":'.length)) as TableName[]);
+  } catch {
+    return undefined;
   }
 }

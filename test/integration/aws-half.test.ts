@@ -13,13 +13,14 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createS3Client, createSfnClient, createSqsClient } from '#adapters/aws-clients.ts';
 import type { SavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { Consistency } from '#core/model/cql-request.ts';
-import { encodeFailedWrite, type FailedWrite } from '#core/model/failed-write.ts';
+import type { FailedWrite } from '#core/model/failed-write.ts';
 import { nodetool } from '../../infra/local/cassandra-tools.ts';
 import { outputNamed } from '../../infra/local/cdk.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
 import { prepare } from '../../infra/local/prepare.ts';
 import type { CommandResult } from '../../infra/local/processes.ts';
 import { jsonOf, runRingshift } from '../cli/run-ringshift.ts';
+import { messageOf } from '../support/messages.ts';
 import { type DeployedHalf, deployAwsHalf, NAME } from './aws-half-deployment.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 
@@ -274,12 +275,12 @@ test('failed writes in the queue are applied by the function with the timestamps
   const write = failedWrite(timestampMicros, [
     { text: 'UPDATE assets SET title = ? WHERE id = ?', values: [utf8('replayed'), int(800)] },
   ]);
-  await sqs.send(new SendMessageCommand({ QueueUrl: half.queueUrl, MessageBody: encodeFailedWrite(write) }));
+  await sqs.send(new SendMessageCommand({ QueueUrl: half.queueUrl, MessageBody: messageOf(write) }));
   // Older than what the target has: it must lose there as it did on the origin.
   const older = failedWrite(BigInt(BASE_MICROS) - 1n, [
     { text: 'UPDATE assets SET title = ? WHERE id = ?', values: [utf8('too old'), int(801)] },
   ]);
-  await sqs.send(new SendMessageCommand({ QueueUrl: half.queueUrl, MessageBody: encodeFailedWrite(older) }));
+  await sqs.send(new SendMessageCommand({ QueueUrl: half.queueUrl, MessageBody: messageOf(older) }));
   const row = await until(async () => {
     const found = await target.execute(`SELECT title, writetime(title) AS at FROM ${KS}.assets WHERE id = 800`);
     return found.first()['title'] === 'replayed' ? found.first() : undefined;
@@ -413,7 +414,6 @@ function int(value: number): Uint8Array {
 
 function failedWrite(timestampMicros: bigint, statements: FailedWrite['statements']): FailedWrite {
   return {
-    version: 1,
     id: `aws-half-${timestampMicros}`,
     keyspace: KS,
     tables: [{ keyspace: KS, table: 'assets' }],
@@ -425,9 +425,8 @@ function failedWrite(timestampMicros: bigint, statements: FailedWrite['statement
     kind: 'query',
     statements,
     idempotent: true,
+    expiresAtSeconds: null,
     attempts: 1,
-    enqueuedAt: new Date().toISOString(),
-    instance: 'test',
   };
 }
 

@@ -1,8 +1,9 @@
 import { CreateQueueCommand, DeleteQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { auth, Client, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { decodeFailedWrite, type FailedWrite } from '#core/model/failed-write.ts';
+import type { FailedWrite } from '#core/model/failed-write.ts';
 import { eventually } from '../support/eventually.ts';
+import { writeOf } from '../support/messages.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
@@ -89,7 +90,7 @@ test('what the target misses while it is away is in the queue, each write once, 
         VisibilityTimeout: 300,
       }),
     );
-    for (const message of received.Messages ?? []) writes.push(decodeFailedWrite(message.Body!));
+    for (const message of received.Messages ?? []) writes.push(writeOf(message.Body!));
   }
   expect(writes).toHaveLength(40);
   const times = await origin.execute(

@@ -7,15 +7,16 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { createCqlSession } from '#adapters/cql/session.ts';
 import { createLogger } from '#adapters/logger.ts';
 import { migrationConfigSchema, type Phase, type ResolvedCluster } from '#core/config/schema.ts';
-import { changePhase } from '#core/jobs/change-phase.ts';
 import { replayMessages } from '#core/jobs/replay.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
-import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { CqlSession } from '#core/ports.ts';
 import { CqlProxy } from '../../proxy-container/src/proxy.ts';
+import { forcePhase } from '../support/force-phase.ts';
 import { FrameRelay } from '../support/frame-relay.ts';
 import { MemoryQueue } from '../support/in-process-proxy.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
+import { nothingSeen } from '../support/open-gates.ts';
+import { writeOf } from '../support/messages.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
@@ -84,7 +85,8 @@ beforeAll(async () => {
     return { ...rest, name, credentials: { username, password } };
   };
   ledger = createLedger(createMemoryLedgerStore());
-  const ports = { ledger, queue, maxMessageBytes: 250_000, logger: createLogger('races', 'silent') };
+  const lookAtClusters = async () => nothingSeen;
+  const ports = { ledger, queue, lookAtClusters, maxMessageBytes: 250_000, logger: createLogger('races', 'silent') };
   proxy = new CqlProxy(config, { ...ports, origin: resolved('origin'), target: resolved('target') });
   await proxy.start();
   await Promise.all([connect(), connect()]);
@@ -315,7 +317,7 @@ test('appends to lists whose copies time out are copied from the origin: nothing
   await settled();
   relay.fateOf = () => ({});
   expect(queue.messages.length).toBeGreaterThan(5);
-  for (const { body } of queue.messages) expect(decodeFailedWrite(body).readBack).toBe(true);
+  for (const { body } of queue.messages) expect(writeOf(body).readBack).toBe(true);
   const twice = [...queue.messages];
   expect(await replayAll()).not.toContain('dead');
   expect(await expectEqual(`SELECT id, v, writetime(v), l FROM ${KEYSPACE}.lists`)).toHaveLength(8);
@@ -364,6 +366,5 @@ test.each(['dual-async', 'dual-sync'] as const)(
 
 async function inPhase(phase: Phase): Promise<void> {
   if (proxy.status().phase === phase) return;
-  const input = { phase, by: 'test', why: '', force: false, fence: [], withoutProxies: false, drainTimeoutMs: 30_000 };
-  await changePhase(input, { ledger, now: () => new Date(), sleep: (ms) => sleep(ms), onWait: () => undefined });
+  await forcePhase(ledger, phase);
 }

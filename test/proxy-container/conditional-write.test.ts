@@ -9,10 +9,10 @@ import { encodeRows } from '#core/cql/result-message.ts';
 import { encodeBigint, encodeInt, encodeText } from '#core/cql/value-codec.ts';
 import { changePhase } from '#core/jobs/change-phase.ts';
 import { Consistency } from '#core/model/cql-request.ts';
-import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../support/eventually.ts';
 import { startTestProxy, type TestProxy, type TestProxyOptions } from '../support/in-process-proxy.ts';
+import { writeOf } from '../support/messages.ts';
 import { errorReply, type MockReply, type SeenRequest, voidReply } from '../support/mock-cluster.ts';
 
 let parts: TestProxy;
@@ -137,7 +137,7 @@ test('a copy that the shadow does not take is kept for replay with the same writ
   parts.target.handlers.set(Opcode.QUERY, () => undefined);
   await query(INSERT);
   await eventually(() => expect(parts.queue.messages).toHaveLength(1));
-  expect(decodeFailedWrite(parts.queue.messages[0]!.body)).toMatchObject({
+  expect(writeOf(parts.queue.messages[0]!.body)).toMatchObject({
     destination: 'target',
     kind: 'query',
     keyspace: null,
@@ -157,12 +157,14 @@ test('a copy that the shadow does not take is kept for replay with the same writ
   };
   const ports = {
     ledger: parts.ledger,
+    gates: openGates,
+    logger: createLogger('test', 'silent'),
     now: () => new Date(),
     sleep: (ms: number) => sleep(ms),
     onWait: () => undefined,
   };
-  await changePhase({ ...flip, phase: 'dual-sync', force: false }, ports);
-  const refused = changePhase({ ...flip, phase: 'target-primary', force: false }, ports);
+  await changePhase({ ...flip, phase: 'dual-sync', force: [] }, ports);
+  const refused = changePhase({ ...flip, phase: 'target-primary', force: [] }, ports);
   await expect(refused).rejects.toThrow(
     'ks.t: a conditional write (LWT) may be missing: its copy waits to be replayed',
   );

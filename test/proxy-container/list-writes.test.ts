@@ -5,10 +5,11 @@ import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
 import { decodeResult } from '#core/cql/result-message.ts';
 import { encodeInt, encodeList } from '#core/cql/value-codec.ts';
-import { decodeFailedWrite, type FailedWrite } from '#core/model/failed-write.ts';
+import type { FailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../support/in-process-proxy.ts';
+import { writeOf } from '../support/messages.ts';
 import { errorReply } from '../support/mock-cluster.ts';
 
 let parts: TestProxy;
@@ -32,7 +33,7 @@ afterEach(() => parts.stop());
 
 const query = (text: string): Promise<Buffer> => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 20_000);
 const append = (id: number, element: number): string => `UPDATE t SET l = l + [${element}] WHERE id = ${id}`;
-const queued = (): FailedWrite[] => parts.queue.messages.map(({ body }) => decodeFailedWrite(body));
+const queued = (): FailedWrite[] => parts.queue.messages.map(({ body }) => writeOf(body));
 const isSuspect = async (): Promise<boolean> => (await parts.ledger.readTable('ks', 't'))?.state === 'suspect';
 
 /** The proxy then knows the types of the table. */

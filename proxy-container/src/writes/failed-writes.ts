@@ -5,7 +5,8 @@ import type { Mark } from '#core/ledger/mark.ts';
 import { valueLookup } from '#core/model/bound-values.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Consistency } from '#core/model/cql-request.ts';
-import { encodeFailedWrite, type FailedStatement, type FailedWrite, type TableName } from '#core/model/failed-write.ts';
+import type { FailedStatement, FailedWrite, TableName } from '#core/model/failed-write.ts';
+import { encodeMessage } from '#core/model/message.ts';
 import type { Logger } from '#core/ports.ts';
 import { classify } from '#core/statement/classify.ts';
 import { qualifyTables } from '#core/statement/qualify-tables.ts';
@@ -126,7 +127,9 @@ export class FailedWrites {
 
   #journal(request: ClientRequest, write: FailedWrite): void {
     const { counters, journal } = this.#options;
-    const body = encodeFailedWrite(write);
+    const { instance } = this.#options;
+    const enqueuedAt = new Date().toISOString();
+    const body = encodeMessage({ kind: 'writes', instance, enqueuedAt, writes: [write] });
     if (Buffer.byteLength(body) > this.#options.maxMessageBytes) {
       this.#countUnqueueable(request);
       const reason = 'a shadow write failed and is too large for the queue';
@@ -179,16 +182,14 @@ export class FailedWrites {
   /** What every message says. */
   #envelope(request: ClientRequest, destination: ClusterName, epoch: number, reason: string) {
     return {
-      version: 1,
       id: randomUUID(),
       tables: tablesOf(request),
       epoch,
       destination,
       idempotent: true,
       reason: reason.slice(0, 500),
+      expiresAtSeconds: null,
       attempts: 1,
-      enqueuedAt: new Date().toISOString(),
-      instance: this.#options.instance,
     } as const;
   }
 }

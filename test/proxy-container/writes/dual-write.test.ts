@@ -4,10 +4,10 @@ import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
 import { decodeResult } from '#core/cql/result-message.ts';
-import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy, type TestProxyOptions } from '../../support/in-process-proxy.ts';
+import { writeOf } from '../../support/messages.ts';
 import { errorReply, voidReply } from '../../support/mock-cluster.ts';
 
 let parts: TestProxy;
@@ -110,7 +110,7 @@ test('a target that hangs delays nobody; its writes end in the queue with their 
   parts.target.handlers.set(Opcode.QUERY, () => undefined);
   await query(INSERT);
   await eventually(() => expect(parts.queue.messages).toHaveLength(1));
-  const write = decodeFailedWrite(parts.queue.messages[0]!.body);
+  const write = writeOf(parts.queue.messages[0]!.body);
   expect(write.timestampMicros).toBe(parts.origin.seen[0]?.timestampMicros);
   expect(write).toMatchObject({
     keyspace: 'ks',
@@ -160,7 +160,7 @@ test('in target-primary the target answers and the origin is the shadow', async 
   parts.origin.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.OVERLOADED));
   expect(opcodeOf(await query(INSERT))).toBe(Opcode.RESULT);
   await eventually(() => expect(parts.queue.messages).toHaveLength(1));
-  expect(decodeFailedWrite(parts.queue.messages[0]!.body).destination).toBe('origin');
+  expect(writeOf(parts.queue.messages[0]!.body).destination).toBe('origin');
 });
 
 test('in target-only the origin may be gone', async () => {
@@ -266,7 +266,7 @@ test.each(['in force', 'left'])(
     for (let sent = 0; sent < 400; sent++) expect(opcodeOf(await execute(id))).toBe(Opcode.RESULT);
     await eventually(() => expect(parts.proxy.status().counters).toMatchObject({ shadowFailed: 400, journaled: 400 }));
     await eventually(() => expect(parts.queue.messages).toHaveLength(400));
-    const reasons = parts.queue.messages.map((message) => decodeFailedWrite(message.body).reason ?? '');
+    const reasons = parts.queue.messages.map((message) => writeOf(message.body).reason ?? '');
     expect(reasons.filter((reason) => !/not reachable/.test(reason))).toEqual([]);
     const attempts = parts.proxy.status().counters['failedConnectionsTarget'];
     expect(attempts).toBeGreaterThan(0);

@@ -5,12 +5,12 @@ import { encodeRegister } from '#core/cql/handshake-messages.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
 import { encodeSchemaChangeEvent } from '#core/cql/schema-change.ts';
-import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { ListOrder } from '../../../proxy-container/src/writes/list-order.ts';
 import type { ListPlace } from '../../../proxy-container/src/writes/list-place.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
+import { writeOf } from '../../support/messages.ts';
 import { type MockCluster, voidReply } from '../../support/mock-cluster.ts';
 
 const place = (row: string | undefined, more: Partial<ListPlace> = {}): ListPlace => ({
@@ -150,7 +150,7 @@ test('a list that is written as a whole keeps its turn among the appends, and do
   const atOnce = [whole(1, 1), 'DELETE l FROM t WHERE id = 1', whole(2, 1)];
   await eventually(() => expect(target.texts(Opcode.QUERY)).toEqual([...atOnce, ...behind]));
   await eventually(() => expect(queue.messages).toHaveLength(2));
-  const texts = queue.messages.map(({ body }) => decodeFailedWrite(body).statements[0]?.text);
+  const texts = queue.messages.map(({ body }) => writeOf(body).statements[0]?.text);
   expect(texts.sort()).toEqual([whole(1, 1), append(1, 2)].sort());
 });
 

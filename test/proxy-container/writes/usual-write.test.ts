@@ -4,10 +4,10 @@ import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodeExecute, encodePrepare } from '#core/cql/request-messages.ts';
 import { decodeResult } from '#core/cql/result-message.ts';
-import { decodeFailedWrite } from '#core/model/failed-write.ts';
 import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
+import { writeOf } from '../../support/messages.ts';
 import { errorReply, type MockCluster, type SeenRequest, voidReply } from '../../support/mock-cluster.ts';
 
 const INSERT = 'INSERT INTO ks.t (id, v) VALUES (?, ?)';
@@ -113,7 +113,7 @@ test('a copy that the shadow refuses or does not answer is queued with its times
   parts.target.handlers.set(Opcode.EXECUTE, () => answers.shift());
   for (let round = 0; round < 3; round++) expect(opcodeOf(await execute())).toBe(Opcode.RESULT);
   await eventually(() => expect(parts.queue.messages).toHaveLength(2));
-  const queued = parts.queue.messages.map(({ body }) => decodeFailedWrite(body).timestampMicros);
+  const queued = parts.queue.messages.map(({ body }) => writeOf(body).timestampMicros);
   const sent = writesOf(parts.origin)
     .slice(1, 3)
     .map(({ timestampMicros }) => timestampMicros);
@@ -130,7 +130,7 @@ test('what is queued says when it was written by the clock of then, which may ha
     const before = Math.floor(Date.now() / 1000);
     await execute();
     await eventually(() => expect(parts.queue.messages).toHaveLength(1));
-    const { writtenAtSeconds } = decodeFailedWrite(parts.queue.messages[0]!.body);
+    const { writtenAtSeconds } = writeOf(parts.queue.messages[0]!.body);
     expect(writtenAtSeconds).toBeGreaterThanOrEqual(before - 1);
     expect(writtenAtSeconds).toBeLessThanOrEqual(Math.floor(Date.now() / 1000));
   } finally {

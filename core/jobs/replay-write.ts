@@ -1,0 +1,191 @@
+/** What becomes of one failed write when it is applied again. */
+
+import { ErrorCode } from '../cql/protocol.ts';
+import { describeError, MessageInvalidError, ServerError } from '../errors.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import { primaryOf } from '../ledger/phase-change.ts';
+import type { ReasonCode } from '../ledger/reasons.ts';
+import type { ClusterName } from '../model/cluster-name.ts';
+import type { BoundValue } from '../model/cql-request.ts';
+import type { FailedStatement, FailedWrite } from '../model/failed-write.ts';
+import type { TableSchema } from '../model/table-schema.ts';
+import type { BatchEntry, Clock, CqlSession, RequestOptions } from '../ports.ts';
+import { classify } from '../statement/classify.ts';
+import { qualifyTables } from '../statement/qualify-tables.ts';
+import { type RemainingLife, shortenTtl } from '../statement/shorten-ttl.ts';
+import { isTooOld } from './gc-grace.ts';
+import { replayLists } from './replay-lists.ts';
+import type { TableSchemas } from './table-schemas.ts';
+
+/**
+ * `applied`: the cluster has it. `away`: nothing speaks against the write, only nobody answered. `refused`: the cluster said
+ * no to this very write. `copy`: its partitions are to be compared instead. `dead`: no later try can help.
+ */
+export type WriteOutcome =
+  | { readonly kind: 'applied' }
+  | { readonly kind: 'away'; readonly error: unknown }
+  | { readonly kind: 'refused'; readonly reason: string }
+  | { readonly kind: 'copy'; readonly code: ReasonCode; readonly reason: string }
+  | { readonly kind: 'dead'; readonly code: ReasonCode; readonly reason: string };
+
+export interface WritePorts {
+  /** Kept by whoever opens it. */
+  readonly openSession: (cluster: ClusterName) => Promise<CqlSession>;
+  readonly schemasOf: (session: CqlSession) => TableSchemas;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
+}
+
+/** Never rejects. */
+export async function replayWrite(
+  write: FailedWrite,
+  ports: WritePorts,
+  tombstoneMarginSeconds: number,
+  signal?: AbortSignal,
+): Promise<WriteOutcome> {
+  if ((!write.idempotent && !write.readBack) || write.batchKind === 'counter') return COUNTS_TWICE;
+  let session: CqlSession;
+  try {
+    session = await ports.openSession(write.destination);
+  } catch (error) {
+    // Wrong credentials or settings are mended by people; the whole queue waits for it.
+    return { kind: 'away', error };
+  }
+  try {
+    const schemas = ports.schemasOf(session);
+    const found = await Promise.all(write.tables.map(({ keyspace, table }) => schemas.of(keyspace, table)));
+    const tables = found.filter((schema) => schema !== undefined);
+    if (tables.some(({ isCounter }) => isCounter)) return COUNTS_TWICE;
+    if (isTooOld(write, tables, tombstoneMarginSeconds, ports.clock.nowMillis())) {
+      return { kind: 'copy', code: 'too-old', reason: 'it is so old that tombstones newer than it may be gone' };
+    }
+    if (!write.readBack) await applyWrite(write, tables, session, ports.clock, signal);
+    else if (await hasChangedRoles(write, ports)) return ROLES_CHANGED;
+    else await copyLists(write, session, ports, signal);
+    return { kind: 'applied' };
+  } catch (error) {
+    if (error instanceof MessageInvalidError) {
+      return { kind: write.readBack ? 'copy' : 'dead', code: 'dead-letter', reason: describeError(error) };
+    }
+    return isRefusal(error)
+      ? { kind: 'refused', reason: withoutValues(describeError(error)) }
+      : { kind: 'away', error };
+  }
+}
+
+const COUNTS_TWICE: WriteOutcome = {
+  kind: 'dead',
+  code: 'counter',
+  reason: 'applying it again could count or append twice; its partitions must be compared instead',
+};
+
+const ROLES_CHANGED: WriteOutcome = {
+  kind: 'copy',
+  code: 'list',
+  reason: 'the clusters have changed their roles since a list write failed',
+};
+
+/** Servers quote what they refuse: 'x', or (x) for a constant; names of tables and columns they don't. */
+export function withoutValues(message: string): string {
+  return message.replaceAll(/'(?:[^']|'')*'?/g, "'…'").replaceAll(/\([^()]*\)?/g, '(…)');
+}
+
+/** Whether the cluster said no to this request, and not to everything. */
+export function isRefusal(error: unknown): boolean {
+  if (!(error instanceof ServerError) || error.retryable) return false;
+  return error.code !== ErrorCode.UNAUTHORIZED && error.code !== ErrorCode.AUTH_ERROR;
+}
+
+/** Whether the cluster that a list would be read from is the one that is right no more. */
+async function hasChangedRoles(write: FailedWrite, { ledger }: WritePorts): Promise<boolean> {
+  const phase = (await ledger.readPhase())?.active.phase;
+  return phase !== undefined && primaryOf(phase) === write.destination;
+}
+
+async function copyLists(
+  write: FailedWrite,
+  to: CqlSession,
+  ports: WritePorts,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const from = await ports.openSession(write.destination === 'target' ? 'origin' : 'target');
+  const { clock, sleep } = ports;
+  if (await replayLists({ write, from, to, clock, sleep }, signal)) return;
+  // Counted as an attempt: a list that is written without a pause is left to validation in the end.
+  throw new ServerError('the lists of the two clusters still differ', ErrorCode.INVALID, false);
+}
+
+async function applyWrite(
+  write: FailedWrite,
+  tables: readonly TableSchema[],
+  session: CqlSession,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const canSetNow = session.protocolVersion >= 5;
+  // By the protocol's own means TTLs count from the write; before them, what is left of each is named.
+  const life = remainingLife(write, tables, canSetNow ? undefined : Math.floor(clock.nowMillis() / 1000));
+  const statements = write.statements.map((statement) => {
+    const text = write.keyspace === null ? statement.text : qualifyTables(statement.text, write.keyspace);
+    const positional = { text, values: positionalValues(statement) };
+    return life === undefined ? positional : shortenTtl(positional, life);
+  });
+  const options: RequestOptions = {
+    consistency: write.consistency,
+    timestampMicros: write.timestampMicros,
+    ...(canSetNow ? { nowInSeconds: write.writtenAtSeconds } : {}),
+    ...(write.partitionKey ? { routingKey: write.partitionKey } : {}),
+    ...(signal ? { signal } : {}),
+  };
+  const prepared = await Promise.all(
+    statements.map(
+      async ({ text, values }): Promise<BatchEntry> => ({
+        // A text without values is nearly always a one-off: preparing it would only fill the servers' caches.
+        statement: values.length === 0 ? text : await session.prepare(text),
+        values,
+      }),
+    ),
+  );
+  if (write.kind === 'batch') {
+    await session.batch(write.batchKind ?? 'logged', prepared, options);
+    return;
+  }
+  const { statement, values } = prepared[0]!;
+  if (typeof statement === 'string') await session.query(statement, [], options);
+  else await session.execute(statement, values, options);
+}
+
+/**
+ * What the write's cells have left. undefined: the server counts it by itself.
+ * @param nowSeconds undefined: the server is told when the write was
+ */
+function remainingLife(
+  { keyspace: ofSession, writtenAtSeconds, expiresAtSeconds }: FailedWrite,
+  tables: readonly TableSchema[],
+  nowSeconds: number | undefined,
+): RemainingLife | undefined {
+  const lifeSeconds = expiresAtSeconds === null ? undefined : expiresAtSeconds - writtenAtSeconds;
+  const elapsedSeconds = Math.max(0, (nowSeconds ?? writtenAtSeconds) - writtenAtSeconds);
+  const isByTable = tables.every((table) => table.defaultTimeToLiveSeconds === (lifeSeconds ?? 0));
+  if (nowSeconds === undefined && (isByTable || lifeSeconds === undefined)) return undefined;
+  return {
+    elapsedSeconds,
+    withoutTtlSeconds({ keyspace = ofSession, table: name }) {
+      const schema = tables.find((one) => one.table === name && (keyspace === null || one.keyspace === keyspace));
+      const seconds = lifeSeconds ?? schema?.defaultTimeToLiveSeconds ?? 0;
+      return seconds > 0 ? seconds - elapsedSeconds : undefined;
+    },
+  };
+}
+
+/** @throws MessageInvalidError when a named marker has no value */
+function positionalValues({ text, values }: FailedStatement): readonly BoundValue[] {
+  if (!(values instanceof Map)) return values as readonly BoundValue[];
+  return classify(text).markerNames.map((name) => {
+    if (name === undefined || !values.has(name)) {
+      throw new MessageInvalidError('a failed write bound by name lacks the value of a marker');
+    }
+    return values.get(name);
+  });
+}
