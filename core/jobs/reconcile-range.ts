@@ -1,15 +1,12 @@
-import pLimit from 'p-limit';
-import { comparePartition, type PartitionComparison } from '../checksum/compare-partition.ts';
-import { type ComparedTable, compareTable } from '../checksum/compared-table.ts';
+import { compareTable } from '../checksum/compared-table.ts';
 import { type DifferenceLine, parseDifferenceLines, partitionOfLine } from '../checksum/difference-line.ts';
-import { readPartition, type TableReader } from '../checksum/read-table.ts';
-import { type Authority, planRepairs, type Repair } from '../checksum/repair.ts';
-import { serializeKey } from '../checksum/selected-row.ts';
+import type { Authority } from '../checksum/repair.ts';
 import type { Phase } from '../config/schema.ts';
 import { GateClosedError, ObjectStoreError } from '../errors.ts';
 import type { Consistency } from '../model/cql-request.ts';
-import { readValidationTable, runKeys, type ValidationItem, type ValidationTable } from './validation-plan.ts';
-import { openReaders, type ValidationOptions, type ValidationPorts } from './validation-ports.ts';
+import { repairPartitions } from './repair-partition.ts';
+import { readValidationTable, runKeys, type ValidationItem } from './validation-plan.ts';
+import type { ValidationOptions, ValidationPorts } from './validation-ports.ts';
 
 export interface ReconcileOptions extends ValidationOptions {
   readonly originWriteConsistency: Consistency;
@@ -32,12 +29,7 @@ export interface ReconcileCounts extends Record<string, number> {
   statements: number;
 }
 
-/** First with own times, then what did not yield, then markers that only now stand alone, then the youngest. */
-const ROUNDS = 5;
-const PARTITION_CONCURRENCY = 8;
 const CHUNK_PARTITIONS = 100;
-/** Row differences repaired in one round; the next round finds the rest. */
-const MAX_ROWS = 5000;
 
 /**
  * The cluster that the application reads from decides what is right.
@@ -75,12 +67,13 @@ export async function reconcileRange(
     unrepaired: checkpoint === null ? 0 : (record?.counts['unrepaired'] ?? 0),
     statements: checkpoint === null ? 0 : (record?.counts['statements'] ?? 0),
   };
-  const limit = pLimit(PARTITION_CONCURRENCY);
+  const repair = { ...options, compareWriteTime: manifest.compareWriteTime, readsTwice: false };
   let at = Number(checkpoint ?? 0);
   let isLate = false;
   while (at < lines.length && !isLate) {
     const chunk = lines.slice(at, at + CHUNK_PARTITIONS);
-    const results = await limit.map(chunk, (line) => reconcilePartition(table, manifest, line, ports, options, signal));
+    const partitions = chunk.map((line) => partitionOfLine(line).keyValues);
+    const results = await repairPartitions(table, partitions, ports, repair, signal);
     for (const { isSame, statements } of results) {
       if (isSame) counts.repaired++;
       else counts.unrepaired++;
@@ -111,61 +104,4 @@ export async function readRangeDifferences(
     lines.push(...parseDifferenceLines(body, `${objects.name}/${key}`));
   }
   return lines;
-}
-
-async function reconcilePartition(
-  table: ComparedTable,
-  manifest: ValidationTable,
-  line: DifferenceLine,
-  ports: ValidationPorts,
-  options: ReconcileOptions,
-  signal: AbortSignal | undefined,
-): Promise<{ isSame: boolean; statements: number }> {
-  const { keyValues } = partitionOfLine(line);
-  const readers = openReaders(table, ports, options);
-  let statements = 0;
-  for (let round = 0; ; round++) {
-    const readAtMillis = ports.clock.nowMillis();
-    const pages = (reader: TableReader) => readPartition(reader, table, keyValues, signal);
-    const comparison: PartitionComparison = await comparePartition(
-      table,
-      pages(readers.origin),
-      pages(readers.target),
-      {
-        compareWriteTime: manifest.compareWriteTime,
-        maxRows: MAX_ROWS,
-      },
-    );
-    if (!comparison.kind) return { isSame: true, statements };
-    if (round === ROUNDS) return { isSame: false, statements };
-    const plan = planRepairs(table, keyValues, comparison, {
-      authority: options.authority,
-      round: round === 0 ? 'own' : 'again',
-      settledMicros: BigInt(readAtMillis - options.settleMs) * 1000n,
-      nowSeconds: Math.floor(readAtMillis / 1000),
-    });
-    for (const repair of plan.repairs) {
-      await applyRepair(repair, keyValues, Math.floor(readAtMillis / 1000), ports, options, signal);
-    }
-    statements += plan.repairs.length;
-    if (plan.tooYoung > 0) await ports.sleep(options.settleMs, signal);
-  }
-}
-
-async function applyRepair(
-  repair: Repair,
-  keyValues: readonly Uint8Array[],
-  nowInSeconds: number,
-  ports: ValidationPorts,
-  options: ReconcileOptions,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const session = ports[repair.cluster];
-  const statement = await session.prepare(repair.text);
-  await session.execute(statement, repair.values, {
-    consistency: repair.cluster === 'origin' ? options.originWriteConsistency : options.targetWriteConsistency,
-    routingKey: serializeKey(keyValues),
-    ...(session.protocolVersion >= 5 ? { nowInSeconds } : {}),
-    ...(signal ? { signal } : {}),
-  });
 }

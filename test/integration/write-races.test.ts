@@ -15,8 +15,8 @@ import { forcePhase } from '../support/force-phase.ts';
 import { FrameRelay } from '../support/frame-relay.ts';
 import { MemoryQueue } from '../support/in-process-proxy.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
+import { CLOSED_BREAKER, delivered, writeOf } from '../support/messages.ts';
 import { nothingSeen } from '../support/open-gates.ts';
-import { writeOf } from '../support/messages.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
@@ -150,8 +150,9 @@ async function replayAll(): Promise<string[]> {
   for (let round = 0; queue.messages.length > 0 && round < 6; round++) {
     const messages = queue.messages.splice(0);
     const results = await replayMessages(
-      messages.map(({ id, body }) => ({ id, body: async () => body })),
+      messages.map(({ id, body }) => delivered(body, id)),
       {
+        breaker: CLOSED_BREAKER,
         ledger,
         openSession: openSession,
         clock: { nowMillis: Date.now },
@@ -159,9 +160,10 @@ async function replayAll(): Promise<string[]> {
         sleep: async (ms) => sleep(Math.min(ms, 300)),
       },
     );
-    for (const [index, { kind }] of results.entries()) {
-      if (kind === 'retry' || kind === 'refused') queue.messages.push(messages[index]!);
-      else outcomes.push(kind);
+    for (const [index, { remove, resend, bury }] of results.entries()) {
+      if (!remove) queue.messages.push(messages[index]!);
+      for (const { body } of resend) queue.messages.push({ id: messages[index]!.id, body });
+      if (remove && resend.length === 0) outcomes.push(bury.length > 0 ? 'dead' : 'applied');
     }
   }
   return outcomes;

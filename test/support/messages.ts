@@ -1,3 +1,5 @@
+import type { ReplayMessage } from '#core/jobs/replay.ts';
+import type { BreakerPort } from '#core/jobs/replay-breaker.ts';
 import type { FailedWrite } from '#core/model/failed-write.ts';
 import { decodeMessage, encodeMessage } from '#core/model/message.ts';
 
@@ -16,4 +18,16 @@ export function writeOf(body: string): FailedWrite {
 /** A message of these writes. */
 export function messageOf(...writes: readonly FailedWrite[]): string {
   return encodeMessage({ kind: 'writes', instance: 'p1', enqueuedAt: '2026-01-02T03:04:05.678Z', writes });
+}
+
+/** Nothing is away. */
+export const CLOSED_BREAKER: BreakerPort = {
+  isOpen: async () => false,
+  noteAway: async () => undefined,
+  noteAnswered: async () => undefined,
+};
+
+/** As the queue delivers it. */
+export function delivered(body: string, id = 'm1'): ReplayMessage {
+  return { id, text: body, body: async () => body };
 }
