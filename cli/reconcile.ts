@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { remainingDifferences } from '#core/jobs/summarize-run.ts';
+import { remainingDifferences } from '#core/jobs/settle-table.ts';
 import { runKeys } from '#core/jobs/validation-plan.ts';
 import { withCommonOptions } from './clusters.ts';
 import { reconcileLocally } from './local-validation.ts';

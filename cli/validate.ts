@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import type { DifferenceLine } from '#core/checksum/difference-line.ts';
 import { UsageError } from '#core/errors.ts';
 import { readRangeDifferences } from '#core/jobs/reconcile-range.ts';
-import { type RunSummary, remainingDifferences } from '#core/jobs/summarize-run.ts';
+import { remainingDifferences } from '#core/jobs/settle-table.ts';
+import type { RunSummary } from '#core/jobs/summarize-run.ts';
 import { newRunId, parseValidationInput, type ValidationInput } from '#core/jobs/validation-plan.ts';
 import { withCommonOptions } from './clusters.ts';
 import { validateLocally } from './local-validation.ts';
@@ -24,6 +25,7 @@ interface StartOptions extends CommonOptions {
   readonly table?: readonly string[];
   readonly sample?: string;
   readonly writeTime: boolean;
+  readonly suspects?: boolean;
   readonly reconcile?: boolean;
   readonly wait?: boolean;
   readonly local?: boolean;
@@ -38,6 +40,7 @@ export function register(program: Command): void {
       .requiredOption('--keyspace <name>', 'the keyspace')
       .option('--table <name...>', 'only these tables')
       .option('--sample <percent>', 'compare this share of the ring only')
+      .option('--suspects', 'compare the places that are marked suspect, and nothing else')
       .option('--no-write-time', 'compare values only, not their write times')
       .option('--reconcile', 'repair what differs, then compare again')
       .option('--wait', 'follow the run to its end')
@@ -63,6 +66,7 @@ async function start(options: StartOptions): Promise<void> {
     ...(options.table ? { tables: options.table } : {}),
     ...(options.sample === undefined ? {} : { samplePercent: Number(options.sample) }),
     ...(options.writeTime ? {} : { compareWriteTime: false }),
+    ...(options.suspects ? { suspects: true } : {}),
     ...(options.reconcile ? { reconcile: true } : {}),
   });
   await runValidation(input, await openRuns(options.config), options);

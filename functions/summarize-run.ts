@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { type RunSummary, remainingDifferences, summarizeRun } from '#core/jobs/summarize-run.ts';
+import { remainingDifferences } from '#core/jobs/settle-table.ts';
+import { type RunSummary, summarizeRun } from '#core/jobs/summarize-run.ts';
 import { jobHandler } from './support/job-handler.ts';
 import { writeMetrics } from './support/logger.ts';
 import { causeOf, type Failure, parseFailure } from './support/run-cause.ts';

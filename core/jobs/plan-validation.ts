@@ -7,7 +7,8 @@ import { compareSchemas } from '../model/compare-schema.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import type { Clock, CqlSession, Logger, ObjectStore } from '../ports.ts';
 import { MIN_TOKEN } from '../token/token.ts';
-import { parseToken, rangeWidth, splitRing } from '../token/token-range.ts';
+import { parseToken, rangeWidth } from '../token/token-range.ts';
+import { cutForComparison, markedPlaces } from './marked-places.ts';
 import { encodeValidationTable, parseValidationInput, runKeys, type ValidationItem } from './validation-plan.ts';
 
 /** What planning needs of the world. */
@@ -62,12 +63,14 @@ export async function planValidation(
 ): Promise<ValidationPlan> {
   const input = parseValidationInput(rawInput);
   const { keyspace } = input;
-  const tables = await comparableTables(keyspace, input.tables, ports, options.filter);
+  const comparable = await comparableTables(keyspace, input.tables, ports, options.filter);
   const [originVersion, targetVersion] = await Promise.all([
     comparableVersion('origin', ports.origin),
     comparableVersion('target', ports.target),
   ]);
-  const samplePercent = input.samplePercent ?? options.samplePercent;
+  const samplePercent = input.suspects ? 100 : (input.samplePercent ?? options.samplePercent);
+  const suspects = input.suspects ? await markedPlaces(keyspace, ports.ledger) : undefined;
+  const tables = comparable.filter(({ table }) => suspects === undefined || suspects.has(table));
   const startedAt = new Date(ports.clock.nowMillis()).toISOString();
   await ports.ledger.startRun({
     version: 1,
@@ -101,15 +104,12 @@ export async function planValidation(
         options.rangesPerTable,
         bytes === undefined ? RANGES_OF_UNKNOWN : Math.ceil(bytes / RANGE_BYTES),
       );
-      for (const range of splitRing(Math.max(1, count))) {
+      for (const part of cutForComparison(Math.max(1, count), suspects?.get(schema.table))) {
+        const share = Number(part.width) / 2 ** 64;
         items.push({
-          runId,
-          index: items.length,
-          keyspace,
-          table: schema.table,
-          start: range.start.toString(),
-          end: range.end.toString(),
-          bytes: Math.round((bytes ?? 0) / Math.max(1, count)),
+          ...{ runId, index: items.length, keyspace, table: schema.table },
+          ...part.place,
+          bytes: Math.round((bytes ?? 0) * share),
           tableKey,
         });
       }

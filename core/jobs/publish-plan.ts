@@ -38,7 +38,9 @@ export async function publishPlan(
     for (const [key, text] of manifests) await objects.put(key, text);
     await objects.put(plan.planKey, JSON.stringify(items));
     for (const table of names) {
-      await ledger.setTable(input.keyspace, table, 'loading', { now, by, runId: plan.runId });
+      // Until it has ended nothing is known of the table.
+      const facts = { loadedAt: undefined, validatedAt: undefined };
+      await ledger.setTable(input.keyspace, table, 'loading', { now, by, runId: plan.runId, facts });
     }
     for (const { table, reason } of plan.skipped) {
       await ledger.setTable(input.keyspace, table, 'pending', { now, by, runId: plan.runId, reason });

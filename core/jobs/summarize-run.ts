@@ -1,8 +1,9 @@
 import { GateClosedError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { RangeRecord, RunRecord, TableRecord, TableState } from '../ledger/records.ts';
+import type { RangeRecord, RunRecord, TableState } from '../ledger/records.ts';
 import { listSavedIndexes } from '../ledger/saved-indexes.ts';
 import type { Clock, ObjectStore } from '../ports.ts';
+import { remainingDifferences, settleTable, wasPlanned, wasStopped } from './settle-table.ts';
 import { runKeys } from './validation-plan.ts';
 
 export interface SummarizePorts {
@@ -49,12 +50,6 @@ export interface RunSummary {
 
 const MAX_FAILED_LISTED = 100;
 
-/** Partitions that differ after everything the run did; of a load: rows of counters that the target did not take. */
-export function remainingDifferences(counts: Readonly<Record<string, number>>): number {
-  const differing = Math.max(0, (counts['differing'] ?? 0) - (counts['repaired'] ?? 0));
-  return differing + (counts['unlisted'] ?? 0) + (counts['rowsNotTaken'] ?? 0);
-}
-
 /**
  * Adds up a load's or a validation's ranges, sets the state of its tables, ends the run and writes its summary. A range
  * without a result is a failed one: its worker died.
@@ -81,7 +76,7 @@ export async function summarizeRun(runId: string, ports: SummarizePorts): Promis
       failedRanges === 0 &&
       !failed.some((range) => range.table === UNKNOWN_TABLE) &&
       hasAllRanges(run, table, own);
-    const state = await settleTable(run, table, isWhole, counts, now, ports.ledger);
+    const state = await settleTable({ run, table, isWhole, ranges: own, counts }, ports);
     tables.push({ table, state, ranges: own.length, failedRanges, counts });
   }
   const totals = addCounts(ranges);
@@ -128,82 +123,15 @@ function missingRanges(run: RunRecord, ranges: readonly RangeRecord[]): FailedRa
   return missing;
 }
 
-/** Records of before `rangesByTable` say 0 for a plan that was never written. */
-function wasPlanned(run: RunRecord): boolean {
-  return run.rangeCount !== null && (run.rangeCount > 0 || (run.rangesByTable ?? null) !== null);
-}
-
-/** No range is no proof, except where the plan of a load says so: of an empty table, of one that was finished before. */
+/**
+ * No range is no proof, except where the plan of a load says so (of an empty table, of one that was finished before), or
+ * where a table has no marks and only they were to be looked at.
+ */
 function hasAllRanges(run: RunRecord, table: string, own: readonly RangeRecord[]): boolean {
   const done = own.filter((range) => range.state === 'done').length;
   const planned = run.rangesByTable?.[table];
   if (planned === undefined) return done > 0;
-  return done === planned && (planned > 0 || run.kind === 'load');
-}
-
-async function settleTable(
-  run: RunRecord,
-  table: string,
-  isWhole: boolean,
-  counts: Readonly<Record<string, number>>,
-  now: Date,
-  ledger: Ledger,
-): Promise<TableState | undefined> {
-  const what = run.kind === 'load' ? 'load' : 'validation';
-  const differing = remainingDifferences(counts);
-  // Decided on the record as it is when it is written: a mark may come in at any moment.
-  const record = await ledger.decideTable(run.keyspace, table, (found) => {
-    if (isTakenOver(run, found)) return undefined;
-    const to = (state: TableState, reason: string) => ({ state, reason, now, by: run.kind, runId: run.runId });
-    if (differing > 0)
-      return to('suspect', `${differing} ${run.kind === 'load' ? 'rows' : 'partitions'} differ in ${run.runId}`);
-    if (!isWhole) {
-      // A validation that could not look everywhere says nothing new about a table, nor a load that never touched it.
-      if (run.kind === 'validation' || !wasTouched(run, found)) return undefined;
-      return to('suspect', `ranges of ${what} ${run.runId} failed`);
-    }
-    if (found !== undefined && becameSuspectDuring(run, found)) return undefined;
-    if (run.kind === 'load') return to('loaded', `${what} ${run.runId}`);
-    return isSample(run) ? undefined : to('validated', `${what} ${run.runId}`);
-  });
-  if (record?.state === 'validated' && record.runId === run.runId) await clearSuspects(run, table, ledger);
-  return record?.state;
-}
-
-/** A load whose plan was never written has written nothing, unless it had begun to say so. */
-function wasTouched(run: RunRecord, table: TableRecord | undefined): boolean {
-  return wasPlanned(run) || (table?.state === 'loading' && table.runId === run.runId);
-}
-
-/** What a load that was stopped meanwhile has done says nothing about a table that another run has begun on. */
-function isTakenOver(run: RunRecord, table: TableRecord | undefined): boolean {
-  if (run.kind !== 'load' || table === undefined || table.runId === null || table.runId === run.runId) return false;
-  return wasStopped(run) || table.state === 'loading';
-}
-
-function wasStopped(run: RunRecord): boolean {
-  return run.kind === 'load' && run.state === 'stopped';
-}
-
-/** What was noted after the run began may lie where it had already looked. */
-function becameSuspectDuring(run: RunRecord, table: TableRecord): boolean {
-  const startedAt = Date.parse(run.startedAt);
-  return (
-    table.state === 'suspect' && table.reasons.some(({ at, by }) => by !== run.kind && Date.parse(at) >= startedAt)
-  );
-}
-
-/** A sample that agrees proves nothing about the rest. */
-function isSample(run: RunRecord): boolean {
-  return run.input['sampled'] === true;
-}
-
-/** Places that were noted before the run began have been looked at; later ones have not. */
-async function clearSuspects(run: RunRecord, table: string, ledger: Ledger): Promise<void> {
-  for (const suspect of await ledger.listSuspects()) {
-    if (suspect.keyspace !== run.keyspace || suspect.table !== table) continue;
-    if (Date.parse(suspect.at) < Date.parse(run.startedAt)) await ledger.removeSuspect(run.keyspace, table, suspect.id);
-  }
+  return done === planned && (planned > 0 || run.kind === 'load' || run.input['suspects'] === true);
 }
 
 function addCounts(ranges: readonly RangeRecord[]): Record<string, number> {

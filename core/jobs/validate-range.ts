@@ -9,10 +9,11 @@ import { describeError, MigrationError } from '../errors.ts';
 import type { TokenRange } from '../token/token-range.ts';
 import { parseToken } from '../token/token-range.ts';
 import { DifferenceJudge } from './judge-differences.ts';
+import { markDifferences } from './mark-differences.ts';
 import { emptyCounts, type ValidationCounts } from './range-counts.ts';
 import { withinBudget } from './read-budget.ts';
 import {
-  rangeOfItem,
+  rangesOfItem,
   readValidationTable,
   runKeys,
   type ValidationItem,
@@ -66,6 +67,8 @@ class RangeValidation {
   readonly #counts: ValidationCounts;
   readonly #signal: AbortSignal | undefined;
   readonly #lines: string[] = [];
+  /** Of the partitions that are listed. */
+  readonly #tokens: bigint[] = [];
 
   constructor(
     item: ValidationItem,
@@ -85,9 +88,10 @@ class RangeValidation {
     const manifest = await readValidationTable(this.#ports.objects, this.#item.tableKey);
     const table = compareTable(manifest.schema, manifest);
     const hash = await createHash64();
-    const whole = rangeOfItem(this.#item);
-    const startAfter = checkpoint === null ? whole.start : parseToken(checkpoint);
-    const ranges = sampleRanges(whole, manifest.samplePercent, seedOf(`${this.#item.runId}/${this.#item.index}`));
+    const places = rangesOfItem(this.#item);
+    const startAfter = checkpoint === null ? places[0]!.start : parseToken(checkpoint);
+    const seed = seedOf(`${this.#item.runId}/${this.#item.index}`);
+    const ranges = places.flatMap((place) => sampleRanges(place, manifest.samplePercent, seed));
     let next: bigint | undefined;
     for (const sampled of ranges) {
       if (sampled.end <= startAfter) continue;
@@ -95,7 +99,7 @@ class RangeValidation {
       next = await this.#compareRange(table, manifest, hash, range);
       if (next !== undefined) break;
     }
-    await this.#writeDifferences();
+    await this.#tellOfDifferences();
     return next === undefined
       ? { kind: 'done', counts: this.#counts }
       : { kind: 'checkpoint', next: next.toString(), counts: this.#counts };
@@ -137,6 +141,7 @@ class RangeValidation {
     if (comparison.kind === 'onlyInTarget') this.#counts.onlyInTarget++;
     const line: DifferenceLine = toDifferenceLine(table, partition, comparison);
     this.#lines.push(JSON.stringify(line));
+    this.#tokens.push(partition.token);
   }
 
   #addTotals(totals: JoinTotals): void {
@@ -145,8 +150,12 @@ class RangeValidation {
     this.#counts.targetRows += totals.targetRows;
   }
 
-  async #writeDifferences(): Promise<void> {
+  async #tellOfDifferences(): Promise<void> {
     const { runId, index } = this.#item;
+    const isListed = this.#counts.unlisted === 0;
+    if (this.#lines.length > 0 || !isListed) {
+      await markDifferences(this.#item, this.#counts.parts, isListed ? this.#tokens : null, this.#ports);
+    }
     if (this.#lines.length === 0) return;
     const key = runKeys.differences(runId, index, this.#counts.parts);
     await this.#ports.objects.put(key, `${this.#lines.join('\n')}\n`, this.#signal);

@@ -4,7 +4,7 @@ import { ObjectStoreError, UsageError } from '../errors.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import { tableSchemaFromJson, tableSchemaToJson } from '../model/table-schema-json.ts';
 import type { ObjectStore } from '../ports.ts';
-import { parseToken, type TokenRange } from '../token/token-range.ts';
+import { type TokenRange, type TokenRangeJson, tokenRangeFromJson } from '../token/token-range.ts';
 
 /** The execution input. `keyspace` is enough, so that a schedule can start a validation. */
 export const validationInputSchema = z.strictObject({
@@ -13,12 +13,17 @@ export const validationInputSchema = z.strictObject({
   samplePercent: z.number().gt(0).max(100).optional(),
   reconcile: z.boolean().optional(),
   compareWriteTime: z.boolean().optional(),
+  /** Only the places that are marked suspect. */
+  suspects: z.boolean().optional(),
 });
 export type ValidationInput = z.output<typeof validationInputSchema>;
 
 /** @throws UsageError that names every fault */
 export function parseValidationInput(input: unknown): ValidationInput {
   const parsed = validationInputSchema.safeParse(input);
+  if (parsed.success && parsed.data.suspects && parsed.data.samplePercent !== undefined) {
+    throw new UsageError('the places that are marked suspect are compared whole, not as a sample');
+  }
   if (parsed.success) return parsed.data;
   throw new UsageError(`the validation's input is wrong:\n${z.prettifyError(parsed.error)}`);
 }
@@ -32,15 +37,17 @@ export interface ValidationItem {
   /** (start, end], decimal. */
   readonly start: string;
   readonly end: string;
+  /** Only these parts of it, ascending; absent: all of it. */
+  readonly places?: readonly TokenRangeJson[];
   /** Estimated; 0 when unknown. */
   readonly bytes: number;
   readonly tableKey: string;
 }
 
-/** @throws UsageError when the item is not one of a validation plan */
-export function rangeOfItem(item: ValidationItem): TokenRange {
+/** What an item has to compare, ascending. @throws UsageError when it is not one of a validation plan */
+export function rangesOfItem(item: Pick<ValidationItem, 'runId' | 'index' | 'start' | 'end' | 'places'>): TokenRange[] {
   try {
-    return { start: parseToken(item.start), end: parseToken(item.end) };
+    return (item.places ?? [{ start: item.start, end: item.end }]).map(tokenRangeFromJson);
   } catch (cause) {
     throw new UsageError(`range ${item.index} of run ${item.runId} has no valid tokens`, { cause });
   }

@@ -11,6 +11,10 @@ export const rangeEventSchema = z.object({
   table: z.string().min(1),
   start: z.string(),
   end: z.string(),
+  places: z
+    .array(z.object({ start: z.string(), end: z.string() }))
+    .min(1)
+    .optional(),
   bytes: z.number().min(0),
   tableKey: z.string().min(1).max(1024),
   checkpoint: checkpoint.optional(),

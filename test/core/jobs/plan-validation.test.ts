@@ -3,10 +3,13 @@ import { encodeText } from '#core/cql/value-codec.ts';
 import { ObjectStoreError } from '#core/errors.ts';
 import { createFilter } from '#core/filter/filter.ts';
 import { NO_FILTER_RULES } from '#core/filter/filter-rules.ts';
+import { cutForComparison } from '#core/jobs/marked-places.ts';
 import { type PlanValidationPorts, planValidation } from '#core/jobs/plan-validation.ts';
 import { summarizeRun } from '#core/jobs/summarize-run.ts';
+import { rangesOfItem, type ValidationItem } from '#core/jobs/validation-plan.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import type { CqlSession } from '#core/ports.ts';
+import { WHOLE_RING } from '#core/token/token-range.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 import { createMemoryObjectStore } from '../../support/memory-object-store.ts';
 import { schemaOf } from '../merge/support.ts';
@@ -87,4 +90,41 @@ test('planning that fails gives the keyspace free, and its summary leaves tables
   expect(await ports.ledger.readTable('shop', 'orders')).toMatchObject({ state: 'suspect' });
   expect(await ports.ledger.listSuspects()).toHaveLength(1);
   await planValidation('r2', { keyspace: 'shop' }, ports, options);
+});
+
+test('a plan of the marked places has these only, neighbours joined, and the tables that have any', async () => {
+  const ports = portsOf();
+  const at = new Date(START - 1000).toISOString();
+  const base = { version: 1 as const, keyspace: 'shop', table: 'orders', reason: 'lost', by: 'p', at };
+  await ports.ledger.addSuspect('a', { ...base, range: null, tokens: ['7', '8', '100', '-5'] });
+  await ports.ledger.addSuspect('b', { ...base, range: { start: '8', end: '9' } });
+  await ports.ledger.addSuspect('c', { ...base, keyspace: 'other', range: null });
+  const plan = await planValidation('r1', { keyspace: 'shop', suspects: true }, ports, options);
+  const items = JSON.parse(new TextDecoder().decode(await ports.objects.get(plan.planKey))) as ValidationItem[];
+  expect(items.flatMap(rangesOfItem)).toEqual([
+    { start: -6n, end: -5n },
+    { start: 6n, end: 9n },
+    { start: 99n, end: 100n },
+  ]);
+  expect(items.length).toBeLessThanOrEqual(2);
+});
+
+test('where nothing is marked there is nothing to compare, and a sample of marks is refused', async () => {
+  const ports = portsOf();
+  const plan = await planValidation('r1', { keyspace: 'shop', suspects: true }, ports, options);
+  expect(plan).toMatchObject({ rangeCount: 0, tables: [] });
+  expect((await summarizeRun('r1', ports)).status).toBe('done');
+  const sample = planValidation('r2', { keyspace: 'shop', suspects: true, samplePercent: 5 }, ports, options);
+  await expect(sample).rejects.toThrow('not as a sample');
+});
+
+test('a mark of a whole table is cut like the table, and many single partitions into items of bounded size', () => {
+  expect(cutForComparison(4, [WHOLE_RING]).map(({ place }) => place)).toEqual(
+    cutForComparison(4, undefined).map(({ place }) => place),
+  );
+  const places = Array.from({ length: 1000 }, (_, i) => ({ start: BigInt(i * 10), end: BigInt(i * 10 + 1) }));
+  const parts = cutForComparison(3, places).map(({ place }) => place);
+  expect(parts.every((place) => (place.places ?? []).length <= 64)).toBe(true);
+  const item = { runId: 'r', index: 0 };
+  expect(parts.flatMap((place) => rangesOfItem({ ...item, ...place }))).toEqual(places);
 });

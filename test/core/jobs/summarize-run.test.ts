@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from 'vitest';
 import { summarizeRun } from '#core/jobs/summarize-run.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
-import type { RangeRecord, RunRecord } from '#core/ledger/records.ts';
+import type { RangeRecord, RunRecord, SuspectRecord } from '#core/ledger/records.ts';
 import { changeSavedIndexes } from '#core/ledger/saved-indexes.ts';
 import type { ObjectStore } from '#core/ports.ts';
 import { causeOf } from '../../../functions/support/run-cause.ts';
@@ -77,9 +77,11 @@ test('a run whose ranges all agree validates its tables, clears older suspects a
   const summary = await summarize(run(), [range(0, 'a'), range(1, 'a'), range(2, 'b')]);
   expect(summary).toMatchObject({ status: 'done', seconds: 60, doneRanges: 3, totals: { partitions: 30 }, failed: [] });
   expect((await ledger.listTables()).map(({ table, state }) => `${table} ${state}`)).toEqual([
-    'a validated',
+    // A mark of meanwhile is left on it.
+    'a pending',
     'b validated',
   ]);
+  expect(await ledger.readTable('ks', 'a')).toMatchObject({ validatedAt: iso(0) });
   expect((await ledger.listSuspects()).map(({ id }) => id)).toEqual(['new']);
   expect(await ledger.readRun('r1')).toMatchObject({ state: 'done', endedAt: iso(60) });
   await ledger.startRun(run({ runId: 'r2' }));
@@ -234,4 +236,81 @@ test('a mark that arrives while the summary is being written survives it, after 
     expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'suspect', reasons: [{ reason: 'overflow' }] });
     expect(await ledger.readTable('ks', 'b')).toMatchObject({ state: kind === 'load' ? 'loaded' : 'validated' });
   }
+});
+
+/** Writes the plan of a run over marked places, one range each. */
+async function plan(places: readonly (readonly [string, bigint, bigint])[]): Promise<void> {
+  const items = places.map(([table, start, end], index) => ({
+    ...{ runId: 'r1', index, keyspace: 'ks', table, bytes: 0, tableKey: 'k' },
+    ...{ start: String(start), end: String(end) },
+  }));
+  await objects.put('runs/r1/plan.json', JSON.stringify(items));
+}
+
+const mark = (change: Partial<SuspectRecord>): SuspectRecord => ({
+  ...{ version: 1, keyspace: 'ks', table: 'a', range: null, reason: 'lost', by: 'p', at: iso(-5) },
+  ...change,
+});
+
+test('a table that was validated before is so again when all its marks were looked at, place by place', async () => {
+  const facts = { loadedAt: iso(-200), validatedAt: iso(-100) };
+  await ledger.setTable('ks', 'a', 'suspect', { now: new Date(START - 5000), by: 'p', reason: 'lost', facts });
+  await ledger.addSuspect('m', mark({ tokens: ['10', '20'] }));
+  const input = { suspects: true, sampled: false };
+  await plan([['a', 9n, 10n]]);
+  await summarize(run({ tables: ['a'], rangeCount: 1, input }), [range(0, 'a')]);
+  expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'suspect', ...facts });
+  expect(await ledger.listSuspects()).toMatchObject([{ tokens: ['20'] }]);
+  await plan([['a', 19n, 20n]]);
+  await summarize(run({ tables: ['a'], rangeCount: 1, input }), [range(0, 'a')]);
+  expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'validated', ...facts });
+  expect(await ledger.listSuspects()).toEqual([]);
+});
+
+test('a table that was only loaded is not validated by looking at its marks, nor one that must be loaded again', async () => {
+  const now = new Date(START - 5000);
+  await ledger.setTable('ks', 'a', 'suspect', { now, by: 'p', facts: { loadedAt: iso(-100) } });
+  const remigrate = { at: iso(-50), why: 'dropped a column', by: 'x' };
+  await ledger.setTable('ks', 'b', 'suspect', { now, by: 'p', facts: { validatedAt: iso(-100), remigrate } });
+  const input = { suspects: true, sampled: false };
+  await summarize(run({ rangeCount: 0, rangesByTable: { a: 0, b: 0 }, input }), []);
+  expect((await ledger.listTables()).map(({ table, state }) => `${table} ${state}`)).toEqual(['a loaded', 'b suspect']);
+});
+
+test('what a range has found stays marked until it is repaired, and keeps older marks of the same place', async () => {
+  await ledger.addSuspect('old', mark({ tokens: ['10', '30'], code: 'conditional-missing' }));
+  await ledger.addSuspect('r1-0-0', mark({ tokens: ['10'], code: 'validation', at: iso(2) }));
+  const found = range(0, 'a', { counts: { partitions: 10, differing: 1 } });
+  await summarize(run({ tables: ['a'], rangeCount: 1 }), [found]);
+  expect((await ledger.listSuspects()).map(({ id, tokens }) => [id, tokens])).toEqual([
+    ['old', ['10']],
+    ['r1-0-0', ['10']],
+  ]);
+  const repaired = { ...found, counts: { ...found.counts, repaired: 1 } };
+  await summarize(run({ tables: ['a'], rangeCount: 1 }), [repaired]);
+  expect(await ledger.listSuspects()).toEqual([]);
+  expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'validated', validatedAt: iso(0) });
+});
+
+test('where a range has failed the marks of the others are looked at all the same', async () => {
+  await ledger.addSuspect('one', mark({ tokens: ['10'] }));
+  await ledger.addSuspect('two', mark({ tokens: ['20'] }));
+  await plan([
+    ['a', 0n, 15n],
+    ['a', 15n, 30n],
+  ]);
+  await summarize(run({ tables: ['a'], rangeCount: 2 }), [range(0, 'a'), range(1, 'a', { state: 'failed' })]);
+  expect((await ledger.listSuspects()).map(({ id }) => id)).toEqual(['two']);
+});
+
+test('a load says when, and does what was demanded before it began, not what was demanded meanwhile', async () => {
+  const now = new Date(START - 5000);
+  const remigrate = (seconds: number) => ({ at: iso(seconds), why: 'truncated', by: 'x' });
+  await ledger.setTable('ks', 'a', 'loading', { now, by: 'load', runId: 'r1', facts: { remigrate: remigrate(-9) } });
+  await ledger.setTable('ks', 'b', 'loading', { now, by: 'load', runId: 'r1', facts: { remigrate: remigrate(9) } });
+  await summarize(run({ kind: 'load', rangeCount: 2 }), [range(0, 'a'), range(1, 'b')]);
+  const [a, b] = await ledger.listTables();
+  expect(a).toMatchObject({ state: 'loaded', loadedAt: iso(60) });
+  expect(a).not.toHaveProperty('remigrate');
+  expect(b).toMatchObject({ state: 'loaded', remigrate: remigrate(9) });
 });

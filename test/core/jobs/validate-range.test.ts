@@ -1,5 +1,6 @@
 import { beforeEach, expect, test } from 'vitest';
 import { parseDifferenceLines } from '#core/checksum/difference-line.ts';
+import { serializeKey } from '#core/checksum/selected-row.ts';
 import { encodeBigint, encodeInt, encodeText } from '#core/cql/value-codec.ts';
 import { ClusterUnreachableError } from '#core/errors.ts';
 import { createFilter } from '#core/filter/filter.ts';
@@ -13,7 +14,7 @@ import { createLedger } from '#core/ledger/ledger.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
-import { MAX_TOKEN, MIN_TOKEN } from '#core/token/token.ts';
+import { MAX_TOKEN, MIN_TOKEN, tokenOf } from '#core/token/token.ts';
 import { MemoryCluster } from '../../support/memory-cluster.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 import { createMemoryObjectStore } from '../../support/memory-object-store.ts';
@@ -314,4 +315,23 @@ test('a range reads the origin no faster than its share of the budget', async ()
   // Two seconds may be used ahead: the one before the start and the one at the end.
   expect(seconds).toBeGreaterThanOrEqual(bytes / perSecond - 2);
   expect(seconds).toBeLessThanOrEqual(bytes / perSecond);
+});
+
+test('only the places of an item are read, and what differs there is marked before the range is done', async () => {
+  const tokenOfKey = (k: string) => tokenOf(serializeKey([encodeText(k)]));
+  const placeOf = (k: string) => ({ start: String(tokenOfKey(k) - 1n), end: String(tokenOfKey(k)) });
+  const places = [placeOf('k3'), placeOf('k11')].sort((a, b) => (BigInt(a.end) < BigInt(b.end) ? -1 : 1));
+  put(target, 'k3', 77, 'extra');
+  put(target, 'k5', 77, 'in no place');
+  const narrow = { ...item, start: places[0]!.start, end: places[1]!.end, places };
+  let isMarked = false;
+  const { ledger } = ports;
+  const putRange: typeof ledger.putRange = async (record) => {
+    isMarked = (await ledger.listSuspects()).length === 1;
+    await ledger.putRange(record);
+  };
+  const outcome = await validateRange(narrow, null, { ...ports, ledger: { ...ledger, putRange } }, options);
+  expect(outcome.counts).toMatchObject({ partitions: 2, differing: 1 });
+  expect(isMarked).toBe(true);
+  expect(await ledger.listSuspects()).toMatchObject([{ tokens: [String(tokenOfKey('k3'))], code: 'validation' }]);
 });
