@@ -18,6 +18,8 @@ const verbs: Readonly<Record<string, () => Promise<Verb>>> = {
   validate: () => import('./validate.ts'),
   reconcile: () => import('./reconcile.ts'),
   phase: () => import('./phase.ts'),
+  cutover: () => import('./cutover.ts'),
+  rollback: () => import('./rollback.ts'),
   replay: () => import('./replay.ts'),
   sstable: () => import('./sstable.ts'),
   state: () => import('./state.ts'),

@@ -150,15 +150,30 @@ export class LedgerUnavailableError extends MigrationError {
   override readonly retryable = true;
 }
 
+/** What keeps a gate closed. */
+export interface ClosedGate {
+  /** The gate, and behind a colon the instance, table, keyspace or node: what `--force` repeats. */
+  readonly code: string;
+  readonly text: string;
+  readonly remedy: string;
+  /** Whether a person may take the responsibility. */
+  readonly isForcible: boolean;
+}
+
 /** A gate is closed (phase change, cut-over, second run); `reasons` says why, each with its remedy. */
 export class GateClosedError extends MigrationError {
   override readonly name = 'GateClosedError';
   override readonly retryable = false;
   readonly reasons: readonly string[];
+  /** Of a change of phase: every gate that is closed, forced or not. */
+  readonly unmet: readonly ClosedGate[];
 
-  constructor(what: string, reasons: readonly string[]) {
-    super(`${what} is refused:\n${reasons.map((reason) => `  - ${reason}`).join('\n')}`, { context: { reasons } });
+  constructor(what: string, reasons: readonly string[], unmet: readonly ClosedGate[] = []) {
+    super(`${what} is refused:\n${reasons.map((reason) => `  - ${reason}`).join('\n')}`, {
+      context: unmet.length > 0 ? { reasons, unmet } : { reasons },
+    });
     this.reasons = reasons;
+    this.unmet = unmet;
   }
 }
 

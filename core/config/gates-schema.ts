@@ -15,6 +15,12 @@ export const gatesSchema = z
       .max(86_400)
       .default(5)
       .describe('So old the oldest failed write in the queue may be for dual-sync'),
+    keyspaces: z
+      .array(z.string().min(1).max(48))
+      .max(1000)
+      .nullable()
+      .default(null)
+      .describe("Whose tables must be equal, loaded and validated; null: all of the origin's but the system's"),
   })
   .prefault({});
 export type GatesConfig = z.output<typeof gatesSchema>;

@@ -1,48 +1,72 @@
-/** Changes the phase together with every registered proxy: propose, wait for the drains, activate, wait for the acts. */
+/** Changes the phase together with every registered proxy: ask the gates, propose, wait for the drains, activate, wait for the acts. */
 import type { Phase } from '../config/schema.ts';
 import { GateClosedError } from '../errors.ts';
+import { type AskedGate, askGates, gatesOf, refusals, stepKindOf } from '../ledger/gates.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import {
   activateProposal,
-  changesPrimary,
   hasExpired,
+  isDeclaredDead,
   missingActs,
   missingDrains,
-  primaryOf,
   proposePhase,
   withdrawProposal,
 } from '../ledger/phase-change.ts';
-import { type PhaseRecord, type ProxyRecord, type SuspectRecord, WHOLE_KEYSPACE } from '../ledger/records.ts';
-import { listSavedIndexes } from '../ledger/saved-indexes.ts';
+import type { PhaseRecord } from '../ledger/records.ts';
+import type { Logger } from '../ports.ts';
+import { collectFacts, collectSlowFacts, type GateSources, lookAgain, type SlowFacts } from './gate-facts.ts';
+import { markVanished } from './mark-vanished.ts';
 
 export interface ChangePhaseInput {
   readonly phase: Phase;
   readonly by: string;
   readonly why: string;
-  /** Skip the rule of one step at a time. */
-  readonly force: boolean;
-  /** Instances to take out of the ledger first: they are declared dead by the caller. */
+  /** Codes of the gates to pass: exactly those that are closed and may be forced. */
+  readonly force: readonly string[];
+  /** Instances that the caller declares dead. */
   readonly fence: readonly string[];
   readonly withoutProxies: boolean;
   /** How long the proxies may take to drain before the proposal is withdrawn. */
   readonly drainTimeoutMs: number;
-  /** Filter rules keep data on the origin, which `target-only` leaves behind. */
-  readonly hasFilterRules?: boolean;
-  /** The caller knows that; what the rules exclude is given up. */
+  /** What filter rules exclude stays on the origin, which `target-only` leaves behind: the caller gives it up. */
   readonly abandonFiltered?: boolean;
 }
 
 export interface ChangePhasePorts {
   readonly ledger: Ledger;
+  readonly gates: GateSources;
+  readonly logger: Logger;
   readonly now: () => Date;
   readonly sleep: (ms: number) => Promise<void>;
   /** Called when the set of instances that are waited for changes. */
-  readonly onWait: (step: 'drain' | 'act', instances: readonly string[]) => void;
+  readonly onWait: (step: 'fence' | 'drain' | 'act', instances: readonly string[]) => void;
+}
+
+/** What the gates say of a step, before anything is changed. */
+export interface PhaseExamination {
+  readonly record: PhaseRecord;
+  readonly gates: readonly AskedGate[];
+  readonly slow: SlowFacts;
 }
 
 const POLL_MS = 100;
 /** Definitions may take half a minute, and end before a proxy says that it acts on the phase. */
 const MIN_ACT_MS = 60_000;
+
+/**
+ * Asks every gate of the step, and changes no phase. What vanished instances have taken with them is marked first.
+ * @throws GateClosedError when no phase was ever set, LedgerUnavailableError
+ */
+export async function examinePhase(input: ChangePhaseInput, ports: ChangePhasePorts): Promise<PhaseExamination> {
+  const { ledger, logger, now } = ports;
+  const record = await ledger.readPhase();
+  if (!record) throw new GateClosedError(`phase → ${input.phase}`, ['no phase was ever set; start a proxy first']);
+  const { phase: from } = record.active;
+  await markVanished({ ledger, clock: { nowMillis: () => now().getTime() }, logger });
+  const slow = await collectSlowFacts(stepKindOf(from, input.phase), ports);
+  const facts = await collectFacts(record, slow, wordOf(input), ports);
+  return { record, gates: askGates(from, input.phase, facts), slow };
+}
 
 /**
  * Resolves to the record in force, with every registered proxy acting on it. To set the phase that is in force already
@@ -51,36 +75,26 @@ const MIN_ACT_MS = 60_000;
  */
 export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePorts): Promise<PhaseRecord> {
   const { ledger, now } = ports;
-  for (const instance of input.fence) await ledger.removeProxy(instance);
-  const proxies = await ledger.listProxies();
-  const current = await ledger.readPhase();
-  // To wait once more for what is in force changes nothing that the definitions could be needed for.
-  const isChange = current?.active.phase !== input.phase;
-  const missing = isChange ? await obstacles(input, current, ledger) : [];
-  const reasons = [...readiness(input, proxies, current, now()), ...missing];
-  if (reasons.length > 0) throw new GateClosedError(`phase → ${input.phase}`, reasons);
+  await fence(input.fence, ports);
+  const { record: current, gates, slow } = await examinePhase(input, ports);
+  const { phase: from, epoch: fromEpoch } = current.active;
+  const isInForce = from === input.phase && (!current.proposal || hasExpired(current.proposal, now()));
+  const unmet = gates.filter(({ gate }) => !isInForce || OF_WAITING.has(gate)).flatMap((one) => one.unmet);
+  const what = `phase ${from} → ${input.phase}`;
+  const reasons = refusals(unmet, isInForce ? [] : input.force);
+  if (reasons.length > 0) throw new GateClosedError(what, reasons, unmet);
+  if (isInForce) return waitForActs(current, input, ports);
 
-  if (current && current.active.phase === input.phase && (!current.proposal || hasExpired(current.proposal, now()))) {
-    return waitForActs(current, input, ports);
-  }
-  const proposed = await ledger.changePhase((record) =>
-    proposePhase(record, input.phase, {
-      by: input.by,
-      why: input.why,
-      now: now(),
-      force: input.force,
-      drainTimeoutMs: input.drainTimeoutMs,
-    }),
-  );
+  const proposed = await ledger.changePhase((record) => {
+    if (record.active.epoch !== fromEpoch) {
+      throw new GateClosedError(what, [`the phase is ${record.active.phase} meanwhile; try again`]);
+    }
+    const { by, why, force, drainTimeoutMs } = input;
+    return proposePhase(record, input.phase, { by, why, now: now(), forced: force, drainTimeoutMs });
+  });
   const epoch = proposed.proposal?.epoch ?? 0;
   await waitForDrains(proposed, input, ports);
-  // Again behind the proposal: a load that began since either is seen here or sees the proposal before it drops anything,
-  // and the proxies have told of the last conditional writes before they said that they have drained.
-  const owed = await obstacles(input, proposed, ledger);
-  if (owed.length > 0) {
-    await withdraw(proposed, ledger);
-    throw new GateClosedError(`phase → ${input.phase}`, owed);
-  }
+  await askBehind(proposed, slow, input, ports);
   const active = await ledger.changePhase((record) => {
     if (record.proposal?.epoch !== epoch) {
       throw new GateClosedError(`phase → ${input.phase}`, ['the proposal was withdrawn meanwhile; try again']);
@@ -90,70 +104,60 @@ export async function changePhase(input: ChangePhaseInput, ports: ChangePhasePor
   return waitForActs(active, input, ports);
 }
 
-function readiness(
+/** Nothing is changed where the phase is in force already. */
+const OF_WAITING: ReadonlySet<string> = new Set(['no-instances', 'instance-stale']);
+
+function wordOf({ withoutProxies, abandonFiltered = false }: ChangePhaseInput) {
+  return { withoutProxies, abandonFiltered };
+}
+
+/**
+ * Again behind the proposal: a load that began since either is seen here or sees the proposal before it drops anything, and
+ * the proxies have told of their last failures, marks and conditional writes before they said that they have drained.
+ */
+async function askBehind(
+  proposed: PhaseRecord,
+  slow: SlowFacts,
   input: ChangePhaseInput,
-  proxies: readonly ProxyRecord[],
-  current: PhaseRecord | undefined,
-  now: Date,
-): string[] {
-  if (!current) return ['no phase was ever set; start a proxy first'];
-  const reasons: string[] = [];
-  if (proxies.length === 0 && !input.withoutProxies) {
-    reasons.push('no proxy is registered; start one, or say that there is none with --without-proxies');
-  }
-  if (input.phase === 'target-only' && input.hasFilterRules && !input.abandonFiltered) {
-    reasons.push(
-      'filter rules keep data on the origin, which nothing reads or writes in target-only: load it and take the rules away, or give it up with --abandon-filtered',
+  ports: ChangePhasePorts,
+): Promise<void> {
+  const { phase: from } = proposed.active;
+  try {
+    const again = await lookAgain(slow, ports);
+    const facts = await collectFacts({ ...proposed, proposal: null }, again, wordOf(input), ports);
+    const unmet = gatesOf(from, input.phase, facts);
+    const news = unmet.filter(({ code, isForcible }) => !isForcible || !input.force.includes(code));
+    if (news.length === 0) return;
+    const reasons = news.map(
+      ({ code, text, remedy }) => `${code}: ${text}; ${remedy} (found while the proxies drained)`,
     );
+    throw new GateClosedError(`phase ${from} → ${input.phase}`, reasons, unmet);
+  } catch (error) {
+    await withdraw(proposed, ports.ledger);
+    throw error;
   }
-  for (const proxy of proxies) {
-    if (Date.parse(proxy.leaseUntil) < now.getTime()) {
-      reasons.push(
-        `proxy ${proxy.instance} has not been heard of since ${proxy.leaseUntil}; it may still serve: restart it, or declare it dead with --fence ${proxy.instance}`,
-      );
+}
+
+/** Declares instances dead, and waits for their leases: one that lives stops serving when it renews its own. */
+async function fence(instances: readonly string[], ports: ChangePhasePorts): Promise<void> {
+  const { ledger, now, sleep, onWait } = ports;
+  for (const instance of instances) {
+    if (!(await ledger.fenceProxy(instance, now()))) {
+      throw new GateClosedError(`fencing ${instance}`, [
+        'no proxy of this name is registered; see: ringshift phase get',
+      ]);
     }
   }
-  return reasons;
-}
-
-async function obstacles(input: ChangePhaseInput, current: PhaseRecord | undefined, ledger: Ledger): Promise<string[]> {
-  const isToTarget = primaryOf(input.phase) === 'target';
-  const movesPrimary = current !== undefined && changesPrimary(current.active.phase, input.phase);
-  if (input.force || !(isToTarget || movesPrimary)) return [];
-  // Once for both: clients wait meanwhile, and there may be thousands.
-  const marks = await ledger.listSuspects();
-  return [
-    ...(isToTarget ? await missingDefinitions(marks, ledger) : []),
-    ...(movesPrimary ? missingConditionals(marks) : []),
-  ];
-}
-
-/** No cluster should begin to decide conditional writes while it lacks what the other one has decided. */
-function missingConditionals(marks: readonly SuspectRecord[]): string[] {
-  const tables = new Map<string, SuspectRecord>();
-  for (const mark of marks) {
-    if (mark.code === 'conditional-missing') tables.set(`${mark.keyspace}.${mark.table}`, mark);
+  if (instances.length === 0) return;
+  let isTold = false;
+  for (;;) {
+    const proxies = await ledger.listProxies();
+    const alive = proxies.filter((proxy) => instances.includes(proxy.instance) && proxy.fencedAt !== undefined);
+    if (alive.every((proxy) => isDeclaredDead(proxy, now()))) return;
+    if (!isTold) onWait('fence', instances);
+    isTold = true;
+    await sleep(POLL_MS);
   }
-  return [...tables].map(
-    ([table, { reason, at, keyspace }]) =>
-      `${table}: ${reason} (${at}); wait until the queue is empty, then ringshift validate start --keyspace ${keyspace} takes the mark away (--force to go without)`,
-  );
-}
-
-/** The target should not become the primary while it lacks definitions that the application has made. */
-async function missingDefinitions(suspects: readonly SuspectRecord[], ledger: Ledger): Promise<string[]> {
-  const owed = (await listSavedIndexes(ledger.store)).filter(({ state }) => state !== 'restored');
-  const marks = suspects.filter(({ table }) => table === WHOLE_KEYSPACE);
-  return [
-    ...marks.map(
-      ({ keyspace, reason, at }) =>
-        `${keyspace}: ${reason} (${at}); make the schemas equal, then ringshift schema diff ${keyspace} takes the mark away (--force to go without)`,
-    ),
-    ...owed.map(
-      ({ keyspace, table, runId, indexes }) =>
-        `${keyspace}.${table}: load ${runId} has dropped its indexes (${indexes.map(({ name }) => name).join(', ')}), and they are not back; wait for it, or run: ringshift indexes restore, or for one that nobody wants: ringshift indexes forget ${keyspace}.${table} NAME (--force to go without)`,
-    ),
-  ];
 }
 
 async function withdraw(proposed: PhaseRecord, ledger: Ledger): Promise<void> {
@@ -166,7 +170,7 @@ async function waitForDrains(proposed: PhaseRecord, input: ChangePhaseInput, por
   const deadline = ports.now().getTime() + input.drainTimeoutMs;
   let told = '';
   for (;;) {
-    const missing = missingDrains(proposed, await ports.ledger.listProxies());
+    const missing = missingDrains(proposed, await ports.ledger.listProxies(), ports.now());
     if (missing.length === 0) return;
     if (told !== missing.join()) ports.onWait('drain', missing);
     told = missing.join();
@@ -190,7 +194,7 @@ async function waitForActs(
   let told = '';
   for (;;) {
     const proxies = await ports.ledger.listProxies();
-    const missing = missingActs(active, proxies);
+    const missing = missingActs(active, proxies, ports.now());
     const alive = missing.filter((instance) =>
       proxies.some((proxy) => proxy.instance === instance && Date.parse(proxy.leaseUntil) >= ports.now().getTime()),
     );

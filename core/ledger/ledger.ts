@@ -50,6 +50,15 @@ export interface Ledger {
    * @throws GateClosedError while another process of the same name holds a lease
    */
   claimProxy(record: ProxyRecord, now: Date): Promise<void>;
+  /**
+   * Writes the record of this process over the one of this version, without a look at it before; null: there is none.
+   * @returns the new version
+   * @throws LedgerConflictError when somebody else has written it
+   */
+  renewProxy(record: ProxyRecord, version: string | null): Promise<string>;
+  readProxy(instance: string): Promise<{ readonly record: ProxyRecord; readonly version: string } | undefined>;
+  /** Declares an instance dead. False: there is none of this name. */
+  fenceProxy(instance: string, now: Date): Promise<boolean>;
   listProxies(): Promise<readonly ProxyRecord[]>;
   removeProxy(instance: string): Promise<void>;
 
@@ -202,6 +211,21 @@ export function createLedger(store: LedgerStore): Ledger {
         }
         return JSON.stringify(record);
       });
+    },
+    renewProxy: (record, version) => store.put(proxyKey(record.instance), JSON.stringify(record), version),
+    async readProxy(instance) {
+      const key = proxyKey(instance);
+      const found = await store.get(key);
+      return found && { record: parseRecord(proxyRecordSchema, key, found.value), version: found.version };
+    },
+    async fenceProxy(instance, now) {
+      const key = proxyKey(instance);
+      const text = await changeRecord(key, (found) => {
+        const record = found === undefined ? undefined : parseRecord(proxyRecordSchema, key, found);
+        if (record === undefined || record.fencedAt !== undefined) return undefined;
+        return JSON.stringify({ ...record, fencedAt: now.toISOString() });
+      });
+      return text !== undefined;
     },
     listProxies: () => all('proxies/', (key, text) => parseRecord(proxyRecordSchema, key, text)),
     removeProxy: (instance) => store.remove(proxyKey(instance)),

@@ -3,7 +3,7 @@
  * @see docs/correctness.md traps 16 and 22
  */
 
-import { type Phase, phases } from '../config/schema.ts';
+import type { Phase } from '../config/schema.ts';
 import { GateClosedError } from '../errors.ts';
 import type { ClusterName } from '../model/cluster-name.ts';
 import type { PhaseProposal, PhaseRecord, ProxyRecord } from './records.ts';
@@ -40,8 +40,9 @@ export function changesPrimary(from: Phase, to: Phase): boolean {
 }
 
 /**
- * Proposes a phase. Steps are one at a time, forwards or back; `force` allows any.
- * @throws GateClosedError when a proposal is open, the phase is in force already or the step is too long
+ * Proposes a phase. Whether the step may be made is asked of the gates.
+ * @throws GateClosedError when a proposal is open or the phase is in force already
+ * @see core/ledger/gates.ts
  */
 export function proposePhase(
   record: PhaseRecord,
@@ -50,28 +51,20 @@ export function proposePhase(
     readonly by: string;
     readonly why: string;
     readonly now: Date;
-    readonly force?: boolean;
+    /** Codes of the gates that are closed and passed nevertheless. */
+    readonly forced?: readonly string[];
     /** How long the proxies have to drain. Milliseconds. */
     readonly drainTimeoutMs?: number;
   },
 ): PhaseRecord {
-  const from = record.active.phase;
   const reasons: string[] = [];
   if (record.proposal && !hasExpired(record.proposal, who.now)) {
     reasons.push(
       `a change to ${record.proposal.phase} is under way since ${record.proposal.since}; wait for it or run: ringshift phase withdraw`,
     );
   }
-  if (from === phase) reasons.push(`the phase is ${phase} already`);
-  if (!who.force && Math.abs(phases.indexOf(from) - phases.indexOf(phase)) > 1) {
-    reasons.push(`${from} → ${phase} skips a phase; go through ${between(from, phase).join(', ')} (or --force)`);
-  }
-  if (from === 'target-only' && !who.force) {
-    reasons.push(
-      'from target-only there is no way back: the origin has not received the writes since (--force to go anyway)',
-    );
-  }
-  if (reasons.length > 0) throw new GateClosedError(`phase ${from} → ${phase}`, reasons);
+  if (record.active.phase === phase) reasons.push(`the phase is ${phase} already`);
+  if (reasons.length > 0) throw new GateClosedError(`phase ${record.active.phase} → ${phase}`, reasons);
   const epoch = Math.max(record.lastEpoch, record.active.epoch, record.proposal?.epoch ?? 0) + 1;
   const drainTimeoutMs = who.drainTimeoutMs ?? DEFAULT_DRAIN_MS;
   const proposal: PhaseProposal = {
@@ -80,6 +73,7 @@ export function proposePhase(
     since: who.now.toISOString(),
     by: who.by,
     why: who.why,
+    ...(who.forced && who.forced.length > 0 ? { forced: [...who.forced] } : {}),
     expiresAt: new Date(who.now.getTime() + drainTimeoutMs + EXPIRY_MARGIN_MS).toISOString(),
   };
   return { ...record, proposal, lastEpoch: epoch };
@@ -93,12 +87,6 @@ const EXPIRY_MARGIN_MS = 15_000;
 export function hasExpired(proposal: PhaseProposal, now: Date): boolean {
   const end = proposal.expiresAt ?? new Date(Date.parse(proposal.since) + DEFAULT_DRAIN_MS + EXPIRY_MARGIN_MS);
   return now.getTime() > new Date(end).getTime();
-}
-
-function between(from: Phase, to: Phase): readonly Phase[] {
-  const a = phases.indexOf(from);
-  const b = phases.indexOf(to);
-  return a < b ? phases.slice(a + 1, b) : phases.slice(b + 1, a).toReversed();
 }
 
 /** Puts the proposal in force. Call it only when every registered proxy has drained for it. */
@@ -124,13 +112,28 @@ export function withdrawProposal(record: PhaseRecord): PhaseRecord {
   return { ...record, proposal: null };
 }
 
+/** Clocks of whoever fences and of who is fenced may differ by so much: longer than proxies accept. */
+const FENCE_MARGIN_MS = 2_000;
+
+/**
+ * Whether somebody has fenced the proxy and its lease is over: a process that lives stops serving when it renews its lease,
+ * and with `onLedgerLoss: stop` also when it can't.
+ */
+export function isDeclaredDead({ fencedAt, leaseUntil }: ProxyRecord, now: Date): boolean {
+  return fencedAt !== undefined && Date.parse(leaseUntil) + FENCE_MARGIN_MS < now.getTime();
+}
+
 /** The instances that have not drained for the proposed epoch yet. */
-export function missingDrains(record: PhaseRecord, proxies: readonly ProxyRecord[]): readonly string[] {
+export function missingDrains(record: PhaseRecord, proxies: readonly ProxyRecord[], now: Date): readonly string[] {
   const epoch = record.proposal?.epoch ?? record.active.epoch;
-  return proxies.filter((proxy) => proxy.drainedForEpoch < epoch).map((proxy) => proxy.instance);
+  return proxies
+    .filter((proxy) => proxy.drainedForEpoch < epoch && !isDeclaredDead(proxy, now))
+    .map((proxy) => proxy.instance);
 }
 
 /** The instances that do not act on the active epoch yet. */
-export function missingActs(record: PhaseRecord, proxies: readonly ProxyRecord[]): readonly string[] {
-  return proxies.filter((proxy) => proxy.actingEpoch < record.active.epoch).map((proxy) => proxy.instance);
+export function missingActs(record: PhaseRecord, proxies: readonly ProxyRecord[], now: Date): readonly string[] {
+  return proxies
+    .filter((proxy) => proxy.actingEpoch < record.active.epoch && !isDeclaredDead(proxy, now))
+    .map((proxy) => proxy.instance);
 }

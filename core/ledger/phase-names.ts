@@ -19,3 +19,8 @@ export function parsePhase(name: string): Phase {
   if (!found) throw new UsageError(`there is no phase ${name}; the phases are ${phases.join(', ')}`);
   return found;
 }
+
+/** Its place in the order of a migration. */
+export function phaseIndex(phase: Phase): number {
+  return phases.indexOf(phase);
+}

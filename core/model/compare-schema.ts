@@ -1,4 +1,5 @@
 /** Compares the schemas of two clusters: what makes a migration impossible, and what only wants to be known. */
+import type { ClusterName } from './cluster-name.ts';
 import type { CqlType } from './cql-type.ts';
 import type { ColumnDefinition, TableSchema } from './table-schema.ts';
 
@@ -7,6 +8,8 @@ export interface SchemaDifference {
   readonly severity: 'error' | 'warning';
   readonly table: string;
   readonly message: string;
+  /** The cluster that has less; absent: they contradict each other. */
+  readonly lacking?: ClusterName;
 }
 
 /** The type as CQL text, for messages and for comparing. */
@@ -39,15 +42,23 @@ export function compareSchemas(
 ): readonly SchemaDifference[] {
   return origin.flatMap((mine) => {
     const theirs = target.find((table) => table.table === mine.table);
-    if (!theirs) return [{ severity: 'error' as const, table: mine.table, message: 'is missing on the target' }];
+    if (!theirs)
+      return [
+        {
+          severity: 'error' as const,
+          table: mine.table,
+          message: 'is missing on the target',
+          lacking: 'target' as const,
+        },
+      ];
     return compareTables(mine, theirs);
   });
 }
 
 function compareTables(origin: TableSchema, target: TableSchema): SchemaDifference[] {
   const found: SchemaDifference[] = [];
-  const add = (severity: SchemaDifference['severity'], message: string) =>
-    found.push({ severity, table: origin.table, message });
+  const add = (severity: SchemaDifference['severity'], message: string, lacking?: ClusterName) =>
+    found.push({ severity, table: origin.table, message, ...(lacking ? { lacking } : {}) });
   const key = (columns: readonly ColumnDefinition[]) =>
     columns.map((column) => `${column.name} ${renderType(column.type)}`).join(', ');
   if (key(origin.partitionKey) !== key(target.partitionKey)) {
@@ -69,7 +80,7 @@ function compareTables(origin: TableSchema, target: TableSchema): SchemaDifferen
   ] as const) {
     for (const column of mine) {
       const other = theirs.find((candidate) => candidate.name === column.name);
-      if (!other) add('error', `${what} ${column.name} is missing on the target`);
+      if (!other) add('error', `${what} ${column.name} is missing on the target`, 'target');
       else if (renderType(other.type) !== renderType(column.type)) {
         add(
           'error',
@@ -79,7 +90,7 @@ function compareTables(origin: TableSchema, target: TableSchema): SchemaDifferen
     }
     for (const column of theirs) {
       if (!mine.some((candidate) => candidate.name === column.name)) {
-        add('warning', `${what} ${column.name} exists on the target only`);
+        add('warning', `${what} ${column.name} exists on the target only`, 'origin');
       }
     }
   }

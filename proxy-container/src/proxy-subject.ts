@@ -2,8 +2,10 @@ import type { Reloaded } from '#adapters/watched-files.ts';
 import type { Phase } from '#core/config/schema.ts';
 import { UsageError } from '#core/errors.ts';
 import { changePhase } from '#core/jobs/change-phase.ts';
+import type { GateSources } from '#core/jobs/gate-facts.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { parsePhase } from '#core/ledger/phase-names.ts';
+import type { Logger } from '#core/ports.ts';
 import type { AdminSubject, PhaseRequest } from './admin/admin-subject.ts';
 import { collectMetrics } from './admin/metrics.ts';
 import type { RuntimeWatch } from './admin/runtime-watch.ts';
@@ -16,6 +18,9 @@ export interface ProxySubjectOptions {
   readonly ledger: Ledger;
   readonly watch: PhaseWatch;
   readonly filter: FilterInForce;
+  /** What the gates of a change of phase ask, beside the ledger and the filter. */
+  readonly gates: Omit<GateSources, 'filter'>;
+  readonly logger: Logger;
   readonly counters: Counters;
   readonly runtime: RuntimeWatch;
   /** Of metrics by the names of zdm-proxy; null: there are none. */
@@ -29,12 +34,12 @@ export interface ProxySubjectOptions {
 
 /** What the admin API shows and changes of one proxy. */
 export function subjectOf(options: ProxySubjectOptions): AdminSubject {
-  const { ledger, watch, filter, counters, runtime, zdmPrefix, status, phase } = options;
+  const { watch, filter, counters, runtime, zdmPrefix, status, phase } = options;
   return {
     status: async () => status(),
     metrics: async () => collectMetrics({ counters, runtime, zdmPrefix, status }),
     readPhase: async () => watch.record ?? null,
-    changePhase: (request) => change(request, ledger, !filter.filter.isEmpty),
+    changePhase: (request) => change(request, options),
     filters: async () => filter.rules,
     reloadFilters: () => filter.reload(phase()),
     reloadCertificates: async () => withoutFaults(options.reloadCertificates()),
@@ -48,11 +53,13 @@ function withoutFaults(reloaded: readonly Reloaded[]): readonly Reloaded[] {
   return reloaded;
 }
 
-function change(request: PhaseRequest, ledger: Ledger, hasFilterRules: boolean): Promise<unknown> {
+function change(request: PhaseRequest, { ledger, gates, filter, logger }: ProxySubjectOptions): Promise<unknown> {
   return changePhase(
-    { ...request, phase: parsePhase(request.phase), withoutProxies: false, hasFilterRules },
+    { ...request, phase: parsePhase(request.phase), withoutProxies: false },
     {
       ledger,
+      gates: { ...gates, filter: filter.filter },
+      logger,
       now: () => new Date(),
       sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
       onWait: () => undefined,

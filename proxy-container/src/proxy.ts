@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import type { MigrationConfig } from '#core/config/schema.ts';
+import { gateLimits } from '#core/jobs/gate-facts.ts';
 import { refuseRenames } from '#core/model/rename.ts';
 import { createAdminServer } from './admin/admin-server.ts';
 import type { AdminSubject } from './admin/admin-subject.ts';
@@ -252,6 +253,8 @@ export class CqlProxy {
       ledger: this.#ports.ledger,
       watch: this.#watch,
       filter: this.#filter,
+      gates: { ...this.#ports, limits: gateLimits(this.#config) },
+      logger: this.#ports.logger,
       counters: this.#counters,
       runtime: this.#runtime,
       zdmPrefix: this.#config.proxy.admin.zdmMetricsPrefix,

@@ -2,17 +2,17 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { auth, Client, errors, policies, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createLogger } from '#adapters/logger.ts';
 import { migrationConfigSchema, type Phase, type ResolvedCluster } from '#core/config/schema.ts';
-import { changePhase } from '#core/jobs/change-phase.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { CqlProxy } from '../../proxy-container/src/proxy.ts';
+import { forcePhase } from '../support/force-phase.ts';
 import { FrameRelay } from '../support/frame-relay.ts';
 import { MemoryQueue } from '../support/in-process-proxy.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
+import { nothingSeen } from '../support/open-gates.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { SteadyLoad, type Work } from './support/steady-load.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
@@ -51,8 +51,9 @@ async function startProxy(
     return { ...rest, name, credentials: { username, password } };
   };
   const logger = createLogger(instance, 'silent');
+  const lookAtClusters = async () => nothingSeen;
   const cluster = { origin: resolved('origin'), target: resolved('target') };
-  const proxy = new CqlProxy(config, { ledger, queue, maxMessageBytes: 250_000, logger, ...cluster });
+  const proxy = new CqlProxy(config, { ledger, queue, maxMessageBytes: 250_000, lookAtClusters, logger, ...cluster });
   proxies.push(proxy);
   await proxy.start();
 }
@@ -81,8 +82,7 @@ async function connect(proxy: CqlProxy): Promise<Client> {
 
 /** Forced, since it steps over phases. */
 async function flip(phase: Phase): Promise<void> {
-  const input = { phase, by: 'test', why: '', force: true, fence: [], withoutProxies: false, drainTimeoutMs: 30_000 };
-  await changePhase(input, { ledger, now: () => new Date(), sleep: (ms) => sleep(ms), onWait: () => undefined });
+  await forcePhase(ledger, phase);
 }
 
 /** What was decided: for each row who was told of each number. */

@@ -67,7 +67,7 @@ async function connect(hosts: readonly string[], retry?: policies.retry.RetryPol
 
 /** Any step, also the one back from target-only, which means that the origin lacks what was written since. */
 async function setPhase(phase: string): Promise<void> {
-  await first.change('PUT', '/phase', { phase, force: true, drainTimeoutMs: 30_000 });
+  await first.setPhase(phase);
 }
 
 async function sumOf(counter: string, of: readonly ProxyProcess[]): Promise<number> {

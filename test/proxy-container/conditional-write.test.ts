@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
+import { createLogger } from '#adapters/logger.ts';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
@@ -14,6 +15,7 @@ import { eventually } from '../support/eventually.ts';
 import { startTestProxy, type TestProxy, type TestProxyOptions } from '../support/in-process-proxy.ts';
 import { writeOf } from '../support/messages.ts';
 import { errorReply, type MockReply, type SeenRequest, voidReply } from '../support/mock-cluster.ts';
+import { openGates } from '../support/open-gates.ts';
 
 let parts: TestProxy;
 let client: UpstreamConnection;

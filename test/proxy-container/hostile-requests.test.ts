@@ -162,7 +162,7 @@ test('5,000 requests while a change is under way are all answered: applied, or r
     },
   };
   // A connection has 4096 stream ids here.
-  const proposed = { by: 'test', why: 'test', now: new Date(), force: true };
+  const proposed = { by: 'test', why: 'test', now: new Date() };
   await parts.ledger.changePhase((record) => proposePhase(record, 'target-primary', proposed));
   await eventually(() => expect(parts.proxy.status().isHolding).toBe(true));
   for (const one of [client, neighbour]) for (let n = 0; n < 2600; n++) one.send(frame, handler, 60_000);
@@ -179,7 +179,7 @@ test('5,000 requests while a change is under way are all answered: applied, or r
 async function hold(requestTimeoutMs = 15_000): Promise<void> {
   const cluster = { requestTimeoutMs };
   await begin(4, { initialPhase: 'dual-sync' }, { originConfig: cluster, targetConfig: cluster });
-  const proposed = { by: 'test', why: 'test', now: new Date(), force: true };
+  const proposed = { by: 'test', why: 'test', now: new Date() };
   await parts.ledger.changePhase((record) => proposePhase(record, 'target-primary', proposed));
   await eventually(() => expect(parts.proxy.status().isHolding).toBe(true));
 }

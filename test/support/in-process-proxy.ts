@@ -12,6 +12,7 @@ import { openSession } from '../../proxy-container/src/upstream/handshake.ts';
 import { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { createMemoryLedgerStore } from './memory-ledger-store.ts';
 import { MockCluster } from './mock-cluster.ts';
+import { nothingSeen } from './open-gates.ts';
 
 /** A queue in memory that a test can take away. */
 export class MemoryQueue implements FailedWriteQueue {
@@ -100,6 +101,7 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
     ledger,
     queue,
     maxMessageBytes: 250_000,
+    lookAtClusters: async () => nothingSeen,
     origin: resolvedOrigin,
     target: resolvedTarget,
     logins: await resolveLogins(config.proxy.logins),

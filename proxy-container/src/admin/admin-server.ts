@@ -18,7 +18,7 @@ interface Reply {
 }
 
 const TEXT_FORMAT = 'text/plain; version=0.0.4; charset=utf-8';
-const MAX_BODY_BYTES = 64 * 1024;
+const MAX_BODY_BYTES = 1024 * 1024;
 
 /** The HTTP interface for operators and orchestrators; bound to loopback unless configured otherwise. */
 export function createAdminServer(settings: AdminSettings, subject: AdminSubject, logger: Logger): Server {
@@ -116,7 +116,8 @@ async function readBody(request: IncomingMessage): Promise<string> {
 function failure(logger: Logger, error: unknown): Reply {
   const body = { error: describeError(error) };
   if (error instanceof Refused) return { status: error.status, body };
-  if (error instanceof GateClosedError) return { status: 409, body: { ...body, reasons: error.reasons } };
+  if (error instanceof GateClosedError)
+    return { status: 409, body: { ...body, reasons: error.reasons, unmet: error.unmet } };
   if (error instanceof ConfigError) return { status: 400, body: { ...body, issues: error.issues } };
   if (error instanceof UsageError) return { status: 400, body };
   if (error instanceof NoProcessError) return { status: 503, body };

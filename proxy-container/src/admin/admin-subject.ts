@@ -7,7 +7,12 @@ export const phaseRequestSchema = z.strictObject({
   phase: z.string().min(1).max(40),
   why: z.string().max(1000).default(''),
   by: z.string().min(1).max(200).default('admin-api'),
-  force: z.boolean().default(false),
+  force: z
+    .array(z.string().min(1).max(400), {
+      error: 'must be the list of codes of the gates that are closed, as the refusal names them',
+    })
+    .max(10_000)
+    .default([]),
   abandonFiltered: z.boolean().default(false),
   fence: z.array(z.string().max(200)).max(1000).default([]),
   drainTimeoutMs: z.int().min(1).max(600_000).default(15_000),

@@ -36,7 +36,7 @@ export const openApiDocument = {
                   phase: { type: 'string' },
                   why: { type: 'string' },
                   by: { type: 'string' },
-                  force: { type: 'boolean' },
+                  force: { type: 'array', items: { type: 'string' } },
                   fence: { type: 'array', items: { type: 'string' } },
                   abandonFiltered: { type: 'boolean' },
                   drainTimeoutMs: { type: 'integer' },

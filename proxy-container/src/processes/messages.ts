@@ -1,5 +1,5 @@
 /** What the host and its processes say to each other. */
-import { ConfigError, describeError, GateClosedError, UsageError } from '#core/errors.ts';
+import { type ClosedGate, ConfigError, describeError, GateClosedError, UsageError } from '#core/errors.ts';
 import type { AdminSubject } from '../admin/admin-subject.ts';
 import type { PreparedText } from '../requests/prepared-statements.ts';
 
@@ -20,6 +20,7 @@ interface SentError {
   /** What is refused, or where the faults are. */
   readonly what: string;
   readonly reasons: readonly string[];
+  readonly unmet: readonly ClosedGate[];
   readonly issues: ConfigError['issues'];
 }
 
@@ -56,15 +57,16 @@ export function sendError(error: unknown): SentError {
     message: describeError(error),
     what: isGate ? error.message.split(' is refused:')[0]! : isConfig ? String(error.context['source']) : '',
     reasons: isGate ? error.reasons : [],
+    unmet: isGate ? error.unmet : [],
     issues: isConfig ? error.issues : [],
   };
 }
 
 /** The error that was sent, of the class that the admin API knows. */
-export function receiveError({ name, message, what, reasons, issues }: SentError): Error {
+export function receiveError({ name, message, what, reasons, unmet, issues }: SentError): Error {
   switch (name) {
     case 'GateClosedError':
-      return new GateClosedError(what, reasons);
+      return new GateClosedError(what, reasons, unmet);
     case 'ConfigError':
       return new ConfigError(what, issues);
     case 'UsageError':

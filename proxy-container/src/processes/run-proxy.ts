@@ -45,11 +45,21 @@ export async function runProcess(config: MigrationConfig, logger: Logger): Promi
 }
 
 async function createProxy(config: MigrationConfig, logger: Logger, isOneOfSeveral: boolean): Promise<CqlProxy> {
+  const [origin, target] = await Promise.all([
+    resolveCluster('origin', config.origin),
+    resolveCluster('target', config.target),
+  ]);
   return new CqlProxy(config, {
     ...(await openStores(config)),
     maxMessageBytes: config.ledger.kind === 's3' ? MAX_OVERFLOW_BYTES : MAX_INLINE_BYTES,
-    origin: await resolveCluster('origin', config.origin),
-    target: await resolveCluster('target', config.target),
+    origin,
+    target,
+    // A driver of its own, of which a proxy that nobody asks for a change needs nothing.
+    lookAtClusters: async () =>
+      (await import('#adapters/cassandra/look-at-clusters.ts')).lookAtClusters(
+        { origin, target },
+        config.gates.keyspaces,
+      ),
     logins: await resolveLogins(config.proxy.logins),
     logger,
     isOneOfSeveral,

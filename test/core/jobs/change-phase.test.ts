@@ -1,17 +1,21 @@
 import { expect, test } from 'vitest';
+import { createLogger } from '#adapters/logger.ts';
 import type { Phase } from '#core/config/schema.ts';
 import { GateClosedError } from '#core/errors.ts';
+import { createFilter } from '#core/filter/filter.ts';
+import { filterRulesSchema } from '#core/filter/filter-rules.ts';
 import { type ChangePhaseInput, changePhase } from '#core/jobs/change-phase.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { proposePhase } from '#core/ledger/phase-change.ts';
 import { changeSavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
+import { openGates } from '../../support/open-gates.ts';
 
 const input = (phase: Phase, more: Partial<ChangePhaseInput> = {}): ChangePhaseInput => ({
   phase,
   by: 'test',
   why: '',
-  force: false,
+  force: [],
   fence: [],
   withoutProxies: false,
   drainTimeoutMs: 1000,
@@ -37,6 +41,8 @@ async function world(proxies: readonly string[], behave: (instance: string) => '
   for (const instance of proxies) await put(instance, 1, 1);
   const ports = {
     ledger,
+    gates: openGates,
+    logger: createLogger('test', 'silent'),
     now,
     onWait: () => undefined,
     sleep: async (ms: number) => {
@@ -70,6 +76,19 @@ test('an expired lease is not an absence: the change is refused until the instan
   await expect(changePhase(input('dual-async'), ports)).rejects.toThrow(/--fence lost/);
   const record = await changePhase(input('dual-async', { fence: ['lost'] }), ports);
   expect(record.active.phase).toBe('dual-async');
+});
+
+test('a fenced instance is waited for until its lease is over, and stays in the ledger as one that is dead', async () => {
+  const { ledger, ports } = await world(['a', 'hangs'], (name) => (name === 'hangs' ? 'never drains' : 'obeys'));
+  const waited: string[] = [];
+  const onWait = (step: string, instances: readonly string[]) => void waited.push(`${step} ${instances.join()}`);
+  const before = ports.now().getTime();
+  await changePhase(input('dual-async', { fence: ['hangs'] }), { ...ports, onWait });
+  expect(waited[0]).toBe('fence hangs');
+  expect(ports.now().getTime() - before).toBeGreaterThan(60_000);
+  const hangs = (await ledger.listProxies()).find(({ instance }) => instance === 'hangs');
+  expect(hangs?.fencedAt).toBe(new Date(before).toISOString());
+  await expect(changePhase(input('dual-sync', { fence: ['nobody'] }), ports)).rejects.toThrow(/no proxy of this name/);
 });
 
 test('without any proxy the change needs the word of the caller', async () => {
@@ -132,9 +151,11 @@ test('a proposal whose caller died stops nobody once it has expired', async () =
 
 test('target-only is refused while filter rules keep data on the origin, unless that is given up', async () => {
   const { ports } = await world(['a'], () => 'obeys');
-  const toEnd = { force: true, hasFilterRules: true };
-  await expect(changePhase(input('target-only', toEnd), ports)).rejects.toThrow(/--abandon-filtered/);
-  const record = await changePhase(input('target-only', { ...toEnd, abandonFiltered: true }), ports);
+  const rules = { version: 1, tables: { exclude: ['ks.t'] } };
+  const filtered = { ...ports, gates: { ...openGates, filter: createFilter(filterRulesSchema.parse(rules)) } };
+  const toEnd = { force: ['step-skips-phase'] };
+  await expect(changePhase(input('target-only', toEnd), filtered)).rejects.toThrow(/--abandon-filtered/);
+  const record = await changePhase(input('target-only', { ...toEnd, abandonFiltered: true }), filtered);
   expect(record.active.phase).toBe('target-only');
 });
 
@@ -190,27 +211,40 @@ test.each(['target-primary', 'dual-sync'] as const)(
   async (next) => {
     const { ledger, ports } = await world(['a'], () => 'obeys');
     const before = next === 'dual-sync' ? 'target-primary' : 'dual-sync';
-    await changePhase(input(before, { force: true }), ports);
+    await changePhase(input(before, { force: ['step-skips-phase'] }), ports);
     const at = ports.now().toISOString();
-    const mark = { version: 1, keyspace: 'ks', range: null, by: 'p', at } as const;
-    await ledger.addSuspect('other', { ...mark, table: 'u', reason: 'a shadow write failed' });
     const reason = 'a conditional write (LWT) may be missing: it could not be read back';
-    const code = 'conditional-missing';
-    await ledger.addSuspect('lwt', { ...mark, table: 't', reason, code });
+    const mark = { version: 1, keyspace: 'ks', table: 't', range: null, by: 'p', at } as const;
+    await ledger.addSuspect('lwt', { ...mark, reason, code: 'conditional-missing' });
     await expect(changePhase(input(next), ports)).rejects.toThrow(/ks\.t: a conditional write.*validate/);
     expect((await ledger.readPhase())?.active.phase).toBe(before);
-    // The primary stays the same one.
-    const beside = next === 'dual-sync' ? 'target-only' : 'dual-async';
-    await changePhase(input(beside), ports);
-    await changePhase(input(before, { force: true }), ports);
-    await ledger.removeSuspect('ks', 't', 'lwt');
-    expect((await changePhase(input(next), ports)).active.phase).toBe(next);
+    const record = await changePhase(input(next, { force: ['conditional-missing:ks.t'] }), ports);
+    expect(record.active).toMatchObject({ phase: next, forced: ['conditional-missing:ks.t'] });
   },
 );
 
+test('what is forced must be exactly what is closed, and stays closed where nobody may force it', async () => {
+  const { ledger, ports } = await world(['a'], () => 'obeys');
+  await changePhase(input('target-primary', { force: ['step-skips-phase'] }), ports);
+  const mark = { version: 1, keyspace: 'ks', range: null, reason: 'a copy was lost', by: 'p' } as const;
+  const at = ports.now().toISOString();
+  await ledger.addSuspect('one', { ...mark, table: 't', lacking: null, at });
+  const change = (...force: string[]) => changePhase(input('dual-sync', { force }), ports);
+  await expect(change()).rejects.toThrow(/suspect:ks\.t: .*\n.*repeat all of it: --force suspect:ks\.t$/);
+  await expect(change('suspect:ks.t', 'queue-not-empty')).rejects.toThrow(/names what is not closed: queue-not-empty/);
+  await expect(change('suspect')).rejects.toThrow(/suspect:ks\.t: /);
+  await ledger.addSuspect('two', { ...mark, table: 'u', lacking: 'origin', at });
+  const hole = change('suspect:ks.t', 'hole:origin:ks.u');
+  await expect(hole).rejects.toThrow(/hole:origin:ks\.u: a copy was lost .*--reconcile/);
+  await expect(hole).rejects.not.toThrow(/repeat all of it/);
+  expect(await ledger.readPhase()).toMatchObject({ proposal: null, active: { phase: 'target-primary' } });
+  await ledger.removeSuspect('ks', 'u', 'two');
+  expect((await change('suspect:ks.t')).active.phase).toBe('dual-sync');
+});
+
 test('a conditional write that is found missing while the proxies drain stops the change of primary', async () => {
   const { ledger, ports } = await world(['a'], () => 'obeys');
-  await changePhase(input('dual-sync', { force: true }), ports);
+  await changePhase(input('dual-sync', { force: ['step-skips-phase'] }), ports);
   const sleep = async (ms: number): Promise<void> => {
     const reason = 'a conditional write (LWT) may be missing: it could not be read back';
     const code = 'conditional-missing';
@@ -220,5 +254,6 @@ test('a conditional write that is found missing while the proxies drain stops th
   };
   await expect(changePhase(input('target-primary'), { ...ports, sleep })).rejects.toThrow(/ks\.t/);
   expect(await ledger.readPhase()).toMatchObject({ proposal: null, active: { phase: 'dual-sync' } });
-  expect((await changePhase(input('target-primary', { force: true }), ports)).active.phase).toBe('target-primary');
+  const force = ['conditional-missing:ks.t'];
+  expect((await changePhase(input('target-primary', { force }), ports)).active.phase).toBe('target-primary');
 });

@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { expect, test } from 'vitest';
+import { createLogger } from '#adapters/logger.ts';
 import { SnapshotIncompleteError, SnapshotTooOldError, SSTableCorruptError, UsageError } from '#core/errors.ts';
 import { changePhase } from '#core/jobs/change-phase.ts';
 import { checkAge, checkCoverage, readSnapshot, snapshotFiles } from '#core/jobs/snapshot-layout.ts';
@@ -12,6 +13,7 @@ import { listFixtures3 } from '../../golden/fixtures.ts';
 import { MemoryFiles } from '../../support/byte-sources.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 import { createMemoryObjectStore } from '../../support/memory-object-store.ts';
+import { openGates } from '../../support/open-gates.ts';
 
 const FOLDER = 'shop/orders-0123456789abcdef0123456789abcdef/snapshots/t1';
 const NAMES = ['Data.db', 'Statistics.db', 'CompressionInfo.db', 'Index.db', 'Summary.db'];
@@ -164,13 +166,15 @@ test('the age is counted from when every proxy was seen writing to both clusters
       phase: 'dual-async',
       by: 'test',
       why: '',
-      force: false,
+      force: [],
       fence: [],
       withoutProxies: false,
       drainTimeoutMs: 30_000,
     },
     {
       ledger,
+      gates: openGates,
+      logger: createLogger('test', 'silent'),
       now: () => at(seconds),
       // A request of before the dual writes keeps this proxy from saying that it acts for eleven seconds.
       sleep: async () => {

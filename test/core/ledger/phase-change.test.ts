@@ -47,13 +47,12 @@ test('dual writes are dated from their activation and forgotten when they end', 
   expect(back.dualWritesSince).toBeNull();
 });
 
-test('a phase may not be skipped, repeated or proposed twice', () => {
-  expect(() => proposePhase(start, 'dual-sync', who)).toThrow(GateClosedError);
+test('a phase may not be repeated or proposed twice', () => {
+  expect(() => proposePhase(start, 'origin-only', who)).toThrow(GateClosedError);
   expect(() => proposePhase(start, 'origin-only', who)).toThrow(/already/);
   const proposed = proposePhase(start, 'dual-async', who);
   expect(() => proposePhase(proposed, 'dual-async', who)).toThrow(/under way/);
   expect(withdrawProposal(proposed)).toEqual({ ...start, lastEpoch: 2 });
-  expect(proposePhase(start, 'dual-sync', { ...who, force: true }).proposal?.phase).toBe('dual-sync');
 });
 
 test('the number of a withdrawn proposal is never used again, so that acknowledgements of it count for nothing', () => {
@@ -62,7 +61,7 @@ test('the number of a withdrawn proposal is never used again, so that acknowledg
   const rollback = proposePhase(withdrawn, 'dual-sync', who);
   expect(changesPrimary('target-primary', 'dual-sync')).toBe(true);
   expect(rollback.proposal?.epoch).toBe(3);
-  expect(missingDrains(rollback, [proxy('acknowledged-the-withdrawn-one', 2, 1)])).toHaveLength(1);
+  expect(missingDrains(rollback, [proxy('acknowledged-the-withdrawn-one', 2, 1)], now)).toHaveLength(1);
   const old = phaseRecordSchema.parse({ ...inTarget, lastEpoch: undefined });
   expect(proposePhase(old, 'target-only', who).proposal?.epoch).toBe(2);
 });
@@ -77,16 +76,28 @@ test('a proposal whose caller died expires, and another takes its place under a 
   expect(hasExpired(old.proposal!, muchLater)).toBe(true);
 });
 
-test('there is no way back from target-only without force', () => {
-  const end = { ...start, active: { ...start.active, phase: 'target-only' as const } };
-  expect(() => proposePhase(end, 'target-primary', who)).toThrow(/no way back/);
+test('what was forced stays in the record of the epoch', () => {
+  const forced = ['queue-not-empty', 'suspect:ks.t'];
+  const proposed = proposePhase(start, 'dual-async', { ...who, forced });
+  expect(activateProposal(proposed, later).active.forced).toEqual(forced);
+  expect(activateProposal(proposePhase(start, 'dual-async', who), later).active).not.toHaveProperty('forced');
 });
 
 test('every instance that has not drained, or not acted, is named', () => {
   const proposed = proposePhase(start, 'dual-async', who);
-  expect(missingDrains(proposed, [proxy('a', 2, 1), proxy('b', 1, 1)])).toEqual(['b']);
+  expect(missingDrains(proposed, [proxy('a', 2, 1), proxy('b', 1, 1)], now)).toEqual(['b']);
   const active = activateProposal(proposed, later);
-  expect(missingActs(active, [proxy('a', 2, 2), proxy('b', 2, 1)])).toEqual(['b']);
+  expect(missingActs(active, [proxy('a', 2, 2), proxy('b', 2, 1)], now)).toEqual(['b']);
+});
+
+test('an instance that was fenced is waited for until its lease is over', () => {
+  const proposed = proposePhase(start, 'dual-async', who);
+  const fenced = { ...proxy('b', 1, 1), fencedAt: now.toISOString() };
+  expect(missingDrains(proposed, [fenced], later)).toEqual(['b']);
+  const afterLease = new Date(later.getTime() + 10_000);
+  expect(missingDrains(proposed, [fenced], afterLease)).toEqual([]);
+  expect(missingDrains(proposed, [proxy('b', 1, 1)], afterLease)).toEqual(['b']);
+  expect(missingActs(activateProposal(proposed, later), [fenced], afterLease)).toEqual([]);
 });
 
 test('each phase has one primary, and a shadow exactly where both clusters are written', () => {

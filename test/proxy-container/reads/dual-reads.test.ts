@@ -133,7 +133,7 @@ test('a difference that was seen in an earlier epoch is not judged: the shadow m
   await query(READ);
   await eventually(() => expect(shown()).toMatchObject({ copies: 1, copiesInFlight: 0 }));
   for (const phase of ['origin-only', 'dual-sync'] as const) {
-    const proposed = { by: 'test', why: 'test', now: new Date(), force: true };
+    const proposed = { by: 'test', why: 'test', now: new Date() };
     const { proposal } = await parts.ledger.changePhase((record) => proposePhase(record, phase, proposed));
     await eventually(async () => expect((await parts.ledger.listProxies())[0]?.drainedForEpoch).toBe(proposal?.epoch));
     await parts.ledger.changePhase((record) => activateProposal(record, new Date()));

@@ -7,6 +7,7 @@ import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-mes
 import { decodeResult, encodeRows } from '#core/cql/result-message.ts';
 import { readPagingMark } from '../../../proxy-container/src/requests/paging.ts';
 import type { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
+import { forcePhaseOver } from '../../support/force-phase.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
 import type { MockCluster } from '../../support/mock-cluster.ts';
 
@@ -41,12 +42,7 @@ function serve(cluster: MockCluster, name: string, version: number): void {
 afterEach(() => parts?.stop());
 
 async function setPhase(phase: string): Promise<void> {
-  const response = await fetch(`${parts.adminUrl}/phase`, {
-    method: 'PUT',
-    headers: { authorization: 'Bearer token-of-the-unit-tests', 'content-type': 'application/json' },
-    body: JSON.stringify({ phase, force: true }),
-  });
-  expect(response.status, await response.text()).toBe(200);
+  await forcePhaseOver(parts.adminUrl, 'token-of-the-unit-tests', phase);
 }
 
 async function prepare(version: number): Promise<Buffer> {

@@ -7,6 +7,7 @@ import { Flusher } from '../../../proxy-container/src/transport/frame-writer.ts'
 import { encodePlainQuery, openSession } from '../../../proxy-container/src/upstream/handshake.ts';
 import { UpstreamConnection } from '../../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../../support/eventually.ts';
+import { forcePhaseOver } from '../../support/force-phase.ts';
 import { startTestProxy, type TestProxy, type TestProxyOptions } from '../../support/in-process-proxy.ts';
 import { MockCluster } from '../../support/mock-cluster.ts';
 import { PasswordLogin, ThreeStepLogin } from '../../support/mock-login.ts';
@@ -267,12 +268,7 @@ test("with the proxy's own login for copies it is taken", async () => {
 });
 
 async function flipToTarget(): Promise<void> {
-  const response = await fetch(`${world.adminUrl}/phase`, {
-    method: 'PUT',
-    headers: { authorization: 'Bearer token-of-the-unit-tests', 'content-type': 'application/json' },
-    body: JSON.stringify({ phase: 'target-primary', force: true }),
-  });
-  expect(await response.text(), 'the change of phase').toContain('target-primary');
+  await forcePhaseOver(world.adminUrl, 'token-of-the-unit-tests', 'target-primary');
 }
 
 /** A client of a login that can't be repeated, whose cluster is the shadow after a flip. */
