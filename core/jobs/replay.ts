@@ -1,12 +1,13 @@
 import pLimit from 'p-limit';
 import { describeError, MessageInvalidError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { ReasonCode } from '../ledger/reasons.ts';
 import type { ClusterName } from '../model/cluster-name.ts';
-import type { FailedWrite, WrittenTable } from '../model/failed-write.ts';
-import { decodeMessage, type Message, type WritesMessage } from '../model/message.ts';
+import type { FailedWrite } from '../model/failed-write.ts';
+import { type CopyMessage, decodeMessage, type Message, type WritesMessage } from '../model/message.ts';
 import type { Clock, CqlSession, Logger } from '../ports.ts';
 import { ByteBudget } from './byte-budget.ts';
+import { type CopyOptions, copyPlaces } from './copy-places.ts';
+import { markGivenUp } from './mark-given-up.ts';
 import type { BreakerPort } from './replay-breaker.ts';
 import {
   type BundledOutcome,
@@ -18,6 +19,7 @@ import {
   settleBundle,
 } from './replay-bundle.ts';
 import { replayWrite } from './replay-write.ts';
+import { settleCopy, settleEarlyCopy } from './settle-copy.ts';
 import { TableSchemas } from './table-schemas.ts';
 
 /** A message as the queue delivered it. */
@@ -41,10 +43,14 @@ export interface ReplayPorts {
 }
 
 export interface ReplayOptions {
+  /** How partitions are brought together whose writes can't be applied. */
+  readonly copy: CopyOptions;
   /** Writes that are applied at once. */
   readonly concurrency?: number;
   /** The most writes in a second; unlimited when left out. */
   readonly writesPerSecond?: number;
+  /** The same for several calls together; counts instead of `writesPerSecond`. */
+  readonly rate?: Pick<ByteBudget, 'pay'>;
   readonly maxAttempts?: number;
   readonly retryIntervalSeconds?: number;
   readonly tombstoneMarginSeconds?: number;
@@ -52,6 +58,7 @@ export interface ReplayOptions {
   readonly deadlineMillis?: number;
 }
 
+const CLUSTERS = ['origin', 'target'] as const;
 const DEFAULT_CONCURRENCY = 16;
 const DEFAULT_RULES: RetryRules = { maxAttempts: 3, retryIntervalSeconds: 60 };
 const DEFAULT_TOMBSTONE_MARGIN_SECONDS = 86_400;
@@ -67,7 +74,7 @@ const MAX_AWAY_IN_A_ROW = 5;
 export async function replayMessages(
   messages: readonly ReplayMessage[],
   ports: ReplayPorts,
-  options: ReplayOptions = {},
+  options: ReplayOptions,
   signal?: AbortSignal,
 ): Promise<readonly MessageOutcome[]> {
   const replay = new Replay(ports, options, signal);
@@ -81,7 +88,7 @@ class Replay {
   readonly #rules: RetryRules;
   readonly #signal: AbortSignal | undefined;
   readonly #limit: ReturnType<typeof pLimit>;
-  readonly #rate: ByteBudget | undefined;
+  readonly #rate: Pick<ByteBudget, 'pay'> | undefined;
   readonly #schemas = new Map<CqlSession, TableSchemas>();
 
   constructor(ports: ReplayPorts, options: ReplayOptions, signal: AbortSignal | undefined) {
@@ -94,7 +101,9 @@ class Replay {
       retryIntervalSeconds: retryIntervalSeconds ?? DEFAULT_RULES.retryIntervalSeconds,
     };
     this.#limit = pLimit(concurrency ?? DEFAULT_CONCURRENCY);
-    this.#rate = writesPerSecond === undefined ? undefined : new ByteBudget(writesPerSecond, ports.clock, ports.sleep);
+    this.#rate =
+      options.rate ??
+      (writesPerSecond === undefined ? undefined : new ByteBudget(writesPerSecond, ports.clock, ports.sleep));
   }
 
   async message({ id, text, body }: ReplayMessage): Promise<MessageOutcome> {
@@ -111,7 +120,7 @@ class Replay {
     }
     try {
       if (message.kind === 'writes') return await this.#bundle(id, text, message);
-      return stays(id, 'places are not copied yet');
+      return await this.#copy(id, message);
     } catch (error) {
       // Of a port that promised not to; the message comes again.
       this.#ports.logger.error('message not replayed', { id, error: describeError(error) });
@@ -145,6 +154,36 @@ class Replay {
     if (counts.dead > 0) this.#ports.logger.error('failed writes given up', { id, reason, ...counts });
     else if (counts.refused + counts.away > 0)
       this.#ports.logger.warn('failed writes not replayed yet', { id, reason, ...counts });
+    return outcome;
+  }
+
+  async #copy(id: string, message: CopyMessage): Promise<MessageOutcome> {
+    const { clock, breaker, logger } = this.#ports;
+    const untilMillis = message.notBefore === undefined ? 0 : Date.parse(message.notBefore);
+    if (untilMillis > clock.nowMillis()) return settleEarlyCopy(id, message, untilMillis, clock.nowMillis());
+    for (const cluster of CLUSTERS) if (await breaker.isOpen(cluster)) return stays(id, describeError(NOT_TRIED));
+    const ports = {
+      ...this.#ports,
+      schemasOf: (session: CqlSession) => this.#schemasOf(session),
+      pace: async (places: number) => this.#rate?.pay(places, this.#signal),
+      isLate: () => this.#isLate(),
+    };
+    const result = await copyPlaces(message, ports, this.#options.copy, this.#signal);
+    if (result.away?.cluster && !this.#signal?.aborted) await breaker.noteAway(result.away.cluster, result.away.error);
+    const { outcome, marked: tokens } = settleCopy(id, message, result, this.#rules, clock.nowMillis());
+    if (tokens.length > 0) {
+      const { keyspace, table, lacking } = message;
+      const reason = `places can't be copied: ${result.reason ?? 'they still differ'}`;
+      try {
+        const place = { keyspace, table, tokens };
+        await markGivenUp({ id: `copy-${message.id}`, place, lacking, code: result.code, reason }, this.#ports);
+      } catch (error) {
+        return stays(id, describeError(error));
+      }
+      logger.error('places given up: their table is to be validated', { id, reason, places: tokens.length });
+    } else if (!outcome.remove || outcome.resend.length > 0) {
+      logger.warn('places not copied yet', { id, reason: outcome.reason, ...outcome.counts });
+    }
     return outcome;
   }
 
@@ -182,38 +221,16 @@ class Replay {
   async #mark(dead: readonly DeadWrite[]): Promise<unknown> {
     try {
       for (const { write, code, reason } of dead) {
-        for (const table of write.tables)
-          await this.#markTable(`replay-${write.id}`, table, write.destination, code, reason);
+        for (const place of write.tables) {
+          const why = `a failed write can't be replayed: ${reason}`;
+          const mark = { id: `replay-${write.id}`, place, lacking: write.destination, code, reason: why };
+          await markGivenUp(mark, this.#ports);
+        }
       }
       return undefined;
     } catch (error) {
       return error;
     }
-  }
-
-  async #markTable(
-    id: string,
-    place: WrittenTable,
-    lacking: ClusterName,
-    code: ReasonCode,
-    why: string,
-  ): Promise<void> {
-    const { keyspace, table, tokens } = place;
-    const now = new Date(this.#ports.clock.nowMillis());
-    const reason = `a failed write can't be replayed: ${why}`;
-    await this.#ports.ledger.addSuspect(id, {
-      version: 1,
-      keyspace,
-      table,
-      range: null,
-      ...(tokens === undefined || tokens.length > MAX_TOKENS_OF_MARK ? {} : { tokens: tokens.map(String) }),
-      reason,
-      code,
-      lacking,
-      by: 'replay',
-      at: now.toISOString(),
-    });
-    await this.#ports.ledger.setTable(keyspace, table, 'suspect', { now, by: 'replay', reason });
   }
 
   #schemasOf(session: CqlSession): TableSchemas {
@@ -228,9 +245,6 @@ class Replay {
     return deadlineMillis !== undefined && this.#ports.clock.nowMillis() >= deadlineMillis;
   }
 }
-
-/** What a suspect record holds of single partitions. */
-const MAX_TOKENS_OF_MARK = 1024;
 
 const NOT_TRIED = new Error('the cluster does not answer, so it was not tried');
 

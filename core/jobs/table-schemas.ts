@@ -17,6 +17,13 @@ export class TableSchemas {
     this.#nowMillis = nowMillis;
   }
 
+  /** Of the node that answers: from 5 on the write times of multi-cell columns can be read. */
+  async releaseMajor(): Promise<number> {
+    const { rows } = await this.#session.query('SELECT release_version FROM system.local');
+    const version = rows[0]?.[0];
+    return version ? Number.parseInt(decodeText(version), 10) || 0 : 0;
+  }
+
   /** undefined: there is no such table. @throws whatever the session throws, SchemaMismatchError for types not understood */
   async of(keyspace: string, table: string): Promise<TableSchema | undefined> {
     const name = JSON.stringify([keyspace, table]);
