@@ -23,6 +23,7 @@ interface RunOptions extends CommonOptions {
   readonly local?: boolean;
   readonly wait?: boolean;
   readonly runId?: string;
+  readonly skipStale?: boolean;
 }
 
 interface StartOptions extends RunOptions {
@@ -77,7 +78,8 @@ function withRunOptions(command: Command): Command {
   return withCommonOptions(command)
     .option('--local', 'in this process instead of Step Functions')
     .option('--wait', 'show the progress until it ends')
-    .option('--run-id <id>', 'a name for the run');
+    .option('--run-id <id>', 'a name for the run')
+    .option('--skip-stale', 'leave tables out that were truncated or redefined since the snapshot');
 }
 
 async function start(options: StartOptions): Promise<void> {
@@ -93,6 +95,7 @@ async function start(options: StartOptions): Promise<void> {
     dryRun: options.dryRun,
     allowEarlySnapshot: options.allowEarlySnapshot,
     trustCoverage: options.trustCoverage,
+    skipStale: options.skipStale,
   };
   const input = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   await run(parseLoadInput(input), await openRuns(options.config), options);
@@ -115,8 +118,9 @@ async function indexInput({
 async function resume(earlierId: string, options: RunOptions): Promise<void> {
   const context = await openRuns(options.config);
   const earlier = await findRun(context.ledger, 'load', earlierId);
-  const { resume: _, ...input } = earlier.input;
-  await run(parseLoadInput({ ...input, resume: earlierId }), context, options);
+  const { resume: _, skipStale: __, ...input } = earlier.input;
+  const skipStale = options.skipStale ? { skipStale: true } : {};
+  await run(parseLoadInput({ ...input, ...skipStale, resume: earlierId }), context, options);
 }
 
 async function run(input: LoadInput, context: RunContext, options: RunOptions): Promise<void> {

@@ -15,6 +15,7 @@ const verbs: Readonly<Record<string, () => Promise<Verb>>> = {
   snapshot: () => import('./snapshot.ts'),
   load: () => import('./load.ts'),
   indexes: () => import('./indexes.ts'),
+  tables: () => import('./tables.ts'),
   validate: () => import('./validate.ts'),
   reconcile: () => import('./reconcile.ts'),
   phase: () => import('./phase.ts'),

@@ -80,6 +80,8 @@ export const loadInputSchema = z.strictObject({
   allowEarlySnapshot: z.boolean().optional(),
   /** Load although nothing proves that every node of the ring is in the snapshot. */
   trustCoverage: z.boolean().optional(),
+  /** Leave tables out that need a younger snapshot, instead of refusing them all. */
+  skipStale: z.boolean().optional(),
   /** A run that was stopped or failed: only what it has not finished is loaded. */
   resume: z.string().min(1).max(200).optional(),
 });

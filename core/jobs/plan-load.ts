@@ -4,7 +4,7 @@ import { SnapshotIncompleteError } from '../errors.ts';
 import { listOwedIndexes } from '../ledger/saved-indexes.ts';
 import { createRenames } from '../model/rename.ts';
 import { planIndexes } from './choose-indexes.ts';
-import { chooseTables } from './choose-tables.ts';
+import { type ChosenTable, chooseTables } from './choose-tables.ts';
 import { checkCounterGate } from './counter-gate.ts';
 import type { PlannedRange } from './cut-partitions.ts';
 import { cutTable, openTable } from './cut-table.ts';
@@ -20,6 +20,7 @@ import {
 import { publishPlan } from './publish-plan.ts';
 import { resumeLoad } from './resume-load.ts';
 import { checkAge, checkCoverage, readSnapshot } from './snapshot-layout.ts';
+import { chooseFresh, inOrder } from './stale-tables.ts';
 import { manifestOf } from './table-manifest.ts';
 import { warnOfUnknownTables } from './unknown-entries.ts';
 import { runKeys } from './validation-plan.ts';
@@ -38,11 +39,12 @@ export async function planLoad(
   if (input.resume !== undefined) return resumeLoad(runId, input, input.resume, ports, options);
   const renames = createRenames(options.renames);
   const place = ports.openSnapshot(input.snapshot);
-  const [snapshot, target, phase, runs] = await Promise.all([
+  const [snapshot, target, phase, runs, records] = await Promise.all([
     readSnapshot(place.objects, place.prefix, input.keyspace),
     readTargets(ports, renames, input.keyspace, input.tables),
     ports.ledger.readPhase(),
     ports.ledger.listRuns('load'),
+    ports.ledger.listTables(),
   ]);
   if (snapshot.tables.length === 0) {
     throw new SnapshotIncompleteError(`${input.snapshot} holds no SSTable of keyspace ${input.keyspace}`);
@@ -50,7 +52,13 @@ export async function planLoad(
   checkCoverage(snapshot, input.trustCoverage ?? false);
   const warnings = checkAge(snapshot, phase, input.allowEarlySnapshot ?? false);
   if (input.counters) checkCounterGate(input, phase);
-  const { chosen, skipped } = chooseTables(input, snapshot, target, options.filterRules, renames);
+  const wanted = chooseTables(input, snapshot, target, options.filterRules, renames);
+  const names = wanted.chosen.map(({ table }) => table.table);
+  const { fresh, stale } = chooseFresh(input.keyspace, names, records, snapshot, input.skipStale ?? false);
+  const own = records.filter(({ keyspace }) => keyspace === input.keyspace);
+  const nameOf = ({ table }: ChosenTable) => table.table;
+  const chosen = inOrder(wanted.chosen, nameOf, own).filter((each) => fresh.has(nameOf(each)));
+  const skipped = [...wanted.skipped, ...stale];
   const listAttemptBase = earlierRuns(runs, input.keyspace, runId);
 
   const indexes = planIndexes(

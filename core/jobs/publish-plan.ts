@@ -1,7 +1,7 @@
 /** Takes the keyspace for a run and writes what its ranges read. */
 
 import { describeError } from '../errors.ts';
-import type { RunRecord } from '../ledger/records.ts';
+import type { RunRecord, TableRecord } from '../ledger/records.ts';
 import type { LoadInput, LoadItem } from './load-plan.ts';
 import type { LoadPlan, PlanLoadPorts } from './load-planning.ts';
 
@@ -43,7 +43,8 @@ export async function publishPlan(
       await ledger.setTable(input.keyspace, table, 'loading', { now, by, runId: plan.runId, facts });
     }
     for (const { table, reason } of plan.skipped) {
-      await ledger.setTable(input.keyspace, table, 'pending', { now, by, runId: plan.runId, reason });
+      const state = (found: TableRecord | undefined) => found?.state ?? 'pending';
+      await ledger.decideTable(input.keyspace, table, (found) => ({ state: state(found), now, by, reason }));
     }
     const rangesByTable = Object.fromEntries(plan.tables.map(({ table, ranges }) => [table, ranges] as const));
     await ledger.updateRun(plan.runId, { rangeCount: plan.rangeCount, rangesByTable });

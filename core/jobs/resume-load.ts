@@ -19,6 +19,7 @@ import {
 import { publishPlan } from './publish-plan.ts';
 import { renewManifests } from './renew-manifests.ts';
 import { checkAge, checkCoverage, readSnapshot } from './snapshot-layout.ts';
+import { chooseFresh } from './stale-tables.ts';
 import { runKeys } from './validation-plan.ts';
 
 /**
@@ -58,7 +59,15 @@ export async function resumeLoad(
   const all = JSON.parse(new TextDecoder().decode(body)) as LoadItem[];
   const records = new Map((await ledger.listRanges(earlierId)).map((record) => [record.index, record]));
   const listAttemptBase = earlierRuns(await ledger.listRuns('load'), input.keyspace, runId);
-  const rest = all.filter((item) => records.get(item.index)?.state !== 'done');
+  const unfinished = all.filter((item) => records.get(item.index)?.state !== 'done');
+  const place = ports.openSnapshot(input.snapshot);
+  // Of a load that is finished nothing is read any more.
+  const snapshot = unfinished.length > 0 ? await readSnapshot(place.objects, place.prefix, input.keyspace) : undefined;
+  const names = [...new Set(unfinished.map(({ table }) => table))];
+  const { fresh, stale } = snapshot
+    ? chooseFresh(input.keyspace, names, await ledger.listTables(), snapshot, input.skipStale ?? false)
+    : { fresh: new Set(names), stale: [] };
+  const rest = unfinished.filter(({ table }) => fresh.has(table));
   const items: LoadItem[] = [];
   for (const item of rest) {
     const checkpoint = records.get(item.index)?.checkpoint ?? item.checkpoint;
@@ -72,7 +81,8 @@ export async function resumeLoad(
       ...(checkpoint === undefined || checkpoint === null ? {} : { checkpoint }),
     });
   }
-  const inPlan = await tablesOf(earlier, items, ledger);
+  const isStale = (table: string) => stale.some((each) => each.table === table);
+  const inPlan = (await tablesOf(earlier, items, ledger)).filter((table) => !isStale(table));
   const tables = inPlan.map((table) => {
     const mine = items.filter((item) => item.table === table);
     const bytes = mine.reduce((sum, item) => sum + item.bytes, 0);
@@ -81,21 +91,19 @@ export async function resumeLoad(
   const phase = await ledger.readPhase();
   const warnings: string[] = [];
   const manifests: [string, string][] = [];
-  // The rest is loaded under the same conditions as a whole; of a load that is finished nothing is read any more.
-  if (items.length > 0) {
-    const place = ports.openSnapshot(input.snapshot);
-    const snapshot = await readSnapshot(place.objects, place.prefix, input.keyspace);
+  // The rest is loaded under the same conditions as a whole.
+  if (snapshot !== undefined) {
     checkCoverage(snapshot, input.trustCoverage ?? false);
     warnings.push(...checkAge(snapshot, phase, input.allowEarlySnapshot ?? false));
     if (items.some(({ counters }) => counters)) checkCounterGate(input, phase);
     const now = { snapshot, target, phase, renames };
     manifests.push(...(await renewManifests(runId, input, rest, now, ports, options)));
   }
-  const unfinished = tables
+  const loaded = tables
     .filter(({ ranges }) => ranges > 0)
     .map(({ table }) => renames.toTarget({ keyspace: input.keyspace, table }));
   const owed = await listOwedIndexes(ledger);
-  const indexes = planIndexes(input, options, phase, unfinished, target.indexes, owed);
+  const indexes = planIndexes(input, options, phase, loaded, target.indexes, owed);
   const plan: LoadPlan = {
     runId,
     planKey: runKeys.plan(runId),
@@ -104,7 +112,7 @@ export async function resumeLoad(
     maxConcurrency: concurrencyOf(input.targetWriteMBps ?? options.targetWriteMBps, options.maxConcurrency),
     dryRun: input.dryRun ?? false,
     tables,
-    skipped: [],
+    skipped: stale,
     rebuildIndexes: indexes.rebuilt.map(({ keyspace, table, name }) => ({ keyspace, table, name })),
     warnings: [...warnings, ...indexes.warnings],
   };

@@ -9,6 +9,7 @@ const files = [
   'schema',
   'snapshot',
   'load',
+  'tables',
   'validate',
   'reconcile',
   'phase',

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { LedgerUnavailableError } from '#core/errors.ts';
+import { filterRulesSchema } from '#core/filter/filter-rules.ts';
 import type { LoadItem } from '#core/jobs/load-plan.ts';
 import type { PlanLoadOptions, PlanLoadPorts } from '#core/jobs/load-planning.ts';
 import { planLoad } from '#core/jobs/plan-load.ts';
@@ -94,4 +95,42 @@ test('an entry of the list of indexes for a table that the target does not have 
   const told = expect.stringContaining('tables that the target does not have: ks.aa');
   expect((await plan('r1', { indexList }, { dryRun: true })).warnings).toContainEqual(told);
   expect((await plan('r1', { indexList, indexes: 'skip' }, { dryRun: true })).warnings).not.toContainEqual(told);
+});
+
+test('tables are planned in their order, those without one last', async () => {
+  const now = new Date(START);
+  await ledger.setTable('ks', 'empty', 'pending', { now, by: 'x', facts: { order: 2 } });
+  await ledger.setTable('other', 'a', 'pending', { now, by: 'x', facts: { order: 1 } });
+  expect((await plan('r1')).tables.map(({ table }) => table)).toEqual(['empty', 'a']);
+  await ledger.endRun('r1', 'done', now);
+  await ledger.setTable('ks', 'a', 'pending', { now, by: 'x', facts: { order: 1 } });
+  expect((await plan('r2')).tables.map(({ table }) => table)).toEqual(['a', 'empty']);
+});
+
+test('a table that was truncated, changed or asked for since the snapshot is refused by name, the others with it', async () => {
+  const now = new Date(START);
+  const at = now.toISOString();
+  for (const facts of [{ truncatedAt: at }, { definedAt: at }, { remigrate: { at, why: 'a repair', by: 'x' } }]) {
+    ledger = createLedger(createMemoryLedgerStore());
+    await ledger.setTable('ks', 'a', 'suspect', { now, by: 'x', facts });
+    await expect(plan('r1')).rejects.toThrow(/ks\.a: .*the snapshot is of unknown age.*--skip-stale/);
+    expect(await ledger.listRuns()).toEqual([]);
+    const made = await plan('r1', {}, { skipStale: true });
+    expect(made.tables.map(({ table }) => table)).toEqual(['empty']);
+    expect(made.skipped).toMatchObject([{ table: 'a' }]);
+    expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'suspect', ...facts });
+  }
+});
+
+test('where no table is left there is nothing to skip to', async () => {
+  const now = new Date(START);
+  await ledger.setTable('ks', 'a', 'suspect', { now, by: 'x', facts: { truncatedAt: now.toISOString() } });
+  await expect(plan('r1', {}, { tables: ['a'], skipStale: true })).rejects.toThrow(/truncated at .*Take a new one$/);
+});
+
+test('what a load leaves out keeps its state', async () => {
+  await ledger.setTable('ks', 'gone', 'validated', { now: new Date(START), by: 'validation' });
+  const filterRules = filterRulesSchema.parse({ tables: { exclude: ['ks.gone'] } });
+  await plan('r1', { filterRules }, { tables: ['a', 'gone'] });
+  expect(await ledger.readTable('ks', 'gone')).toMatchObject({ state: 'validated' });
 });
