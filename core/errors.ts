@@ -177,6 +177,12 @@ export class GateClosedError extends MigrationError {
   }
 }
 
+/** This process was declared dead, or another one has its name: it must serve nobody any more. */
+export class FencedError extends MigrationError {
+  override readonly name = 'FencedError';
+  override readonly retryable = false;
+}
+
 /** A failed-write message does not have the form that replay needs. It goes to the dead letters with this reason. */
 export class MessageInvalidError extends MigrationError {
   override readonly name = 'MessageInvalidError';

@@ -151,7 +151,7 @@ const proxy = z
     onLedgerLoss: z.enum(['keep', 'stop']).default('keep'),
     lease: z
       .strictObject({
-        pollMs: milliseconds.min(50).default(1000).describe('How often a proxy looks for a change of phase'),
+        pollMs: z.int().min(50).max(5000).default(1000).describe('How often a proxy looks for a change of phase'),
         heartbeatSecs: z
           .int()
           .min(1)

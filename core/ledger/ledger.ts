@@ -46,11 +46,6 @@ export interface Ledger {
 
   putProxy(record: ProxyRecord): Promise<void>;
   /**
-   * The same by compare-and-set, for a process that has a `processId`.
-   * @throws GateClosedError while another process of the same name holds a lease
-   */
-  claimProxy(record: ProxyRecord, now: Date): Promise<void>;
-  /**
    * Writes the record of this process over the one of this version, without a look at it before; null: there is none.
    * @returns the new version
    * @throws LedgerConflictError when somebody else has written it
@@ -199,18 +194,6 @@ export function createLedger(store: LedgerStore): Ledger {
 
     async putProxy(record) {
       await store.put(proxyKey(record.instance), JSON.stringify(record));
-    },
-    async claimProxy(record, now) {
-      const key = proxyKey(record.instance);
-      await changeRecord(key, (text) => {
-        const found = text === undefined ? undefined : parseRecord(proxyRecordSchema, key, text);
-        if (found && isHeldByAnother(found, record.processId, now)) {
-          throw new GateClosedError(`proxy ${record.instance}`, [
-            `another process is registered under this name until ${found.leaseUntil}; give each proxy a name of its own (proxy.instance)`,
-          ]);
-        }
-        return JSON.stringify(record);
-      });
     },
     renewProxy: (record, version) => store.put(proxyKey(record.instance), JSON.stringify(record), version),
     async readProxy(instance) {

@@ -8,12 +8,13 @@ import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
 import { ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { encodePrepare, encodeQuery } from '#core/cql/request-messages.ts';
-import { ConfigError, GateClosedError, PrerequisiteError } from '#core/errors.ts';
+import { ConfigError, FencedError, GateClosedError, LedgerUnavailableError, PrerequisiteError } from '#core/errors.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import type { ProxyRecord } from '#core/ledger/records.ts';
 import { DirectoryLock } from '../../proxy-container/src/journal/directory-lock.ts';
 import { Registration } from '../../proxy-container/src/phase/registration.ts';
 import { installLastResort } from '../../proxy-container/src/processes/last-resort.ts';
+import { eventually } from '../support/eventually.ts';
 import { startTestProxy } from '../support/in-process-proxy.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
 
@@ -37,7 +38,8 @@ const record = (processId: string, leaseMs = 15_000): ProxyRecord => ({
   actingEpoch: 0,
   counters: {},
 });
-const registration = (processId: string) => new Registration({ ledger, instance: 'unit', processId, logger });
+const registration = (processId: string) =>
+  new Registration({ ledger, instance: 'unit', processId, stopsWithLease: false, logger });
 
 test('a second proxy of the same name does not start while the first one lives, and takes nothing from it', async () => {
   const first = await startTestProxy({}, { ledger });
@@ -77,6 +79,108 @@ test('a lease is over by the clock alone, counted from what the ledger took', as
   expect(mine.isLeaseOver).toBe(true);
   await mine.ledger.putProxy(record('mine', 15_000));
   expect(mine.isLeaseOver).toBe(false);
+});
+
+test('a process that was fenced can not register again, nor one whose name or record is gone after its lease', async () => {
+  const fenced = registration('fenced');
+  await fenced.ledger.putProxy(record('fenced'));
+  expect(await ledger.fenceProxy('unit', new Date())).toBe(true);
+  await expect(fenced.ledger.putProxy(record('fenced'))).rejects.toThrow(FencedError);
+  await expect(fenced.ledger.putProxy(record('fenced'))).rejects.toThrow(/declared dead/);
+  await fenced.ledger.removeProxy('unit');
+  expect((await ledger.listProxies())[0]).toMatchObject({ processId: 'fenced', fencedAt: expect.any(String) });
+  expect(fenced.mayNotServe).toBe(true);
+
+  await ledger.putProxy(record('dead', -1));
+  const paused = registration('paused');
+  await paused.ledger.putProxy(record('paused', -1));
+  await registration('next').ledger.putProxy(record('next'));
+  await expect(paused.ledger.putProxy(record('paused'))).rejects.toThrow(/another process has taken its name/);
+
+  await ledger.removeProxy('unit');
+  const wiped = registration('wiped');
+  await wiped.ledger.putProxy(record('wiped'));
+  await ledger.removeProxy('unit');
+  await wiped.ledger.putProxy(record('wiped', -1));
+  await ledger.removeProxy('unit');
+  await expect(wiped.ledger.putProxy(record('wiped'))).rejects.toThrow(/taken out of the ledger/);
+});
+
+test('a lease is renewed by one request, also when the answer to the one before was lost', async () => {
+  const memory = createMemoryLedgerStore();
+  const calls: string[] = [];
+  let isAnswerLost = false;
+  const store: typeof memory = {
+    ...memory,
+    get: (key) => {
+      calls.push('get');
+      return memory.get(key);
+    },
+    async put(key, value, expected) {
+      calls.push('put');
+      const version = await memory.put(key, value, expected);
+      if (isAnswerLost) throw new LedgerUnavailableError('the answer was lost');
+      return version;
+    },
+  };
+  const mine = new Registration({
+    ...{ ledger: createLedger(store), instance: 'unit', processId: 'mine', stopsWithLease: true, logger },
+  });
+  const put = () => mine.ledger.putProxy(record('mine'));
+  await put();
+  calls.length = 0;
+  await put();
+  expect(calls).toEqual(['put']);
+  isAnswerLost = true;
+  await expect(put()).rejects.toThrow('the answer was lost');
+  isAnswerLost = false;
+  await put();
+  calls.length = 0;
+  await put();
+  expect(calls).toEqual(['put']);
+});
+
+test('a proxy that is fenced while it lives refuses requests and says so, and stays declared dead', async () => {
+  const parts = await startTestProxy({ lease: { pollMs: 100, heartbeatSecs: 1 } }, { ledger });
+  const client = await parts.connect();
+  const query = () => client.request(Opcode.QUERY, 0, encodeQuery('SELECT * FROM t', {}, 4), 20_000);
+  expect(opcodeOf(await query())).toBe(Opcode.RESULT);
+  await ledger.fenceProxy('unit', new Date());
+  await eventually(() => expect(parts.fenced).toEqual([expect.stringMatching(/declared dead/)]));
+  expect(decodeError(bodyOf(await query()), 4)).toMatchObject({ code: ErrorCode.OVERLOADED });
+  await parts.stop();
+  expect((await ledger.listProxies())[0]).toMatchObject({ instance: 'unit', fencedAt: expect.any(String) });
+});
+
+test('a proxy that keeps serving without its ledger goes on in its phase, and is heard of again when that is back', async () => {
+  const memory = createMemoryLedgerStore();
+  let isAway = false;
+  const away = () => Promise.reject(new LedgerUnavailableError('the ledger is away'));
+  const store: typeof memory = {
+    ...memory,
+    get: (key) => (isAway ? away() : memory.get(key)),
+    put: (...args) => (isAway ? away() : memory.put(...args)),
+  };
+  const shared = createLedger(store);
+  const parts = await startTestProxy(
+    { initialPhase: 'dual-async', lease: { pollMs: 50, heartbeatSecs: 1 } },
+    { ledger: shared },
+  );
+  const client = await parts.connect();
+  const query = () => client.request(Opcode.QUERY, 0, encodeQuery('SELECT * FROM t', {}, 4), 20_000);
+  isAway = true;
+  const { leaseUntil } = JSON.parse((await memory.get('proxies/unit.json'))!.value) as ProxyRecord;
+  await eventually(() => expect(Date.now()).toBeGreaterThan(Date.parse(leaseUntil)));
+  expect(opcodeOf(await query())).toBe(Opcode.RESULT);
+  expect(parts.proxy.status()).toMatchObject({ phase: 'dual-async', ledger: { error: 'the ledger is away' } });
+  expect(parts.proxy.status().ledger.awayMs).toBeGreaterThan(1000);
+  isAway = false;
+  await eventually(async () => {
+    expect(Date.parse((await shared.listProxies())[0]!.leaseUntil)).toBeGreaterThan(Date.now());
+  });
+  expect(parts.proxy.status().ledger.error).toBeNull();
+  expect(parts.fenced).toEqual([]);
+  await parts.stop();
 });
 
 test('a proxy that stops without its ledger refuses requests from the end of its lease, also when the ledger only hangs', async () => {

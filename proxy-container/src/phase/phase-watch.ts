@@ -1,22 +1,26 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Phase } from '#core/config/schema.ts';
-import { describeError } from '#core/errors.ts';
+import { describeError, FencedError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { changesPrimary, hasExpired, shadowOf, withdrawProposal } from '#core/ledger/phase-change.ts';
 import type { PhaseRecord, ProxyRecord } from '#core/ledger/records.ts';
+import { noteShadowFailures } from '#core/ledger/shadow-failures.ts';
 import type { Logger } from '#core/ports.ts';
 import { PhaseGate } from './phase-gate.ts';
 
-const POLL_MS = 250;
+/** While a change is proposed; while requests are held for it. */
+const PROPOSED_POLL_MS = 250;
 const HOLDING_POLL_MS = 50;
-const HEARTBEAT_MS = 4_000;
-const LEASE_MS = 15_000;
+/** A lease lasts for so many heartbeats. */
+const HEARTBEATS_OF_LEASE = 3;
 const DRAIN_MS = 10_000;
 
 export interface PhaseWatchOptions {
   readonly ledger: Ledger;
   readonly instance: string;
   readonly logger: Logger;
+  /** How often it looks, and how often it renews its lease. */
+  readonly lease: { readonly pollMs: number; readonly heartbeatSecs: number };
   readonly counters: () => Record<string, number>;
   /** What else each heartbeat tells of this proxy. */
   readonly facts: () => Partial<ProxyRecord>;
@@ -27,6 +31,8 @@ export interface PhaseWatchOptions {
    * behind it is made sure of here. False: it can't be, and the change is given up.
    */
   readonly beforeHandOver: (next: Phase) => Promise<boolean>;
+  /** Called once when somebody has declared this process dead; it looks at nothing any more. */
+  readonly onFenced: (error: FencedError) => void;
 }
 
 /**
@@ -45,6 +51,8 @@ export class PhaseWatch {
   #lastHeartbeatMs = Number.NEGATIVE_INFINITY;
   #lastReadMs = performance.now();
   #lastError: string | undefined;
+  /** What the ledger was told of failed copies. */
+  #toldFailures = '';
   #running: Promise<void> | undefined;
   record: PhaseRecord | undefined;
 
@@ -83,7 +91,7 @@ export class PhaseWatch {
       const isSettled = !changesPrimary(record.active.phase, phase) || (await this.#options.beforeHandOver(phase));
       if (isSettled) this.#drainedForEpoch = epoch;
       await this.#register();
-      await sleep(POLL_MS);
+      await sleep(this.#pollMs);
       record = (await this.#withoutExpired((await this.#options.ledger.readPhase()) ?? record)) ?? record;
     }
     this.record = record;
@@ -108,8 +116,7 @@ export class PhaseWatch {
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      const pollMs = this.#gate?.isHolding ? HOLDING_POLL_MS : POLL_MS;
-      await sleep(pollMs, undefined, { signal }).catch(() => undefined);
+      await sleep(this.#pollMs, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       try {
         await this.#step();
@@ -117,12 +124,24 @@ export class PhaseWatch {
         if (this.#lastError !== undefined) this.#options.logger.info('the ledger is back', {});
         this.#lastError = undefined;
       } catch (error) {
+        if (error instanceof FencedError) {
+          this.#options.logger.error('this process must not serve any more', { error: describeError(error) });
+          return this.#options.onFenced(error);
+        }
         if (this.#lastError === undefined) {
           this.#options.logger.warn('the ledger is away; the phase stays as it is', { error: describeError(error) });
         }
         this.#lastError = describeError(error);
       }
     }
+  }
+
+  /** How long until it looks again. Milliseconds. */
+  get #pollMs(): number {
+    if (this.#gate?.isHolding) return HOLDING_POLL_MS;
+    const { pollMs } = this.#options.lease;
+    // One that begins waits for the end of a change.
+    return this.#gate === undefined || this.record?.proposal ? Math.min(PROPOSED_POLL_MS, pollMs) : pollMs;
   }
 
   async #step(): Promise<void> {
@@ -139,7 +158,7 @@ export class PhaseWatch {
     } else if (proposal.epoch > this.#drainedForEpoch) await this.#drain(record, proposal.epoch);
     else if (gate.isHolding && performance.now() - (this.#heldSinceMs ?? 0) > DRAIN_MS)
       await this.#giveUp(proposal.epoch);
-    if (performance.now() - this.#lastHeartbeatMs > HEARTBEAT_MS) await this.#register();
+    if (performance.now() - this.#lastHeartbeatMs >= this.#options.lease.heartbeatSecs * 1000) await this.#register();
   }
 
   /** A proposal whose caller died is taken back by whoever sees it first. */
@@ -238,16 +257,23 @@ export class PhaseWatch {
 
   async #register(): Promise<void> {
     const now = Date.now();
-    await this.#options.ledger.putProxy({
-      ...this.#options.facts(),
+    const { ledger, instance, lease } = this.#options;
+    const facts = this.#options.facts();
+    await ledger.putProxy({
+      ...facts,
       version: 1,
-      instance: this.#options.instance,
+      instance,
       startedAt: this.#startedAt,
-      leaseUntil: new Date(now + LEASE_MS).toISOString(),
+      leaseUntil: new Date(now + HEARTBEATS_OF_LEASE * lease.heartbeatSecs * 1000).toISOString(),
       drainedForEpoch: this.#drainedForEpoch,
       actingEpoch: this.#actingEpoch,
       counters: this.#options.counters(),
     });
     this.#lastHeartbeatMs = performance.now();
+    const failures = facts.lastShadowFailureAt ?? {};
+    const told = JSON.stringify(failures);
+    if (told === this.#toldFailures || told === '{}') return;
+    await noteShadowFailures(failures, ledger.store);
+    this.#toldFailures = told;
   }
 }

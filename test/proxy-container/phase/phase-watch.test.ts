@@ -25,7 +25,9 @@ function watchOf(
     instance: 'p1',
     logger: { debug: log, info: log, warn: log, error: log },
     counters: () => ({}),
+    lease: { pollMs: 100, heartbeatSecs: 5 },
     facts: () => ({}),
+    onFenced: () => undefined,
     onAct: () => undefined,
     beforeHandOver,
   });
