@@ -49,7 +49,8 @@ function googleCredentials(env: Environment): CredentialsProvider | undefined {
   return known;
 }
 
-function commonOptions(env: Environment = process.env) {
+/** What all clients have in common. */
+export function commonOptions(env: Environment = process.env) {
   const credentials = googleCredentials(env);
   const agent = { keepAlive: true, maxSockets: MAX_SOCKETS };
   return {
@@ -92,7 +93,7 @@ interface WithMiddlewares<Input extends object, Output extends object> {
 }
 
 /** The outermost step of each call, after the SDK's own attempts. */
-function withRemedies<Input extends object, Output extends object, C extends WithMiddlewares<Input, Output>>(
+export function withRemedies<Input extends object, Output extends object, C extends WithMiddlewares<Input, Output>>(
   client: C & WithMiddlewares<Input, Output>,
 ): C {
   client.middlewareStack.add(

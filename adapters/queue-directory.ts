@@ -135,7 +135,7 @@ export async function openDirectoryQueue(options: DirectoryQueueOptions): Promis
       }
       return depth;
     },
-    async receive() {
+    async receive(limit) {
       const now = nowMillis();
       if (due.length === 0) {
         due = (await list()).filter((name) => {
@@ -144,22 +144,23 @@ export async function openDirectoryQueue(options: DirectoryQueueOptions): Promis
         });
       }
       const received: ReceivedMessage[] = [];
-      while (received.length < MAX_RECEIVE && due.length > 0) {
+      while (received.length < Math.min(limit, MAX_RECEIVE) && due.length > 0) {
         const message = await claim(due.shift()!, now);
         if (message !== undefined) received.push(message);
       }
       return received;
     },
     resolve: async (body) => body,
-    async remove({ receiptHandle }) {
-      await rm(join(waiting, receiptHandle), { force: true });
+    async remove(messages) {
+      for (const { receiptHandle } of messages) await rm(join(waiting, receiptHandle), { force: true });
     },
-    async hide({ receiptHandle }, seconds) {
-      const entry = parseName(receiptHandle);
-      if (entry === undefined) return;
-      const shown = nameOf({ ...entry, state: 'w', dueMillis: nowMillis() + seconds * 1000 });
-      // Gone: its time was over, and another consumer has it.
-      await moved(join(waiting, receiptHandle), join(waiting, shown));
+    async hide(messages, seconds) {
+      for (const { receiptHandle } of messages) {
+        const entry = parseName(receiptHandle)!;
+        const shown = nameOf({ ...entry, state: 'w', dueMillis: nowMillis() + seconds * 1000 });
+        // Gone: its time was over, and another consumer has it.
+        await moved(join(waiting, receiptHandle), join(waiting, shown));
+      }
     },
     async sendAgain(body, delaySeconds) {
       // Not bounded: it stands for one that leaves.

@@ -24,14 +24,14 @@ export interface DeadMessage {
 }
 
 export interface ReplayQueue extends FailedWriteQueue {
-  /** Up to ten, which nobody else gets for some minutes; none when nothing is due. */
-  receive(signal?: AbortSignal): Promise<readonly ReceivedMessage[]>;
+  /** At most `limit`, and at most ten, which nobody else gets for some minutes; none when nothing is due. */
+  receive(limit: number, signal?: AbortSignal): Promise<readonly ReceivedMessage[]>;
   /** The true body. @throws MessageInvalidError when it is gone; ObjectStoreError when it can't be had now */
   resolve(body: string, signal?: AbortSignal): Promise<string>;
-  /** Ends a message. */
-  remove(message: ReceivedMessage): Promise<void>;
-  /** Shows a message to consumers again after so long. */
-  hide(message: ReceivedMessage, seconds: number): Promise<void>;
+  /** Ends messages. */
+  remove(messages: readonly ReceivedMessage[]): Promise<void>;
+  /** Shows messages to consumers again after so long. */
+  hide(messages: readonly ReceivedMessage[], seconds: number): Promise<void>;
   sendAgain(body: string, delaySeconds: number): Promise<void>;
   /** Puts it among the dead letters. */
   bury(dead: DeadMessage): Promise<void>;
@@ -43,25 +43,4 @@ export interface ReplayQueue extends FailedWriteQueue {
    */
   redriveDeadLetters(edit: (body: string) => Promise<string>, signal?: AbortSignal): Promise<number>;
   close(): void;
-}
-
-/** What is to become of a message: all that replaces it, and whether it goes. */
-export interface Settlement {
-  readonly remove: boolean;
-  readonly resend: readonly { readonly body: string; readonly delaySeconds: number }[];
-  readonly bury: readonly { readonly body: string; readonly reason: string }[];
-}
-
-/**
- * Does what an outcome asks for; resolves to whether the message is to be removed. What replaces a message is sent before:
- * a crash in between leaves two of it, which is harmless, and never none.
- */
-export async function settleOutcome(
-  queue: Pick<ReplayQueue, 'sendAgain' | 'bury'>,
-  message: Pick<ReceivedMessage, 'id'>,
-  outcome: Settlement,
-): Promise<boolean> {
-  for (const { body, reason } of outcome.bury) await queue.bury({ id: message.id, body, reason });
-  for (const { body, delaySeconds } of outcome.resend) await queue.sendAgain(body, delaySeconds);
-  return outcome.remove;
 }

@@ -1,146 +1,173 @@
-/** What a consumer does with a message that it could not use, beside leaving it in the queue. */
+/** The queue of failed writes in SQS, as those who replay it see it. */
 
+import { randomUUID } from 'node:crypto';
 import {
-  ChangeMessageVisibilityCommand,
+  ChangeMessageVisibilityBatchCommand,
+  DeleteMessageBatchCommand,
   DeleteMessageCommand,
+  type Message,
   ReceiveMessageCommand,
   SendMessageCommand,
-  type SQSClient,
 } from '@aws-sdk/client-sqs';
-import type { ReplayResult } from '#core/jobs/replay.ts';
-import { withAttempts } from './sqs-overflow.ts';
+import { PrerequisiteError } from '#core/errors.ts';
+import type { DeadMessage, ReceivedMessage, ReplayQueue } from './replay-queue.ts';
+import { createSqsFailedWriteQueue, findDeadLetterQueue, MAX_BATCH_ENTRIES, type SqsQueueOptions } from './sqs.ts';
+import { resolveMessageBody, withOverflow } from './sqs-overflow.ts';
 
-/** A message as a consumer has it. */
-export interface ReceivedMessage {
-  readonly id: string;
-  readonly receiptHandle: string;
-  readonly body: string;
-  /** 1 for the first delivery. */
-  readonly receiveCount: number;
-  /** Why it was buried; of dead letters that were not given up by the queue itself. */
-  readonly reason?: string;
-}
-
-/** A cluster that restarts is back in seconds, one that is repaired in hours: the delay doubles between these. */
-const FIRST_DELAY_SECONDS = 5;
+/** Longer than a batch of ten can take, so that no other consumer gets them meanwhile. */
+const VISIBILITY_SECONDS = 300;
 const MAX_DELAY_SECONDS = 900;
+const MAX_HIDDEN_SECONDS = 43_200;
 
-/** Where messages go. */
-export interface ReplayQueues {
-  readonly queueUrl: string;
-  /** undefined: dead messages stay until the queue itself gives them up. */
-  readonly deadLetterQueueUrl: string | undefined;
-  /** Between two attempts of a message that the cluster refused; SQS takes up to 900. */
-  readonly retryIntervalSecs: number;
+/** Long enough that the calls of one look get different ones, short enough that a redrive at once finds them all. */
+const PEEK_SECONDS = 5;
+const MAX_REASON_CHARACTERS = 1000;
+
+interface SqsReplayOptions extends SqsQueueOptions {
+  /** Looked up by the queue's own redrive policy where it is left out. */
+  readonly deadLetterQueueUrl?: string | undefined;
 }
 
-/**
- * Does what a result asks for; resolves to whether the message is to be deleted. What replaces a message is sent before:
- * a crash in between leaves two of it, which is harmless, and never none.
- */
-export async function settleMessage(
-  client: SQSClient,
-  queues: ReplayQueues,
-  message: ReceivedMessage,
-  result: ReplayResult,
-): Promise<boolean> {
-  if (result.kind === 'applied') return true;
-  if (result.kind === 'dead' && queues.deadLetterQueueUrl !== undefined) {
-    await buryMessage(client, queues.deadLetterQueueUrl, message, result.reason);
-    return true;
-  }
-  if (result.kind === 'refused') {
-    await client.send(
-      new SendMessageCommand({
-        QueueUrl: queues.queueUrl,
-        MessageBody: withAttempts(message.body, result.attempts),
-        DelaySeconds: Math.min(MAX_DELAY_SECONDS, queues.retryIntervalSecs),
+export function createSqsReplayQueue(options: SqsReplayOptions): ReplayQueue {
+  const { client, queueUrl, overflow } = options;
+  const base = createSqsFailedWriteQueue(options);
+  let found: Promise<string | undefined> | undefined;
+  const findDead = () => {
+    if (options.deadLetterQueueUrl !== undefined) return Promise.resolve(options.deadLetterQueueUrl);
+    found ??= findDeadLetterQueue(client, queueUrl).catch((error: unknown) => {
+      found = undefined;
+      throw error;
+    });
+    return found;
+  };
+
+  async function receiveFrom(
+    from: string,
+    visibilitySeconds: number,
+    signal?: AbortSignal,
+    limit: number = MAX_BATCH_ENTRIES,
+  ): Promise<Message[]> {
+    const answer = await client.send(
+      new ReceiveMessageCommand({
+        QueueUrl: from,
+        MaxNumberOfMessages: Math.min(MAX_BATCH_ENTRIES, limit),
+        WaitTimeSeconds: 1,
+        VisibilityTimeout: visibilitySeconds,
+        MessageSystemAttributeNames: ['ApproximateReceiveCount', 'SentTimestamp'],
+        MessageAttributeNames: ['reason'],
       }),
+      { abortSignal: signal },
     );
-    return true;
+    return answer.Messages ?? [];
   }
-  await delayMessage(client, queues.queueUrl, message);
-  return false;
+
+  return {
+    ...base,
+    receive: async (limit, signal) => (await receiveFrom(queueUrl, VISIBILITY_SECONDS, signal, limit)).map(toReceived),
+    resolve: (body, signal) => resolveMessageBody(body, overflow, signal),
+    async remove(messages) {
+      for (const batch of tens(messages)) {
+        const Entries = batch.map(({ receiptHandle }, at) => ({ Id: String(at), ReceiptHandle: receiptHandle }));
+        // What is not removed comes back, and to apply it again changes nothing.
+        await client.send(new DeleteMessageBatchCommand({ QueueUrl: queueUrl, Entries }));
+      }
+    },
+    async hide(messages, seconds) {
+      const VisibilityTimeout = Math.max(0, Math.min(MAX_HIDDEN_SECONDS, Math.ceil(seconds)));
+      for (const batch of tens(messages)) {
+        const Entries = batch.map(({ receiptHandle }, at) => ({
+          Id: String(at),
+          ReceiptHandle: receiptHandle,
+          VisibilityTimeout,
+        }));
+        await client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: queueUrl, Entries }));
+      }
+    },
+    async sendAgain(body, delaySeconds) {
+      await client.send(
+        new SendMessageCommand({
+          QueueUrl: queueUrl,
+          MessageBody: await withOverflow(body, randomUUID(), overflow),
+          DelaySeconds: Math.max(0, Math.min(MAX_DELAY_SECONDS, Math.ceil(delaySeconds))),
+        }),
+      );
+    },
+    async bury({ id, body, reason }) {
+      const deadLetterQueueUrl = await findDead();
+      if (deadLetterQueueUrl === undefined) throw withoutDeadLetters(queueUrl);
+      await client.send(
+        new SendMessageCommand({
+          QueueUrl: deadLetterQueueUrl,
+          MessageBody: await withOverflow(body, randomUUID(), overflow),
+          MessageAttributes: {
+            reason: { DataType: 'String', StringValue: attributeText(reason ?? '') },
+            messageId: { DataType: 'String', StringValue: attributeText(id) },
+          },
+        }),
+      );
+    },
+    async peekDeadLetters(limit, signal) {
+      const deadLetterQueueUrl = await findDead();
+      const seen = new Map<string, DeadMessage>();
+      while (deadLetterQueueUrl !== undefined && seen.size < limit) {
+        const sizeBefore = seen.size;
+        for (const message of await receiveFrom(deadLetterQueueUrl, PEEK_SECONDS, signal)) {
+          seen.set(message.MessageId ?? '', toDead(message));
+        }
+        if (seen.size === sizeBefore) break;
+      }
+      return [...seen.values()].slice(0, limit);
+    },
+    // Not StartMessageMoveTask: that can't edit, reports only approximate numbers, and emulators lack it.
+    async redriveDeadLetters(edit, signal) {
+      const deadLetterQueueUrl = await findDead();
+      let moved = 0;
+      // Not those that come back dead meanwhile.
+      const { deadLetters } = await base.depth();
+      while (deadLetterQueueUrl !== undefined && moved < deadLetters) {
+        const messages = await receiveFrom(deadLetterQueueUrl, 60, signal);
+        if (messages.length === 0) break;
+        for (const { Body = '', ReceiptHandle } of messages) {
+          const body = await edit(Body);
+          const MessageBody = await withOverflow(body, randomUUID(), overflow);
+          await client.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody }), { abortSignal: signal });
+          await client.send(new DeleteMessageCommand({ QueueUrl: deadLetterQueueUrl, ReceiptHandle }));
+          moved++;
+        }
+      }
+      return moved;
+    },
+    close: () => client.destroy(),
+  };
 }
 
-/** How long a message that was received so often stays hidden. Seconds. */
-export function retryDelaySeconds(receiveCount: number, random: number): number {
-  const full = Math.min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** Math.min(20, Math.max(0, receiveCount - 1)));
-  // Half fixed, half by chance, so that the backlog of an outage does not come back in one wave.
-  return Math.round(full / 2 + (full / 2) * random);
+function toReceived(message: Message): ReceivedMessage {
+  return {
+    id: message.MessageId ?? '',
+    receiptHandle: message.ReceiptHandle ?? '',
+    body: message.Body ?? '',
+    receiveCount: Number(message.Attributes?.ApproximateReceiveCount ?? 1),
+    sentAtMillis: Number(message.Attributes?.SentTimestamp ?? 0),
+  };
 }
 
-/** Hides a message until its next try, instead of for the queue's whole visibility time-out. */
-export async function delayMessage(
-  client: SQSClient,
-  queueUrl: string,
-  message: ReceivedMessage,
-  random: number = Math.random(),
-): Promise<void> {
-  await client.send(
-    new ChangeMessageVisibilityCommand({
-      QueueUrl: queueUrl,
-      ReceiptHandle: message.receiptHandle,
-      VisibilityTimeout: retryDelaySeconds(message.receiveCount, random),
-    }),
+function toDead(message: Message): DeadMessage {
+  const reason = message.MessageAttributes?.['reason']?.StringValue;
+  return { id: message.MessageId ?? '', body: message.Body ?? '', ...(reason === undefined ? {} : { reason }) };
+}
+
+function* tens<T>(all: readonly T[]): Generator<readonly T[]> {
+  for (let start = 0; start < all.length; start += MAX_BATCH_ENTRIES) yield all.slice(start, start + MAX_BATCH_ENTRIES);
+}
+
+/** SQS refuses attributes that are empty or have other control characters than these. */
+function attributeText(text: string): string {
+  const printable = text.replaceAll(/[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD]/gu, '?');
+  return printable.slice(0, MAX_REASON_CHARACTERS) || 'unknown';
+}
+
+function withoutDeadLetters(queueUrl: string): PrerequisiteError {
+  return new PrerequisiteError(
+    `the queue ${queueUrl} has no dead letters, so a message that can't be applied stays in it; give it a redrive policy`,
   );
-}
-
-/** Puts a message that no later try can help among the dead letters, with the reason beside it. */
-async function buryMessage(
-  client: SQSClient,
-  deadLetterQueueUrl: string,
-  message: ReceivedMessage,
-  reason: string,
-): Promise<void> {
-  await client.send(
-    new SendMessageCommand({
-      QueueUrl: deadLetterQueueUrl,
-      MessageBody: message.body,
-      MessageAttributes: {
-        reason: { DataType: 'String', StringValue: printable(reason).slice(0, 1000) || 'unknown' },
-        messageId: { DataType: 'String', StringValue: message.id },
-      },
-    }),
-  );
-}
-
-/** SQS refuses attributes with other control characters than these. */
-function printable(text: string): string {
-  return text.replaceAll(/[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD]/gu, '?');
-}
-
-/** Up to ten messages, hidden from others for `visibilitySeconds`; none when the queue is empty for a second. */
-export async function receiveMessages(
-  client: SQSClient,
-  queueUrl: string,
-  visibilitySeconds: number,
-  signal?: AbortSignal,
-): Promise<ReceivedMessage[]> {
-  const answer = await client.send(
-    new ReceiveMessageCommand({
-      QueueUrl: queueUrl,
-      MaxNumberOfMessages: 10,
-      WaitTimeSeconds: 1,
-      VisibilityTimeout: visibilitySeconds,
-      MessageSystemAttributeNames: ['ApproximateReceiveCount'],
-      MessageAttributeNames: ['reason'],
-    }),
-    { abortSignal: signal },
-  );
-  return (answer.Messages ?? []).map((message) => {
-    const reason = message.MessageAttributes?.['reason']?.StringValue;
-    return {
-      id: message.MessageId ?? '',
-      receiptHandle: message.ReceiptHandle ?? '',
-      body: message.Body ?? '',
-      receiveCount: Number(message.Attributes?.ApproximateReceiveCount ?? 1),
-      ...(reason === undefined ? {} : { reason }),
-    };
-  });
-}
-
-/** Ends a message that was applied. */
-export async function deleteMessage(client: SQSClient, queueUrl: string, message: ReceivedMessage): Promise<void> {
-  await client.send(new DeleteMessageCommand({ QueueUrl: queueUrl, ReceiptHandle: message.receiptHandle }));
 }

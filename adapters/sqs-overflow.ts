@@ -2,14 +2,13 @@
 
 import { z } from 'zod';
 import { MessageInvalidError } from '#core/errors.ts';
-import { encodeForQueue } from '#core/model/failed-write.ts';
 import type { ObjectStore } from '#core/ports.ts';
 
 /** Largest body that goes into a message; 6 KiB below the limit of SQS, for attributes. Bytes. */
-export const MAX_BODY_BYTES = 250 * 1024;
+const MAX_BODY_BYTES = 250 * 1024;
 
 /** Keys of overflow objects; the bucket's lifecycle rule on this prefix outlives both queues' retention. */
-export const OVERFLOW_PREFIX = 'failed-writes/overflow/';
+const OVERFLOW_PREFIX = 'failed-writes/overflow/';
 
 /** A CQL frame is at most 256 MiB; a larger pointer is not ours. */
 const MAX_OVERFLOW_BYTES = 512 * 1024 * 1024;
@@ -19,19 +18,23 @@ const Pointer = z.strictObject({
     key: z.string().startsWith(OVERFLOW_PREFIX).max(1024),
     byteLength: z.int().min(1).max(MAX_OVERFLOW_BYTES),
   }),
-  /** In place of the object's own: the object is never written again. */
-  attempts: z.int().min(1).optional(),
 });
-type OverflowPointer = z.infer<typeof Pointer>['overflow'];
 
-/** Where the body of the message with this id lies. */
-export function overflowKey(id: string): string {
-  return `${OVERFLOW_PREFIX}${encodeURIComponent(id)}`;
-}
-
-/** The message that stands for an overflow object. */
-export function encodeOverflowPointer(overflow: OverflowPointer): string {
-  return JSON.stringify({ overflow });
+/**
+ * The body as SQS takes it: itself, or a pointer to where it has been put under this id.
+ * @throws ObjectStoreError
+ */
+export async function withOverflow(
+  body: string,
+  id: string,
+  overflow: ObjectStore,
+  signal?: AbortSignal,
+): Promise<string> {
+  const byteLength = Buffer.byteLength(body);
+  if (byteLength <= MAX_BODY_BYTES) return body;
+  const key = `${OVERFLOW_PREFIX}${encodeURIComponent(id)}`;
+  await overflow.put(key, body, signal);
+  return JSON.stringify({ overflow: { key, byteLength } });
 }
 
 /**
@@ -45,7 +48,6 @@ export async function resolveMessageBody(body: string, overflow: ObjectStore, si
   if (!pointer.success) {
     throw new MessageInvalidError(`the overflow pointer is not valid: ${z.prettifyError(pointer.error)}`);
   }
-  const { attempts } = pointer.data;
   const { key, byteLength } = pointer.data.overflow;
   const bytes = await overflow.get(key, signal);
   if (bytes === undefined) {
@@ -59,15 +61,7 @@ export async function resolveMessageBody(body: string, overflow: ObjectStore, si
       { context: { key } },
     );
   }
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
-  return attempts === undefined ? text : withAttempts(text, attempts);
-}
-
-/** A message as it is sent again: the same, with another number of attempts. @throws MessageInvalidError */
-export function withAttempts(body: string, attempts: number): string {
-  const message = parseJson(body);
-  if (typeof message !== 'object' || message === null) throw new MessageInvalidError('the message is no JSON object');
-  return encodeForQueue({ ...message, attempts });
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }
 
 function parseJson(text: string): unknown {

@@ -1,37 +1,18 @@
 import {
-  DeleteMessageCommand,
   GetQueueAttributesCommand,
   GetQueueUrlCommand,
-  ReceiveMessageCommand,
   SendMessageBatchCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { ObjectStoreError } from '#core/errors.ts';
 import type { FailedWriteQueue, ObjectStore, QueuedMessage } from '#core/ports.ts';
-import { type ReceivedMessage, receiveMessages } from './sqs-consumer.ts';
-import { encodeOverflowPointer, MAX_BODY_BYTES, overflowKey } from './sqs-overflow.ts';
+import { withOverflow } from './sqs-overflow.ts';
 
 /** Limits of SendMessageBatch: entries, and bytes of all bodies together (the older, smaller limit of 256 KiB). */
-const MAX_BATCH_ENTRIES = 10;
+export const MAX_BATCH_ENTRIES = 10;
 const MAX_BATCH_BYTES = 256 * 1024;
 
-/** Most dead letters that are looked at in one call. */
-const MAX_DEAD_LETTERS = 10_000;
-
-/** Long enough that the calls of one look get different ones, short enough that a redrive at once finds them all. */
-const PEEK_SECONDS = 5;
-
-/** What operators do with dead letters, besides the port that the proxy uses. */
-export interface SqsFailedWriteQueue extends FailedWriteQueue {
-  /** Puts dead letters back into the queue; resolves to how many. A message is deleted only after it was sent. */
-  redriveDeadLetters(limit?: number, signal?: AbortSignal): Promise<number>;
-  /** Some of the dead letters, at most `limit`; they stay where they are. */
-  peekDeadLetters(limit: number, signal?: AbortSignal): Promise<readonly ReceivedMessage[]>;
-  /** undefined: the queue has no dead letters. */
-  deadLetterQueueUrl(): Promise<string | undefined>;
-}
-
-interface SqsQueueOptions {
+export interface SqsQueueOptions {
   readonly client: SQSClient;
   readonly queueUrl: string;
   /** Where bodies go that are too large for a message. */
@@ -45,7 +26,7 @@ interface Entry {
 }
 
 /** The queue of failed shadow writes in SQS. A body over 250 KiB goes to the bucket and a pointer to the queue. */
-export function createSqsFailedWriteQueue(options: SqsQueueOptions): SqsFailedWriteQueue {
+export function createSqsFailedWriteQueue(options: SqsQueueOptions): FailedWriteQueue {
   const { client, queueUrl } = options;
   let deadLetterUrl: Promise<string | undefined> | undefined;
   const findDeadLetters = () => {
@@ -78,33 +59,12 @@ export function createSqsFailedWriteQueue(options: SqsQueueOptions): SqsFailedWr
       ]);
       return { ...queue, deadLetters: dead.waiting + dead.inFlight };
     },
-    async redriveDeadLetters(limit = MAX_DEAD_LETTERS, signal) {
-      const deadLetters = await findDeadLetters();
-      if (deadLetters === undefined) return 0;
-      return moveMessages(client, deadLetters, queueUrl, Math.min(limit, MAX_DEAD_LETTERS), signal);
-    },
-    async peekDeadLetters(limit, signal) {
-      const deadLetters = await findDeadLetters();
-      const found = new Map<string, ReceivedMessage>();
-      while (deadLetters !== undefined && found.size < limit) {
-        const messages = await receiveMessages(client, deadLetters, PEEK_SECONDS, signal);
-        const sizeBefore = found.size;
-        for (const message of messages) found.set(message.id, message);
-        if (found.size === sizeBefore) break;
-      }
-      return [...found.values()].slice(0, limit);
-    },
-    deadLetterQueueUrl: findDeadLetters,
   };
 }
 
 async function toEntry(message: QueuedMessage, overflow: ObjectStore, signal?: AbortSignal): Promise<Entry> {
-  const bodyBytes = Buffer.byteLength(message.body);
-  if (bodyBytes <= MAX_BODY_BYTES) return { message, body: message.body, bodyBytes };
-  const key = overflowKey(message.id);
-  await overflow.put(key, message.body, signal);
-  const pointer = encodeOverflowPointer({ key, byteLength: bodyBytes });
-  return { message, body: pointer, bodyBytes: Buffer.byteLength(pointer) };
+  const body = await withOverflow(message.body, message.id, overflow, signal);
+  return { message, body, bodyBytes: Buffer.byteLength(body) };
 }
 
 /** Splits so that neither the number of entries nor the bytes of a batch exceed what SQS takes. */
@@ -179,7 +139,8 @@ async function readDepth(client: SQSClient, queueUrl: string): Promise<{ waiting
   };
 }
 
-async function findDeadLetterQueue(client: SQSClient, queueUrl: string): Promise<string | undefined> {
+/** undefined: the queue has no dead letters. */
+export async function findDeadLetterQueue(client: SQSClient, queueUrl: string): Promise<string | undefined> {
   const answer = await client.send(
     new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ['RedrivePolicy'] }),
   );
@@ -189,45 +150,4 @@ async function findDeadLetterQueue(client: SQSClient, queueUrl: string): Promise
   const [, , , , account, name] = arn.split(':');
   if (name === undefined) return undefined;
   return (await client.send(new GetQueueUrlCommand({ QueueName: name, QueueOwnerAWSAccountId: account }))).QueueUrl;
-}
-
-/** Not StartMessageMoveTask: that can't be limited, reports only approximate numbers, and emulators lack it. */
-async function moveMessages(
-  client: SQSClient,
-  from: string,
-  to: string,
-  limit: number,
-  signal?: AbortSignal,
-): Promise<number> {
-  let moved = 0;
-  while (moved < limit) {
-    const received = await client.send(
-      new ReceiveMessageCommand({
-        QueueUrl: from,
-        MaxNumberOfMessages: Math.min(MAX_BATCH_ENTRIES, limit - moved),
-        WaitTimeSeconds: 1,
-        VisibilityTimeout: 60,
-      }),
-      { abortSignal: signal },
-    );
-    const messages = received.Messages ?? [];
-    if (messages.length === 0) return moved;
-    const entries = messages.map((message) => ({
-      message: { id: message.ReceiptHandle ?? '', body: message.Body ?? '' },
-      body: message.Body ?? '',
-      bodyBytes: Buffer.byteLength(message.Body ?? ''),
-    }));
-    const refused = new Set<string>();
-    for (const batch of intoBatches(entries)) {
-      for (const id of await sendBatch(client, to, batch, signal)) refused.add(id);
-    }
-    for (const message of messages) {
-      if (message.ReceiptHandle === undefined || refused.has(message.ReceiptHandle)) continue;
-      await client.send(new DeleteMessageCommand({ QueueUrl: from, ReceiptHandle: message.ReceiptHandle }));
-      moved++;
-    }
-    // What was refused comes back by itself when its visibility time-out ends; asking on now would spin.
-    if (refused.size > 0) return moved;
-  }
-  return moved;
 }

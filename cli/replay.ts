@@ -1,39 +1,35 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import type { SQSClient } from '@aws-sdk/client-sqs';
+import { hostname, userInfo } from 'node:os';
 import type { Command } from 'commander';
-import { createSqsClient } from '#adapters/aws-clients.ts';
-import { resolveCluster } from '#adapters/config-file.ts';
-import { createCqlSession } from '#adapters/cql/session.ts';
-import { createLogger } from '#adapters/logger.ts';
-import { createSqsFailedWriteQueue } from '#adapters/sqs.ts';
-import {
-  deleteMessage,
-  type ReceivedMessage,
-  type ReplayQueues,
-  receiveMessages,
-  settleMessage,
-} from '#adapters/sqs-consumer.ts';
-import { resolveMessageBody } from '#adapters/sqs-overflow.ts';
-import { describeError, UsageError } from '#core/errors.ts';
-import { type ReplayOptions, type ReplayPorts, type ReplayResult, replayMessages } from '#core/jobs/replay.ts';
-import type { ClusterName } from '#core/model/cluster-name.ts';
-import { decodeFailedWrite } from '#core/model/failed-write.ts';
-import type { CqlSession, ObjectStore } from '#core/ports.ts';
+import { openReplayQueue } from '#adapters/open-queue.ts';
+import type { ReplayQueue } from '#adapters/replay-queue.ts';
+import { UsageError } from '#core/errors.ts';
+import { changeReplayState, openBreakers, type ReplayState, readReplayState } from '#core/ledger/replay-state.ts';
 import { withCommonOptions } from './clusters.ts';
-import { type CommonOptions, createProgress, ExitCode, printResult } from './output.ts';
+import { byTable, type DeadTable, describeDeadLetter, withoutAttempts } from './dead-letters.ts';
+import { type CommonOptions, ExitCode, printResult } from './output.ts';
+import { runLocalReplay } from './replay-local.ts';
 import { openRuns, type RunContext } from './runs.ts';
 
-/** Longer than a batch of ten can take, so that no other consumer gets them meanwhile. */
-const VISIBILITY_SECONDS = 300;
-const MAX_REASONS_SHOWN = 20;
+/** So many dead letters are looked at for their reasons, and so many of them are listed one by one. */
+const MAX_DEAD_READ = 500;
 const MAX_DEAD_SHOWN = 20;
+const MAX_REASONS_SHOWN = 5;
 
 interface StatusOptions extends CommonOptions {
   readonly dead?: boolean;
 }
 
+interface RedriveOptions extends CommonOptions {
+  readonly resetAttempts?: boolean;
+}
+
+interface WhyOptions extends CommonOptions {
+  readonly why: string;
+}
+
 interface RunOptions extends CommonOptions {
   readonly local?: boolean;
+  readonly follow?: boolean;
   readonly rate?: string;
 }
 
@@ -42,159 +38,140 @@ export function register(program: Command): void {
   withCommonOptions(
     replay
       .command('status')
-      .description('how many wait, are being applied, or are dead; exit code 1 when some are dead')
-      .option('--dead', `say of up to ${MAX_DEAD_SHOWN} dead letters why they are dead; they stay where they are`),
+      .description('what waits, what holds it up, what is dead and why; exit code 1 when something is dead or held up')
+      .option('--dead', `list up to ${MAX_DEAD_SHOWN} dead letters one by one; they stay where they are`),
   ).action(status);
   withCommonOptions(
-    replay.command('redrive').description('put the dead letters back into the queue, after their cause is mended'),
+    replay
+      .command('redrive')
+      .description('put the dead letters back into the queue, after their cause is mended')
+      .option('--reset-attempts', 'as if they had not been tried; else the next refusal makes them dead again'),
   ).action(redrive);
+  const why = (command: Command) =>
+    withCommonOptions(command.requiredOption('--why <text>', 'kept in the ledger, for whoever finds it so'));
+  why(replay.command('pause').description('replay nothing until it is resumed, in AWS and here')).action(pause);
+  why(replay.command('resume').description('go on with a replay that was paused')).action(resume);
   withCommonOptions(
     replay
       .command('run')
       .description('apply what waits in the queue from this process; exit code 1 when some could not be applied')
       .requiredOption('--local', 'in this process (in AWS the replay function does it by itself)')
-      .option('--rate <messages>', 'the most messages in a second'),
+      .option('--follow', 'go on with what comes, until interrupted')
+      .option('--rate <writes>', 'the most writes in a second (default: failedWrites.replayPerSecond)'),
   ).action(run);
 }
 
-function openQueue({ config, objects }: RunContext) {
-  const { queueUrl } = config.failedWrites;
-  if (queueUrl === null) throw new UsageError('failedWrites.queueUrl is not set, so there is no queue to look at');
-  return { queueUrl, queue: createSqsFailedWriteQueue({ client: createSqsClient(), queueUrl, overflow: objects }) };
+/** @throws UsageError where no queue is configured */
+async function openQueue({ config, objects }: RunContext): Promise<ReplayQueue> {
+  const queue = await openReplayQueue(config.failedWrites, objects);
+  if (queue === undefined) throw new UsageError('failedWrites.queueUrl is not set, so there is no queue to look at');
+  return queue;
 }
 
 async function status(options: StatusOptions): Promise<void> {
   const context = await openRuns(options.config);
-  const { queue } = openQueue(context);
-  const depth = await queue.depth();
-  const letters = options.dead ? await queue.peekDeadLetters(MAX_DEAD_SHOWN) : [];
-  const dead = await Promise.all(letters.map((letter) => describeDeadLetter(letter, context.objects)));
-  const hint: string[] = [];
-  if (depth.deadLetters > 0 && !options.dead) hint.push('why they are dead: ringshift replay status --dead');
-  else if (depth.deadLetters > dead.length && dead.length < MAX_DEAD_SHOWN) {
-    hint.push('the others are being looked at; try again in a few seconds');
-  }
-  printResult(options, options.dead ? { ...depth, dead } : depth, [
-    `${depth.waiting} waiting, ${depth.inFlight} being applied, ${depth.deadLetters} dead letters`,
-    ...dead.map(
-      (one) =>
-        `${one.id}: ${one.tables.join(', ') || '(unknown tables)'}: ${one.reason} (attempts: ${one.attempts ?? '?'})`,
-    ),
-    ...hint,
-  ]);
-  if (depth.deadLetters > 0) process.exitCode = ExitCode.found;
-}
-
-export interface DeadLetter {
-  /** The failed write's own id, or the queue's where the message can't be read. */
-  readonly id: string;
-  readonly tables: readonly string[];
-  readonly reason: string;
-  readonly attempts: number | null;
-}
-
-/** What may be shown of a dead letter: nothing of the application's values. */
-export async function describeDeadLetter(letter: ReceivedMessage, objects: ObjectStore): Promise<DeadLetter> {
+  const queue = await openQueue(context);
   try {
-    const write = decodeFailedWrite(await resolveMessageBody(letter.body, objects));
-    const tables = write.tables.map(({ keyspace, table }) => `${keyspace}.${table}`);
-    const givenUp = `the queue gave it up after too many deliveries; the shadow had failed with: ${write.reason ?? 'unknown'}`;
-    return { id: write.id, tables, reason: letter.reason ?? givenUp, attempts: write.attempts };
-  } catch (error) {
-    return { id: letter.id, tables: [], reason: letter.reason ?? describeError(error), attempts: null };
+    const [depth, state] = await Promise.all([queue.depth(), readReplayState(context.ledger.store)]);
+    const found = depth.deadLetters === 0 ? [] : await queue.peekDeadLetters(MAX_DEAD_READ);
+    const letters = await Promise.all(found.map((letter) => describeDeadLetter(letter, queue)));
+    const tables = byTable(letters);
+    const listed = options.dead ? letters.slice(0, MAX_DEAD_SHOWN) : [];
+    const { origin, target, paused, lag } = state;
+    printResult(
+      options,
+      {
+        ...depth,
+        lag,
+        open: openBreakers(state),
+        breaker: { origin: origin ?? null, target: target ?? null },
+        paused,
+        deadTables: tables,
+        ...(options.dead ? { dead: listed } : {}),
+      },
+      [
+        `${depth.waiting} waiting, ${depth.inFlight} being applied, ${depth.deadLetters} dead letters`,
+        ...describeState(state),
+        ...tables.flatMap(describeTable),
+        ...listed.map(
+          ({ id, tables: names, reason, attempts }) =>
+            `${id}: ${names.join(', ') || '(unknown tables)'}: ${reason} (attempts: ${attempts ?? '?'})`,
+        ),
+        ...(letters.length < depth.deadLetters
+          ? [
+              `${letters.length} of the dead letters were looked at; the others are out of sight for some seconds, or too many`,
+            ]
+          : []),
+        ...(depth.deadLetters > 0 ? ['once the cause is mended: ringshift replay redrive --reset-attempts'] : []),
+      ],
+    );
+    if (depth.deadLetters > 0 || paused !== null || openBreakers(state).length > 0) process.exitCode = ExitCode.found;
+  } finally {
+    queue.close();
   }
 }
 
-async function redrive(options: CommonOptions): Promise<void> {
-  const moved = await openQueue(await openRuns(options.config)).queue.redriveDeadLetters();
-  printResult(options, { moved }, [`${moved} dead letters are back in the queue`]);
+function describeState(state: ReplayState): string[] {
+  const { paused, lag } = state;
+  return [
+    ...(lag === null ? [] : [`the oldest taken at ${lag.at} was ${Math.round(lag.seconds)} s old`]),
+    ...(paused === null ? [] : [`paused by ${paused.by} since ${paused.at}: ${paused.why} (ringshift replay resume)`]),
+    ...openBreakers(state).map((cluster) => {
+      const { since, failures, lastError, probedAt } = state[cluster]!;
+      const probes = probedAt === null ? 'not probed yet' : `${failures} probes since, the last at ${probedAt}`;
+      return `${cluster} does not answer since ${since}, so nothing is sent (${probes}): ${lastError}`;
+    }),
+  ];
+}
+
+function describeTable({ table, letters, reasons }: DeadTable): string[] {
+  const all = Object.entries(reasons).sort(([, one], [, other]) => other - one);
+  const more = all.length > MAX_REASONS_SHOWN ? [`  and ${all.length - MAX_REASONS_SHOWN} reasons more`] : [];
+  return [
+    `${table}: ${letters} dead`,
+    ...all.slice(0, MAX_REASONS_SHOWN).map(([reason, count]) => `  ${count} times: ${reason}`),
+    ...more,
+  ];
+}
+
+async function redrive(options: RedriveOptions): Promise<void> {
+  const queue = await openQueue(await openRuns(options.config));
+  try {
+    const edit = options.resetAttempts ? (body: string) => withoutAttempts(body, queue) : async (body: string) => body;
+    const moved = await queue.redriveDeadLetters(edit);
+    printResult(options, { moved }, [`${moved} dead letters are back in the queue`]);
+  } finally {
+    queue.close();
+  }
+}
+
+async function pause(options: WhyOptions): Promise<void> {
+  const { ledger } = await openRuns(options.config);
+  const paused = { by: `${userInfo().username}@${hostname()}`, why: options.why, at: new Date().toISOString() };
+  await changeReplayState(ledger.store, (state) => ({ ...state, paused }));
+  printResult(options, { paused }, [
+    'paused: what is being applied now ends, nothing more is begun. The queue keeps messages for 14 days',
+  ]);
+}
+
+async function resume(options: WhyOptions): Promise<void> {
+  const { ledger } = await openRuns(options.config);
+  const resumed = { by: `${userInfo().username}@${hostname()}`, why: options.why, at: new Date().toISOString() };
+  const state = await changeReplayState(ledger.store, (found) => ({ ...found, paused: null, resumed }));
+  printResult(options, { paused: null, open: openBreakers(state) }, [
+    'resumed: in AWS it goes on at the next look of the breaker (failedWrites.probeSecs)',
+    ...describeState(state),
+  ]);
 }
 
 async function run(options: RunOptions): Promise<void> {
-  const rate = options.rate === undefined ? undefined : Number(options.rate);
-  if (rate !== undefined && !(rate > 0)) throw new UsageError('--rate wants a number above 0');
   const context = await openRuns(options.config);
-  const { queueUrl, queue } = openQueue(context);
-  const { retryIntervalSecs, maxAttempts } = context.config.failedWrites;
-  const queues = { queueUrl, deadLetterQueueUrl: await queue.deadLetterQueueUrl(), retryIntervalSecs };
-  const sessions = new Map<ClusterName, Promise<CqlSession>>();
-  const ports: ReplayPorts = {
-    ledger: context.ledger,
-    clock: { nowMillis: Date.now },
-    logger: createLogger('replay', 'warn', 2),
-    sleep: (ms, signal) => delay(ms, undefined, { signal }),
-    openSession(cluster) {
-      const session = sessions.get(cluster) ?? openSession(cluster, context);
-      sessions.set(cluster, session);
-      // A cluster that is away now may be back for the next message.
-      session.catch(() => sessions.delete(cluster));
-      return session;
-    },
-  };
+  const rate = Number(options.rate ?? context.config.failedWrites.replayPerSecond);
+  if (!(rate > 0)) throw new UsageError('--rate wants a number above 0');
+  const queue = await openQueue(context);
   try {
-    const results = await drain(queues, context, ports, {
-      maxAttempts,
-      ...(rate === undefined ? {} : { messagesPerSecond: rate }),
-    });
-    const dead = results.filter((result) => result.kind === 'dead');
-    const retry = results.filter((result) => result.kind === 'retry' || result.kind === 'refused');
-    const applied = results.length - dead.length - retry.length;
-    printResult(options, { applied, retry, dead }, [
-      ...[...dead, ...retry].slice(0, MAX_REASONS_SHOWN).map(({ id, kind, reason }) => `${id}: ${kind}: ${reason}`),
-      `${applied} applied, ${retry.length} to be tried again, ${dead.length} dead`,
-    ]);
-    if (applied < results.length) process.exitCode = ExitCode.found;
+    await runLocalReplay(queue, context, { ...options, rate });
   } finally {
-    for (const session of sessions.values()) await session.then((open) => open.close()).catch(() => undefined);
+    queue.close();
   }
-}
-
-/** Takes from the queue until it is empty, or until a batch comes back of which nothing could be applied. */
-async function drain(
-  queues: ReplayQueues,
-  context: RunContext,
-  ports: ReplayPorts,
-  options: ReplayOptions,
-): Promise<ReplayResult[]> {
-  const client = createSqsClient();
-  const progress = createProgress('replay');
-  const results: ReplayResult[] = [];
-  try {
-    for (;;) {
-      const messages = await receiveMessages(client, queues.queueUrl, VISIBILITY_SECONDS);
-      if (messages.length === 0) return results;
-      const replayed = await replayMessages(
-        messages.map(({ id, body }) => ({ id, body: () => resolveMessageBody(body, context.objects) })),
-        ports,
-        options,
-      );
-      const batch: ReplayResult[] = [];
-      for (const [at, result] of replayed.entries()) batch.push(await settle(client, queues, messages[at]!, result));
-      results.push(...batch);
-      progress.update(results.length, 0, `${results.length} messages`);
-      if (batch.every((result) => result.kind !== 'applied')) return results;
-    }
-  } finally {
-    progress.end();
-  }
-}
-
-/** Resolves to the result, or to another try where the queue did not take what follows from it: the message stays. */
-export async function settle(
-  client: SQSClient,
-  queues: ReplayQueues,
-  message: ReceivedMessage,
-  result: ReplayResult,
-): Promise<ReplayResult> {
-  try {
-    if (await settleMessage(client, queues, message, result)) await deleteMessage(client, queues.queueUrl, message);
-    return result;
-  } catch (error) {
-    // It comes back by itself when its visibility time-out ends.
-    return { kind: 'retry', id: result.id, reason: `neither sent again, buried nor deleted: ${describeError(error)}` };
-  }
-}
-
-async function openSession(cluster: ClusterName, { config }: RunContext): Promise<CqlSession> {
-  return createCqlSession(await resolveCluster(cluster, config[cluster]));
 }

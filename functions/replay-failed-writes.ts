@@ -1,66 +1,61 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
-import { createSqsClient } from '#adapters/aws-clients.ts';
-import { type ReceivedMessage, settleMessage } from '#adapters/sqs-consumer.ts';
-import { resolveMessageBody } from '#adapters/sqs-overflow.ts';
+import type { SQSBatchResponse, SQSEvent } from 'aws-lambda';
+import { putBack, replayBatch } from '#adapters/replay-batch.ts';
+import type { ReceivedMessage } from '#adapters/replay-queue.ts';
 import { describeError } from '#core/errors.ts';
-import { type ReplayResult, replayMessages } from '#core/jobs/replay.ts';
+import { isFlowing } from '#core/jobs/replay-breaker.ts';
+import { openBreakers, readReplayState } from '#core/ledger/replay-state.ts';
 import { type Job, jobHandler } from './support/job-handler.ts';
+import { migrationName, writeMetrics } from './support/logger.ts';
+import { replayParts } from './support/replay.ts';
 
-const sqs = createSqsClient();
+/** Until the breaker's function has turned the flow of messages off. Seconds. */
+const HELD_SECONDS = 60;
 
 /** Applies a batch of failed writes; what could not be applied yet stays in the queue, what never can is buried. */
 export const handler = jobHandler('replay-failed-writes', async (event: SQSEvent, job): Promise<SQSBatchResponse> => {
-  const { environment, logger, signal } = job;
-  const { clock, ledger, objects } = environment;
-  const results = await replayMessages(
-    event.Records.map((record) => ({
+  const { environment, logger, deadlineMillis, signal } = job;
+  const { queue, ports, options, noteLag } = replayParts(environment, logger);
+  const messages = event.Records.map(
+    (record): ReceivedMessage => ({
       id: record.messageId,
-      body: () => resolveMessageBody(record.body, objects, signal),
-    })),
-    {
-      openSession: (side) => environment.session(side),
-      ledger,
-      clock,
-      logger,
-      sleep: (ms, stop) => delay(ms, undefined, { signal: stop }),
-    },
-    { maxAttempts: environment.config.failedWrites.maxAttempts },
-    signal,
+      receiptHandle: record.receiptHandle,
+      body: record.body,
+      receiveCount: Number(record.attributes.ApproximateReceiveCount),
+      sentAtMillis: Number(record.attributes.SentTimestamp),
+    }),
   );
-  const records = new Map(event.Records.map((record) => [record.messageId, record]));
-  const staying = await Promise.all(results.map((result) => settle(result, records.get(result.id), job)));
-  const failed = staying.filter((id) => id !== undefined);
-  logger.info('failed writes replayed', {
-    messages: results.length,
-    applied: countApplied(results),
-    staying: failed.length,
-  });
-  return { batchItemFailures: failed.map((itemIdentifier) => ({ itemIdentifier })) };
+  if (await isHeldUp(job)) {
+    await putBack(queue, messages, logger, HELD_SECONDS);
+    return failuresOf(messages);
+  }
+  await noteLag(messages);
+  const invocation = { ...ports, logger };
+  const { staying, counts } = await replayBatch(queue, messages, invocation, { ...options, deadlineMillis }, signal);
+  await putBack(queue, staying, logger);
+  logger.info('failed writes replayed', { messages: messages.length, staying: staying.length, ...counts });
+  const { applied, refused, dead, copied } = counts;
+  writeMetrics(
+    migrationName('replay-failed-writes'),
+    { ReplayApplied: applied, ReplayRefused: refused, ReplayDead: dead, CopiedPlaces: copied },
+    environment.clock.nowMillis(),
+  );
+  return failuresOf(staying);
 });
 
-/** Resolves to the id of a message that must stay in the queue. */
-async function settle(result: ReplayResult, record: SQSRecord | undefined, { environment, logger }: Job) {
-  const { queueUrl, retryIntervalSecs } = environment.config.failedWrites;
-  if (result.kind === 'applied' || record === undefined) return undefined;
-  if (queueUrl === null) return result.id;
-  const message: ReceivedMessage = {
-    id: record.messageId,
-    receiptHandle: record.receiptHandle,
-    body: record.body,
-    receiveCount: Number(record.attributes.ApproximateReceiveCount),
-  };
-  const queues = { queueUrl, deadLetterQueueUrl: environment.deadLetterQueueUrl, retryIntervalSecs };
+/** Whether the breaker is open, or a person has paused the replay. A ledger that is away holds nothing up. */
+async function isHeldUp({ environment, logger }: Job): Promise<boolean> {
   try {
-    // What is not reported as staying is deleted when this handler returns.
-    if (await settleMessage(sqs, queues, message, result)) return undefined;
+    const state = await readReplayState(environment.ledger.store);
+    if (isFlowing(state)) return false;
+    logger.info('replay is held up; the batch goes back', { open: openBreakers(state), paused: state.paused });
+    return true;
   } catch (error) {
-    // It comes back by itself when its visibility time-out ends, only later than it could.
-    logger.warn('message neither delayed, sent again nor buried', { id: result.id, error: describeError(error) });
+    logger.warn('the state of the replay is not known', { error: describeError(error) });
+    return false;
   }
-  return result.id;
 }
 
-function countApplied(results: readonly ReplayResult[]): number {
-  return results.filter((result) => result.kind === 'applied').length;
+/** What is not named here is deleted when the handler returns. */
+function failuresOf(messages: readonly ReceivedMessage[]): SQSBatchResponse {
+  return { batchItemFailures: messages.map(({ id }) => ({ itemIdentifier: id })) };
 }

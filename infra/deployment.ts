@@ -146,7 +146,7 @@ export function functionConfig(config: MigrationConfig, bucket: string, queueUrl
   const full = {
     ...config,
     ledger: { kind: 's3', bucket, prefix: config.ledger.kind === 's3' ? config.ledger.prefix : 'ledger/' },
-    failedWrites: { ...config.failedWrites, queueUrl: queueUrl ?? null },
+    failedWrites: { ...config.failedWrites, kind: 'sqs', path: null, queueUrl: queueUrl ?? null },
     deploy: {},
   };
   const wanted = JSON.stringify(migrationConfigSchema.parse(full));

@@ -40,6 +40,12 @@ export function writeMetrics(migration: string, metrics: Readonly<Record<string,
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
+/** The migration's name: functions are called by it, with a hyphen and the name of their job behind it. */
+export function migrationName(jobName: string): string {
+  const own = process.env['AWS_LAMBDA_FUNCTION_NAME'] ?? 'ringshift';
+  return own.endsWith(`-${jobName}`) ? own.slice(0, -jobName.length - 1) : own;
+}
+
 function replaceBigint(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? value.toString() : value;
 }

@@ -47,13 +47,26 @@ export function readSnapshots(bucket: IBucket, others: readonly string[]): Polic
   ];
 }
 
-/** Read the bodies of failed writes that were too large for the queue. */
-export function readOverflow(bucket: IBucket): PolicyStatement {
+/** Read the bodies of failed writes that were too large for the queue, and write those of what is sent again. */
+export function useOverflow(bucket: IBucket): PolicyStatement {
   return new PolicyStatement({
-    sid: 'ReadOverflow',
-    actions: ['s3:GetObject', 's3:DeleteObject'],
+    sid: 'UseOverflow',
+    actions: ['s3:GetObject', 's3:PutObject'],
     resources: [bucket.arnForObjects(`${Prefix.Overflow}*`)],
   });
+}
+
+/** Take failed writes from their queue, send them again, bury what can never be applied. */
+export function settleFailedWrites(queue: IQueue, deadLetters: IQueue): PolicyStatement[] {
+  return [
+    new PolicyStatement({
+      sid: 'ConsumeFailedWrites',
+      actions: ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes'],
+      resources: [queue.queueArn],
+    }),
+    new PolicyStatement({ sid: 'SendAgain', actions: ['sqs:SendMessage'], resources: [queue.queueArn] }),
+    new PolicyStatement({ sid: 'BuryFailedWrites', actions: ['sqs:SendMessage'], resources: [deadLetters.queueArn] }),
+  ];
 }
 
 /** Read the clusters' credentials. A secret's ARN ends in six characters that are not known from its name. */
@@ -72,10 +85,25 @@ export function readSecrets(scope: Construct, names: readonly string[]): PolicyS
   return [new PolicyStatement({ sid: 'ReadCredentials', actions: ['secretsmanager:GetSecretValue'], resources })];
 }
 
+export interface FailedWriteQueues {
+  readonly failedWrites: IQueue;
+  readonly deadLetters: IQueue;
+}
+
 /** What a proxy outside AWS needs: the ledger, and a way for the writes that the shadow missed. */
-export function proxyStatements(bucket: IBucket, queue: IQueue, ledgerPrefix: string): PolicyStatement[] {
+export function proxyStatements(
+  bucket: IBucket,
+  { failedWrites, deadLetters }: FailedWriteQueues,
+  ledgerPrefix: string,
+): PolicyStatement[] {
   return [
-    new PolicyStatement({ sid: 'SendFailedWrites', actions: ['sqs:SendMessage'], resources: [queue.queueArn] }),
+    new PolicyStatement({ sid: 'SendFailedWrites', actions: ['sqs:SendMessage'], resources: [failedWrites.queueArn] }),
+    // How much waits and how much is dead: a change of phase through the proxy goes by it, and its metrics show it.
+    new PolicyStatement({
+      sid: 'CountFailedWrites',
+      actions: ['sqs:GetQueueAttributes', 'sqs:GetQueueUrl'],
+      resources: [failedWrites.queueArn, deadLetters.queueArn],
+    }),
     new PolicyStatement({
       sid: 'PutOverflow',
       actions: ['s3:PutObject'],

@@ -15,8 +15,9 @@ export const REPLAY_TIMEOUT = Duration.minutes(2);
 
 /**
  * How often a failed write may be received before it is a dead letter. The function itself buries what can never be
- * applied and marks its tables, which SQS does not. What counts here are outages of the cluster, and the delays grow to
- * 15 minutes: a week. SQS takes no more.
+ * applied and marks its tables, which SQS does not, and while a cluster is away its breaker keeps messages from being
+ * received. What counts here is what stays for another reason, such as a part of the ring that is away, and the delays grow
+ * to 15 minutes: ten days. SQS takes no more.
  */
 const MAX_RECEIVES = 1000;
 
@@ -73,7 +74,7 @@ export class StorageStack extends Stack {
     const alarms = new Alarms(this, 'Alarms', deployment);
     alarms.above('DeadLetters', deadLetters.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum' }), 0, {
       description:
-        'Failed writes could not be replayed. Read why: ringshift replay status --dead. Mend it, then: ringshift replay redrive.',
+        'Failed writes could not be replayed. Read why: ringshift replay status. Mend it, then: ringshift replay redrive --reset-attempts.',
     });
     alarms.above('OldestFailedWrite', failedWrites.metricApproximateAgeOfOldestMessage({ statistic: 'Maximum' }), 900, {
       description: 'A failed write waits for more than 15 minutes: the target lags. Is it up, and does it take writes?',
@@ -107,7 +108,7 @@ export class StorageStack extends Stack {
       }),
     });
     const ledgerPrefix = config.ledger.kind === 's3' ? config.ledger.prefix : Prefix.Ledger;
-    for (const statement of proxyStatements(this.bucket, this.failedWrites, ledgerPrefix)) role.addToPolicy(statement);
+    for (const statement of proxyStatements(this.bucket, this, ledgerPrefix)) role.addToPolicy(statement);
     new CfnOutput(this, 'ProxyRoleArn', { value: role.roleArn, description: 'RINGSHIFT_AWS_ROLE_ARN of the proxy' });
   }
 }

@@ -27,14 +27,14 @@ test('what was sent is received by one consumer, and gone once it is removed', a
   const [proxy, one, other] = [await open(), await open(), await open()];
   expect(await proxy.send([message('a'), message('b')])).toEqual([]);
   expect(await proxy.depth()).toEqual({ waiting: 2, inFlight: 0, deadLetters: 0 });
-  const received = await one.receive();
+  const received = await one.receive(10);
   expect(received.map(({ body, receiveCount, sentAtMillis }) => [body, receiveCount, sentAtMillis]).sort()).toEqual([
     ['a', 1, now],
     ['b', 1, now],
   ]);
-  expect(await other.receive()).toEqual([]);
+  expect(await other.receive(10)).toEqual([]);
   expect(await proxy.depth()).toEqual({ waiting: 0, inFlight: 2, deadLetters: 0 });
-  for (const each of received) await one.remove(each);
+  await one.remove(received);
   expect(await proxy.depth()).toEqual({ waiting: 0, inFlight: 0, deadLetters: 0 });
 });
 
@@ -44,39 +44,39 @@ test('the oldest comes first, ten at a time', async () => {
     await queue.send([message(String(at))]);
     now += 1;
   }
-  expect((await queue.receive()).map(({ body }) => body)).toEqual(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
-  expect((await queue.receive()).map(({ body }) => body)).toEqual(['10', '11']);
+  expect((await queue.receive(10)).map(({ body }) => body)).toEqual(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+  expect((await queue.receive(10)).map(({ body }) => body)).toEqual(['10', '11']);
 });
 
 test('a message of a consumer that died comes back, and its late removal does not touch the next delivery', async () => {
   const [one, other] = [await open(), await open()];
   await one.send([message('a')]);
-  const [first] = await one.receive();
+  const [first] = await one.receive(10);
   now += 299 * SECOND;
-  expect(await other.receive()).toEqual([]);
+  expect(await other.receive(10)).toEqual([]);
   now += 2 * SECOND;
-  const [second] = await other.receive();
+  const [second] = await other.receive(10);
   expect(second).toMatchObject({ id: first!.id, body: 'a', receiveCount: 2 });
-  await one.remove(first!);
-  await one.hide(first!, 0);
+  await one.remove([first!]);
+  await one.hide([first!], 0);
   expect(await one.depth()).toMatchObject({ inFlight: 1 });
-  await other.remove(second!);
+  await other.remove([second!]);
   expect(await one.depth()).toMatchObject({ waiting: 0, inFlight: 0 });
 });
 
 test('what is hidden or sent again with a delay is due after it, and a wait beyond all of them is none', async () => {
   const queue = await open();
   await queue.send([message('a')]);
-  await queue.hide((await queue.receive())[0]!, 60);
+  await queue.hide(await queue.receive(10), 60);
   await queue.sendAgain('b', 120);
-  expect(await queue.receive()).toEqual([]);
+  expect(await queue.receive(10)).toEqual([]);
   expect(await queue.depth()).toEqual({ waiting: 2, inFlight: 0, deadLetters: 0 });
   now += 60 * SECOND;
-  expect((await queue.receive()).map(({ body, receiveCount }) => [body, receiveCount])).toEqual([['a', 2]]);
+  expect((await queue.receive(10)).map(({ body, receiveCount }) => [body, receiveCount])).toEqual([['a', 2]]);
   now += 60 * SECOND;
-  expect((await queue.receive()).map(({ body }) => body)).toEqual(['b']);
+  expect((await queue.receive(10)).map(({ body }) => body)).toEqual(['b']);
   await queue.sendAgain('sent by a clock that was a day ahead', 86_400);
-  expect((await queue.receive()).map(({ body }) => body)).toEqual(['sent by a clock that was a day ahead']);
+  expect((await queue.receive(10)).map(({ body }) => body)).toEqual(['sent by a clock that was a day ahead']);
 });
 
 test('dead letters lie apart with their reasons, and go back as they are edited', async () => {
@@ -98,7 +98,7 @@ test('dead letters lie apart with their reasons, and go back as they are edited'
   ).rejects.toThrow('not this one');
   expect(await queue.peekDeadLetters(10)).toMatchObject([{ body: 'two' }]);
   expect(await queue.redriveDeadLetters(async (body) => body)).toBe(1);
-  expect((await queue.receive()).map(({ body }) => body).sort()).toEqual(['one again', 'two']);
+  expect((await queue.receive(10)).map(({ body }) => body).sort()).toEqual(['one again', 'two']);
 });
 
 test('a full queue takes no more until something left it, dead letters included; what never fits is named', async () => {
@@ -106,13 +106,13 @@ test('a full queue takes no more until something left it, dead letters included;
   expect(await queue.send([message('x'.repeat(101)), message('y'.repeat(60))])).toEqual(['x'.repeat(101)]);
   await expect(queue.send([message('z'.repeat(60))])).rejects.toThrow(ObjectStoreError);
   await expect((await open(100)).send([message('z'.repeat(60))])).rejects.toThrow(/is full.*failedWrites\.maxMB/);
-  const [taken] = await queue.receive();
+  const [taken] = await queue.receive(10);
   await queue.bury({ id: taken!.id, body: taken!.body, reason: 'no' });
-  await queue.remove(taken!);
+  await queue.remove([taken!]);
   now += 2 * SECOND;
   await expect(queue.send([message('z'.repeat(60))])).rejects.toThrow(/is full/);
   await queue.redriveDeadLetters(async (body) => body);
-  await queue.remove((await queue.receive())[0]!);
+  await queue.remove(await queue.receive(10));
   now += 2 * SECOND;
   expect(await queue.send([message('z'.repeat(60))])).toEqual([]);
 });
@@ -141,7 +141,7 @@ test('two consumers at once share what waits, and none gets what the other has',
     const queue = await open();
     const mine: string[] = [];
     for (;;) {
-      const received = await queue.receive();
+      const received = await queue.receive(10);
       if (received.length === 0) return mine;
       mine.push(...received.map(({ body }) => body));
     }
@@ -179,7 +179,7 @@ test('a sender and a consumer that are killed at any moment lose nothing that wa
   now = Date.now() + 301 * SECOND;
   const queue = await open(1 << 30);
   const left = new Set<string>();
-  for (let received = await queue.receive(); received.length > 0; received = await queue.receive()) {
+  for (let received = await queue.receive(10); received.length > 0; received = await queue.receive(10)) {
     for (const { body } of received) {
       expect(body.length).toBeGreaterThan(20_000);
       left.add(body.split(' ')[0]!);

@@ -1,5 +1,6 @@
 import {
-  ChangeMessageVisibilityCommand,
+  ChangeMessageVisibilityBatchCommand,
+  DeleteMessageBatchCommand,
   DeleteMessageCommand,
   GetQueueAttributesCommand,
   GetQueueUrlCommand,
@@ -9,135 +10,155 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { expect, test } from 'vitest';
-import { createSqsFailedWriteQueue } from '#adapters/sqs.ts';
-import { type ReceivedMessage, settleMessage } from '#adapters/sqs-consumer.ts';
-import { resolveMessageBody, withAttempts } from '#adapters/sqs-overflow.ts';
-import type { ObjectStore } from '#core/ports.ts';
-import { describeDeadLetter, settle } from '../../cli/replay.ts';
+import type { ReceivedMessage } from '#adapters/replay-queue.ts';
+import { createSqsReplayQueue } from '#adapters/sqs-consumer.ts';
+import { PrerequisiteError } from '#core/errors.ts';
+import { createMemoryObjectStore } from '../support/memory-object-store.ts';
 
-const queues = { queueUrl: 'http://queue', deadLetterQueueUrl: 'http://dead', retryIntervalSecs: 1800 };
-const message: ReceivedMessage = { id: 'm1', receiptHandle: 'r1', body: '{"id":"w1","attempts":1}', receiveCount: 1 };
-const objects = { name: 'memory', get: async () => Buffer.from('{"id":"w1","attempts":1}') } as unknown as ObjectStore;
-
-function clientOf(answer: (command: unknown) => unknown = () => ({})) {
-  const sent: unknown[] = [];
-  const client = {
-    send: async (command: { input: unknown }) => {
-      sent.push(command);
-      return answer(command);
-    },
-  } as unknown as SQSClient;
-  return { client, sent };
+function message(at: number): ReceivedMessage {
+  return { id: `m${at}`, receiptHandle: `r${at}`, body: '{}', receiveCount: 1, sentAtMillis: 0 };
 }
 
-test('a refused message is sent again with its attempts and a delay before the old one may be deleted', async () => {
-  const { client, sent } = clientOf();
-  expect(await settleMessage(client, queues, message, { kind: 'refused', id: 'm1', reason: 'no', attempts: 2 })).toBe(
-    true,
-  );
-  expect(sent).toHaveLength(1);
-  expect((sent[0] as SendMessageCommand).input).toEqual({
-    QueueUrl: 'http://queue',
-    MessageBody: '{"id":"w1","attempts":2}',
-    DelaySeconds: 900,
-  });
+/** The queue over a client that notes what it is sent; `deadLetters` false: the queue has none. */
+function queueOf({
+  deadLetters = true,
+  answer = (_: unknown): unknown => undefined,
+  overflow = createMemoryObjectStore(),
+} = {}) {
+  const sent: { input: object }[] = [];
+  const arn = '{"deadLetterTargetArn":"arn:aws:sqs:eu-west-1:000000000000:dead"}';
+  const client = {
+    send: async (command: { input: object }) => {
+      const own = answer(command);
+      if (own !== undefined) return own;
+      if (command instanceof GetQueueAttributesCommand) {
+        return { Attributes: { ...(deadLetters ? { RedrivePolicy: arn } : {}), ApproximateNumberOfMessages: '3' } };
+      }
+      if (command instanceof GetQueueUrlCommand) return { QueueUrl: 'http://dead' };
+      sent.push(command);
+      return {};
+    },
+    destroy: () => undefined,
+  } as unknown as SQSClient;
+  return { queue: createSqsReplayQueue({ client, queueUrl: 'http://queue', overflow }), sent, overflow };
+}
+
+test('messages are removed and hidden ten at a time, each by its own delivery', async () => {
+  const { queue, sent } = queueOf();
+  const messages = Array.from({ length: 12 }, (_, at) => message(at));
+  await queue.remove(messages);
+  await queue.hide(messages, 61.2);
+  expect(sent.map((command) => command.constructor)).toEqual([
+    DeleteMessageBatchCommand,
+    DeleteMessageBatchCommand,
+    ChangeMessageVisibilityBatchCommand,
+    ChangeMessageVisibilityBatchCommand,
+  ]);
+  const entries = sent.map(({ input }) => (input as { Entries: { ReceiptHandle: string }[] }).Entries);
+  expect(entries.map((batch) => batch.map(({ ReceiptHandle }) => ReceiptHandle))).toEqual([
+    Array.from({ length: 10 }, (_, at) => `r${at}`),
+    ['r10', 'r11'],
+    Array.from({ length: 10 }, (_, at) => `r${at}`),
+    ['r10', 'r11'],
+  ]);
+  expect(entries[2]![0]).toMatchObject({ VisibilityTimeout: 62 });
 });
 
-test('a message whose successor could not be sent is not deleted', async () => {
-  const { client } = clientOf(() => {
-    throw new Error('the queue is down');
-  });
-  const result = { kind: 'refused', id: 'm1', reason: 'no', attempts: 2 } as const;
-  await expect(settleMessage(client, queues, message, result)).rejects.toThrow('down');
+test('nothing is asked of SQS for no message', async () => {
+  const { queue, sent } = queueOf();
+  await queue.remove([]);
+  await queue.hide([], 5);
+  expect(sent).toEqual([]);
 });
 
-test('what queues refuse to carry stays escaped when a message is sent again', () => {
-  const again = withAttempts('{"text":"\\ufffe\\uffff","attempts":1}', 2);
-  expect(again).toBe('{"text":"\\ufffe\\uffff","attempts":2}');
+test('what is sent again is delayed by fifteen minutes at most', async () => {
+  const { queue, sent } = queueOf();
+  await queue.sendAgain('{"again":1}', 4000);
+  expect(sent[0]!.input).toEqual({ QueueUrl: 'http://queue', MessageBody: '{"again":1}', DelaySeconds: 900 });
 });
 
-test('a message that can not be settled is tried again, and ends no local replay', async () => {
-  const { client, sent } = clientOf((command) => {
-    if (command instanceof SendMessageCommand) throw new Error('the body is refused');
-    return {};
-  });
-  const refused = { kind: 'refused', id: 'm1', reason: 'no', attempts: 2 } as const;
-  const settled = await settle(client, queues, message, refused);
-  expect(settled).toMatchObject({ kind: 'retry', id: 'm1', reason: expect.stringContaining('the body is refused') });
-  // Not deleted.
-  expect(sent).toHaveLength(1);
-  const applied = { kind: 'applied', id: 'm1' } as const;
-  expect(await settle(client, queues, message, applied)).toBe(applied);
-  expect(sent[1]).toBeInstanceOf(DeleteMessageCommand);
+test('a body that is too large for the queue lies in the bucket, when it is sent again and when it is buried', async () => {
+  const { queue, sent } = queueOf();
+  const body = JSON.stringify({ large: 'x'.repeat(300_000) });
+  await queue.sendAgain(body, 1);
+  await queue.bury({ id: 'm1', body, reason: 'no' });
+  for (const { input } of sent) {
+    const { MessageBody } = input as { MessageBody: string };
+    expect(MessageBody.length).toBeLessThan(1000);
+    expect(await queue.resolve(MessageBody)).toBe(body);
+  }
 });
 
-test('a dead message goes to the dead letters with its reason, and stays where there are none', async () => {
-  const dead = { kind: 'dead', id: 'm1', reason: 'unknown column' } as const;
-  const { client, sent } = clientOf();
-  expect(await settleMessage(client, queues, message, dead)).toBe(true);
-  expect((sent[0] as SendMessageCommand).input).toMatchObject({
+test('a buried message has its reason beside it, as SQS takes it', async () => {
+  const { queue, sent } = queueOf();
+  await queue.bury({ id: 'm1', body: '{}', reason: 'unknown column\u0000\u0007 with control characters' });
+  await queue.bury({ id: 'm2', body: '{}', reason: 'r'.repeat(5000) });
+  expect(sent[0]!.input).toMatchObject({
     QueueUrl: 'http://dead',
-    MessageAttributes: { reason: { StringValue: 'unknown column' } },
+    MessageAttributes: {
+      reason: { StringValue: 'unknown column?? with control characters' },
+      messageId: { StringValue: 'm1' },
+    },
   });
-  expect(await settleMessage(client, { ...queues, deadLetterQueueUrl: undefined }, message, dead)).toBe(false);
-  expect(sent[1]).toBeInstanceOf(ChangeMessageVisibilityCommand);
+  const { MessageAttributes } = sent[1]!.input as { MessageAttributes: { reason: { StringValue: string } } };
+  expect(MessageAttributes.reason.StringValue).toHaveLength(1000);
 });
 
-test('a pointer counts the attempts of what it points to', async () => {
-  const pointer = JSON.stringify({ overflow: { key: 'failed-writes/overflow/w1', byteLength: 24 } });
-  expect(JSON.parse(await resolveMessageBody(withAttempts(pointer, 3), objects))).toEqual({ id: 'w1', attempts: 3 });
+test('without dead letters nothing is buried', async () => {
+  const { queue, sent } = queueOf({ deadLetters: false });
+  await expect(queue.bury({ id: 'm1', body: '{}', reason: 'no' })).rejects.toThrow(PrerequisiteError);
+  expect(sent).toEqual([]);
+  expect(await queue.peekDeadLetters(10)).toEqual([]);
+});
+
+const letter = (id: string, reason?: string): Message => ({
+  MessageId: id,
+  ReceiptHandle: id,
+  Body: `{"letter":"${id}"}`,
+  ...(reason ? { MessageAttributes: { reason: { DataType: 'String', StringValue: reason } } } : {}),
 });
 
 test('dead letters are read with a short visibility time-out, each once, and none is deleted', async () => {
-  const letter = (id: string, reason?: string): Message => ({
-    MessageId: id,
-    ReceiptHandle: id,
-    Body: '{}',
-    ...(reason ? { MessageAttributes: { reason: { DataType: 'String', StringValue: reason } } } : {}),
-  });
   const rounds = [[letter('1', 'why'), letter('2')], [letter('3')], [letter('1', 'why')]];
-  const { client, sent } = clientOf((command) => {
-    if (command instanceof GetQueueAttributesCommand) {
-      return { Attributes: { RedrivePolicy: '{"deadLetterTargetArn":"arn:aws:sqs:eu-west-1:000000000000:dead"}' } };
-    }
-    if (command instanceof GetQueueUrlCommand) return { QueueUrl: 'http://dead' };
-    return { Messages: rounds.shift() ?? [] };
+  const receives: ReceiveMessageCommand[] = [];
+  const { queue, sent } = queueOf({
+    answer: (command) => {
+      if (!(command instanceof ReceiveMessageCommand)) return undefined;
+      receives.push(command);
+      return { Messages: rounds.shift() ?? [] };
+    },
   });
-  const queue = createSqsFailedWriteQueue({ client, queueUrl: 'http://queue', overflow: objects });
   const letters = await queue.peekDeadLetters(20);
   expect(letters.map(({ id, reason }) => [id, reason])).toEqual([
     ['1', 'why'],
     ['2', undefined],
     ['3', undefined],
   ]);
-  const receives = sent.filter((command) => command instanceof ReceiveMessageCommand);
-  expect(sent).toHaveLength(receives.length + 2);
+  expect(sent).toEqual([]);
   for (const { input } of receives) expect(input).toMatchObject({ QueueUrl: 'http://dead', VisibilityTimeout: 5 });
 });
 
-test('of a dead letter its tables, reason and attempts are told, and no value', async () => {
-  const body = JSON.stringify({
-    version: 1,
-    id: 'w1',
-    keyspace: 'ks',
-    tables: [{ keyspace: 'ks', table: 't' }],
-    consistency: 6,
-    timestampMicros: '1',
-    writtenAtSeconds: 1,
-    epoch: 2,
-    destination: 'target',
-    kind: 'query',
-    statements: [{ text: "INSERT INTO t (k) VALUES ('secret')", values: [] }],
-    idempotent: true,
-    reason: 'Timeout',
-    attempts: 3,
-    enqueuedAt: '2026-01-01T00:00:00.000Z',
-    instance: 'p1',
+test('a dead letter is removed only after it was sent back, and those that come back dead are left', async () => {
+  const rounds = [[letter('1'), letter('2')], [letter('3')], [letter('4')]];
+  const { queue, sent } = queueOf({
+    answer: (command) => (command instanceof ReceiveMessageCommand ? { Messages: rounds.shift() ?? [] } : undefined),
   });
-  const told = await describeDeadLetter({ ...message, body, reason: 'unknown column' }, objects);
-  expect(told).toEqual({ id: 'w1', tables: ['ks.t'], reason: 'unknown column', attempts: 3 });
-  const givenUp = await describeDeadLetter({ ...message, body }, objects);
-  expect(givenUp.reason).toContain('too many deliveries');
-  expect(givenUp.reason).toContain('Timeout');
-  expect((await describeDeadLetter({ ...message, body: 'torn' }, objects)).attempts).toBeNull();
+  // Three were there at the beginning.
+  expect(await queue.redriveDeadLetters(async (body) => body.replace('letter', 'again'))).toBe(3);
+  expect(sent.map((command) => command.constructor)).toEqual(
+    Array.from({ length: 3 }, () => [SendMessageCommand, DeleteMessageCommand]).flat(),
+  );
+  expect(sent[0]!.input).toEqual({ QueueUrl: 'http://queue', MessageBody: '{"again":"1"}' });
+  expect(sent[1]!.input).toEqual({ QueueUrl: 'http://dead', ReceiptHandle: '1' });
+});
+
+test('a dead letter that can not be sent back stays where it is', async () => {
+  const { queue, sent } = queueOf({
+    answer: (command) => {
+      if (command instanceof SendMessageCommand) throw new Error('the queue is down');
+      return command instanceof ReceiveMessageCommand ? { Messages: [letter('1')] } : undefined;
+    },
+  });
+  await expect(queue.redriveDeadLetters(async (body) => body)).rejects.toThrow('down');
+  expect(sent).toEqual([]);
 });

@@ -7,7 +7,6 @@ import {
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createSqsFailedWriteQueue, intoBatches } from '#adapters/sqs.ts';
-import { retryDelaySeconds } from '#adapters/sqs-consumer.ts';
 import { resolveMessageBody } from '#adapters/sqs-overflow.ts';
 import { MessageInvalidError, ObjectStoreError } from '#core/errors.ts';
 import type { ObjectStore } from '#core/ports.ts';
@@ -121,9 +120,4 @@ test('batches keep order and content, and stay within what SQS takes', () => {
       }
     }),
   );
-});
-
-test('the delay of the next try doubles up to a quarter of an hour', () => {
-  expect([1, 2, 3, 20, 200].map((count) => retryDelaySeconds(count, 1))).toEqual([5, 10, 20, 900, 900]);
-  expect(retryDelaySeconds(20, 0)).toBe(450);
 });

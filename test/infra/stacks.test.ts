@@ -1,10 +1,10 @@
-import { Annotations, Match } from 'aws-cdk-lib/assertions';
+import { Match } from 'aws-cdk-lib/assertions';
 import { expect, test } from 'vitest';
 import { ConfigError } from '#core/errors.ts';
 import { CONFIG, synthesize } from './support.ts';
 
 const TOPIC = 'arn:aws:sns:eu-west-1:123456789012:on-call';
-const { templates, all, stacks } = synthesize();
+const { templates, all } = synthesize();
 /** Everything that may be configured, configured otherwise. */
 const { templates: other } = synthesize(
   `${CONFIG.replace('enabled: true', 'enabled: false')}deploy:
@@ -67,7 +67,7 @@ test('functions may use the ledger under the configured prefix', () => {
 
 test('functions may read exactly the secrets that the configuration names', () => {
   const read = statementsOf().filter((statement) => statement.Sid === 'ReadCredentials');
-  expect(read.length).toBe(7);
+  expect(read.length).toBe(8);
   for (const statement of read) {
     expect(JSON.stringify(statement.Resource)).toContain('secret:production/iconik/origin-??????');
     expect(JSON.stringify(statement.Resource)).toContain('secret:target-??????');
@@ -134,6 +134,7 @@ test('a proxy on GCP gets a role for its one service account and audience, and l
   const allowed = statements.map(({ Sid, Action, Resource }) => [Sid, [Action].flat().sort(), suffixOf(Resource)]);
   expect(allowed).toEqual([
     ['SendFailedWrites', ['sqs:SendMessage'], 'FailedWrites'],
+    ['CountFailedWrites', ['sqs:GetQueueAttributes', 'sqs:GetQueueUrl'], 'DeadLetters,FailedWrites'],
     ['PutOverflow', ['s3:PutObject'], '/failed-writes/overflow/*'],
     ['UseLedger', ['s3:DeleteObject', 's3:GetObject', 's3:PutObject'], '/my-ledger/*'],
     ['ListLedger', ['s3:ListBucket'], 'Bucket'],
@@ -145,6 +146,7 @@ test('a proxy on GCP gets a role for its one service account and audience, and l
 
 /** The end of an ARN that is joined to an attribute, or the logical id whose ARN it is, without its hash. */
 function suffixOf(resource: unknown): string {
+  if (Array.isArray(resource)) return resource.map(suffixOf).join();
   const { 'Fn::Join': join, 'Fn::GetAtt': attribute } = resource as {
     'Fn::Join'?: [string, unknown[]];
     'Fn::GetAtt'?: [string, string];
@@ -221,24 +223,89 @@ test('a message stays hidden for six times as long as the replay function may ru
   });
 });
 
-test('a batch size beyond what an invocation takes is said at synthesis, and one within it is not', () => {
-  const said = (from: typeof stacks) =>
-    Annotations.fromStack(from.replay).findInfo('*', Match.stringLikeRegexp('failedWrites.batchSize: .* takes 20'));
-  expect(said(stacks)).toHaveLength(1);
-  expect(said(synthesize(`${CONFIG}failedWrites: { batchSize: 20 }\n`).stacks)).toEqual([]);
+/** What each function of the replay may do: by the name of its job, the actions with what they are for. */
+function rightsOfReplay(): Record<string, [string | undefined, string[], string][]> {
+  const policies = Object.entries(templates.replay.findResources('AWS::IAM::Policy'));
+  return Object.fromEntries(
+    policies.map(([id, policy]) => [
+      id.replace(/Role.*$/, ''),
+      (policy['Properties'].PolicyDocument.Statement as Statement[]).map(({ Sid, Action, Resource }) => [
+        Sid,
+        [Action].flat().sort(),
+        suffixOf(Resource).replace(/^.*(FailedWrites|DeadLetters|Bucket)[0-9A-F]{8}Arn[0-9A-F]+$/, '$1'),
+      ]),
+    ]),
+  );
+}
+
+test('the two functions of the replay may do the same with the queues, and only the breaker may switch the mapping', () => {
+  const rights = rightsOfReplay();
+  expect(Object.keys(rights).sort()).toEqual(['Breaker', 'Replay']);
+  const common = [
+    ['UseLedger', ['s3:DeleteObject', 's3:GetObject', 's3:PutObject']],
+    ['ListBucket', ['s3:ListBucket']],
+    ['ReadCredentials', ['secretsmanager:GetSecretValue']],
+    ['UseOverflow', ['s3:GetObject', 's3:PutObject']],
+    [
+      'ConsumeFailedWrites',
+      ['sqs:ChangeMessageVisibility', 'sqs:DeleteMessage', 'sqs:GetQueueAttributes', 'sqs:ReceiveMessage'],
+    ],
+    ['SendAgain', ['sqs:SendMessage']],
+    ['BuryFailedWrites', ['sqs:SendMessage']],
+  ];
+  const without = (which: string, ...sids: string[]) =>
+    rights[which]!.filter(([sid]) => !sids.includes(sid ?? '')).map(([sid, actions]) => [sid, actions]);
+  expect(without('Replay', 'WriteOwnLog', 'ReadFilterRules')).toEqual(common);
+  expect(without('Breaker', 'WriteOwnLog', 'ReadFilterRules', 'SwitchReplay')).toEqual(common);
+  const switches = rights['Breaker']!.filter(([sid]) => sid === 'SwitchReplay');
+  expect(switches.map(([, actions]) => actions)).toEqual([
+    ['lambda:GetEventSourceMapping', 'lambda:UpdateEventSourceMapping'],
+  ]);
 });
 
-test('replay may send a refused message again', () => {
-  const sends = statementsOf().filter(({ Sid }) => Sid === 'SendAgain');
-  expect(sends).toMatchObject([{ Action: 'sqs:SendMessage' }]);
+test('the breaker may switch this one mapping and no other', () => {
+  const [statement] = statementsOf().filter(({ Sid }) => Sid === 'SwitchReplay');
+  const [mapping] = Object.keys(templates.replay.findResources('AWS::Lambda::EventSourceMapping'));
+  const { 'Fn::Join': join } = statement!.Resource as { 'Fn::Join': [string, unknown[]] };
+  expect(join[1].at(-1)).toEqual({ Ref: mapping });
+  expect(JSON.stringify(join[1])).toContain(':event-source-mapping:');
 });
 
-test('replay reports failures message by message and presses the cluster with few batches', () => {
-  templates.replay.hasResourceProperties('AWS::Lambda::EventSourceMapping', {
-    FunctionResponseTypes: ['ReportBatchItemFailures'],
-    ScalingConfig: { MaximumConcurrency: 4 },
-    MaximumBatchingWindowInSeconds: 1,
+test('a deployment leaves a mapping that the breaker has switched off as it is', () => {
+  const [mapping] = Object.values(templates.replay.findResources('AWS::Lambda::EventSourceMapping'));
+  expect(mapping!['Properties'].Enabled).toBeUndefined();
+});
+
+test('the breaker looks every probeSecs, in whole minutes, and knows the mapping', () => {
+  templates.replay.hasResourceProperties('AWS::Events::Rule', {
+    ScheduleExpression: 'rate(1 minute)',
+    State: 'ENABLED',
   });
+  const { templates: slow } = synthesize(`${CONFIG}failedWrites: { probeSecs: 90 }\n`);
+  slow.replay.hasResourceProperties('AWS::Events::Rule', { ScheduleExpression: 'rate(2 minutes)' });
+  templates.replay.hasResourceProperties('AWS::Lambda::Function', {
+    FunctionName: 'ringshift-replay-breaker',
+    Environment: { Variables: Match.objectLike({ RINGSHIFT_EVENT_SOURCE_ID: Match.anyValue() }) },
+  });
+});
+
+test('batches are as large and as many as the configuration says; beyond ten a window is needed', () => {
+  const mappingOf = (settings: string) => {
+    const { replay } = synthesize(`${CONFIG}failedWrites: ${settings}\n`).templates;
+    return Object.values(replay.findResources('AWS::Lambda::EventSourceMapping'))[0]!['Properties'];
+  };
+  expect(mappingOf('{}')).toMatchObject({
+    FunctionResponseTypes: ['ReportBatchItemFailures'],
+    BatchSize: 100,
+    MaximumBatchingWindowInSeconds: 1,
+    ScalingConfig: { MaximumConcurrency: 4 },
+  });
+  expect(mappingOf('{ batchSize: 10, batchWindowSecs: 0, replayConcurrency: 9 }')).toMatchObject({
+    BatchSize: 10,
+    MaximumBatchingWindowInSeconds: 0,
+    ScalingConfig: { MaximumConcurrency: 9 },
+  });
+  expect(mappingOf('{ batchSize: 11, batchWindowSecs: 0 }')).toMatchObject({ MaximumBatchingWindowInSeconds: 1 });
 });
 
 test('dead letters, waiting messages, failed executions and differences ring an alarm that says what to do', () => {
@@ -249,8 +316,11 @@ test('dead letters, waiting messages, failed executions and differences ring an 
     'ringshift-dead-letters',
     'ringshift-differences-found',
     'ringshift-oldest-failed-write',
+    'ringshift-replay-breaker-errors',
     'ringshift-replay-errors',
+    'ringshift-replay-held',
     'ringshift-validation-failed',
+    'ringshift-vanished-instances',
   ]);
   for (const alarm of alarms) expect(alarm['Properties'].AlarmDescription.length).toBeGreaterThan(40);
 });
@@ -274,6 +344,7 @@ test('functions run on Node 24 with their own log group that forgets', () => {
     'ringshift-load-range',
     'ringshift-plan-ranges',
     'ringshift-reconcile-range',
+    'ringshift-replay-breaker',
     'ringshift-replay-failed-writes',
     'ringshift-summarize-run',
     'ringshift-validate-range',

@@ -10,10 +10,10 @@ for (let at = 0; ; at++) {
     await queue.send([{ id: String(at), body }]);
     writeSync(1, `${body.split(' ')[0]}\n`);
   } else {
-    for (const message of await queue.receive()) {
+    for (const message of await queue.receive(10)) {
       // What is removed was applied before: it is told first.
       writeSync(1, `${message.body.split(' ')[0]}\n`);
-      await queue.remove(message);
+      await queue.remove([message]);
     }
   }
 }
