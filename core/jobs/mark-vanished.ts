@@ -3,7 +3,7 @@ import type { Phase } from '../config/schema.ts';
 import { LedgerConflictError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { shadowOf } from '../ledger/phase-change.ts';
-import { type PhaseRecord, type ProxyRecord, parseRecord, proxyRecordSchema } from '../ledger/records.ts';
+import type { PhaseRecord, ProxyRecord } from '../ledger/records.ts';
 import type { ClusterName } from '../model/cluster-name.ts';
 import type { Clock, Logger } from '../ports.ts';
 
@@ -47,10 +47,9 @@ export async function markPredecessor(
   hasDisk: (processId: string | undefined) => boolean,
   ports: VanishedPorts,
 ): Promise<void> {
-  const records = await ports.ledger.listProxies();
-  const found = records.find((record) => record.instance === instance);
-  if (found === undefined || hasDisk(found.processId) || !isOwing(found)) return;
-  await markOne(found, records, ports);
+  const found = await ports.ledger.readProxy(instance);
+  if (found === undefined || hasDisk(found.record.processId) || !isOwing(found.record)) return;
+  await markOne(found.record, await ports.ledger.listProxies(), ports);
 }
 
 /** Marked since it was last heard of, and since it was fenced: there is nothing more to say. */
@@ -59,8 +58,10 @@ function isOwing({ storage, vanishedAt, fencedAt }: ProxyRecord): boolean {
   return vanishedAt === undefined || (fencedAt !== undefined && Date.parse(fencedAt) > Date.parse(vanishedAt));
 }
 
+/** One that somebody has declared dead is, whatever is left of its lease. */
 function isVanished(record: ProxyRecord, now: number): boolean {
-  return isOwing(record) && Date.parse(record.leaseUntil) + SKEW_MS < now;
+  const isOver = record.fencedAt !== undefined || Date.parse(record.leaseUntil) + SKEW_MS < now;
+  return isOwing(record) && isOver;
 }
 
 /** The last moment at which it may have written. */
@@ -95,21 +96,20 @@ async function markOne(record: ProxyRecord, all: readonly ProxyRecord[], ports: 
  * Only now: a caller that dies before leaves it to the next one. A record that was written meanwhile is that of a process
  * that lives.
  */
-async function note(record: ProxyRecord, now: Date, { store }: Ledger): Promise<boolean> {
-  const key = `proxies/${encodeURIComponent(record.instance)}.json`;
-  const found = await store.get(key);
+async function note(record: ProxyRecord, now: Date, ledger: Ledger): Promise<boolean> {
+  const found = await ledger.readProxy(record.instance);
   if (found === undefined) return false;
-  const last = parseRecord(proxyRecordSchema, key, found.value);
+  const last = found.record;
   if (last.processId !== record.processId || last.leaseUntil !== record.leaseUntil) return false;
   if (last.fencedAt !== record.fencedAt || last.vanishedAt !== record.vanishedAt) return false;
   try {
-    await store.put(key, JSON.stringify({ ...last, vanishedAt: now.toISOString() }), found.version);
+    await ledger.renewProxy({ ...last, vanishedAt: now.toISOString() }, found.version);
   } catch (error) {
     if (error instanceof LedgerConflictError) return false;
     throw error;
   }
   // The record of one that was fenced keeps its process from coming back.
-  if (last.stopsWithLease && last.fencedAt === undefined) await store.remove(key);
+  if (last.stopsWithLease && last.fencedAt === undefined) await ledger.removeProxy(record.instance);
   return true;
 }
 

@@ -43,6 +43,11 @@ export class PhaseWatch {
   readonly #options: PhaseWatchOptions;
   readonly #startedAt = new Date().toISOString();
   readonly #stop = new AbortController();
+  /** Ends the present wait between two looks. */
+  #pause = new AbortController();
+  #hurries = 0;
+  /** Of those, the ones that the last heartbeat has told of. */
+  #toldHurries = 0;
   #gate: PhaseGate | undefined;
   #drainedForEpoch = 0;
   /** The last epoch that was in force with no request of a phase without copies left; 0 until there is one. */
@@ -106,18 +111,29 @@ export class PhaseWatch {
     this.#running ??= this.#run();
   }
 
-  /** Ends the watch and takes this proxy out of the ledger. */
-  async stop(): Promise<void> {
+  /** Renews the lease now: it has something to tell that must not wait. */
+  hurry(): void {
+    this.#hurries++;
+    this.#pause.abort();
+  }
+
+  /**
+   * Ends the watch and takes this proxy out of the ledger.
+   * @param owes it leaves something behind that others must find: then its lease runs out instead
+   */
+  async stop(owes = false): Promise<void> {
     this.#stop.abort();
+    this.#pause.abort();
     await this.#running;
-    await this.#options.ledger.removeProxy(this.#options.instance).catch(() => undefined);
+    if (!owes) await this.#options.ledger.removeProxy(this.#options.instance).catch(() => undefined);
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      await sleep(this.#pollMs, undefined, { signal }).catch(() => undefined);
+      await sleep(this.#pollMs, undefined, { signal: this.#pause.signal }).catch(() => undefined);
       if (signal.aborted) return;
+      this.#pause = new AbortController();
       try {
         await this.#step();
         this.#lastReadMs = performance.now();
@@ -158,7 +174,8 @@ export class PhaseWatch {
     } else if (proposal.epoch > this.#drainedForEpoch) await this.#drain(record, proposal.epoch);
     else if (gate.isHolding && performance.now() - (this.#heldSinceMs ?? 0) > DRAIN_MS)
       await this.#giveUp(proposal.epoch);
-    if (performance.now() - this.#lastHeartbeatMs >= this.#options.lease.heartbeatSecs * 1000) await this.#register();
+    const isDue = performance.now() - this.#lastHeartbeatMs >= this.#options.lease.heartbeatSecs * 1000;
+    if (isDue || this.#toldHurries !== this.#hurries) await this.#register();
   }
 
   /** A proposal whose caller died is taken back by whoever sees it first. */
@@ -256,6 +273,7 @@ export class PhaseWatch {
   }
 
   async #register(): Promise<void> {
+    const hurries = this.#hurries;
     const now = Date.now();
     const { ledger, instance, lease } = this.#options;
     const facts = this.#options.facts();
@@ -269,6 +287,7 @@ export class PhaseWatch {
       actingEpoch: this.#actingEpoch,
       counters: this.#options.counters(),
     });
+    this.#toldHurries = hurries;
     this.#lastHeartbeatMs = performance.now();
     const failures = facts.lastShadowFailureAt ?? {};
     const told = JSON.stringify(failures);

@@ -105,6 +105,12 @@ describe('a proxy that is gone with its disk', () => {
     expect(await names()).toEqual(['run-1']);
   });
 
+  it('needs no lease to run out once it is fenced', async () => {
+    await proxy({ leaseUntil: new Date(now + 5_000).toISOString(), fencedAt: new Date(now).toISOString() });
+    expect(await markVanished(ports())).toEqual(['run-1']);
+    expect((await ledger.listSuspects()).every((mark) => Date.parse(mark.at) > now + 5_000)).toBe(true);
+  });
+
   it('is taken out where it refuses requests without a lease', async () => {
     await proxy({ stopsWithLease: true });
     await markVanished(ports());

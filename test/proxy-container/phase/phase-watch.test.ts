@@ -205,3 +205,36 @@ test('one that starts during a change that keeps the primary has nothing to sett
   await activate(ledger);
   expect((await gate).phase).toBe('dual-async');
 });
+
+test('a proxy that has something to tell renews its lease at once, and not in its turn', async () => {
+  const ledger = createLedger(createMemoryLedgerStore());
+  let tables: string[] = [];
+  const watch = new PhaseWatch({
+    ledger,
+    instance: 'p1',
+    logger: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+    counters: () => ({}),
+    lease: { pollMs: 60_000, heartbeatSecs: 300 },
+    facts: () => ({ tables }),
+    onFenced: () => undefined,
+    onAct: () => undefined,
+    beforeHandOver: async () => true,
+  });
+  watches.push(watch);
+  await watch.begin(await ledger.initPhase('dual-async', 'test', new Date()));
+  watch.start();
+  tables = ['shop.orders'];
+  watch.hurry();
+  await eventually(async () => expect((await proxyOf(ledger)).tables).toEqual(['shop.orders']));
+});
+
+test('a proxy that leaves something behind does not take itself out of the ledger', async () => {
+  const ledger = createLedger(createMemoryLedgerStore());
+  const watch = watchOf(ledger);
+  await watch.begin(await ledger.initPhase('dual-async', 'test', new Date()));
+  watch.start();
+  await watch.stop(true);
+  expect(await ledger.listProxies()).toHaveLength(1);
+  await watch.stop();
+  expect(await ledger.listProxies()).toHaveLength(0);
+});
