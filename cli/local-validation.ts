@@ -13,8 +13,10 @@ import { type RunSummary, summarizeRun } from '#core/jobs/summarize-run.ts';
 import { validateRange } from '#core/jobs/validate-range.ts';
 import type { ValidationInput, ValidationItem } from '#core/jobs/validation-plan.ts';
 import type { ValidationOptions, ValidationPorts } from '#core/jobs/validation-ports.ts';
+import type { ClusterName } from '#core/model/cluster-name.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import { refuseRenames } from '#core/model/rename.ts';
+import type { TableSchema } from '#core/model/table-schema.ts';
 import type { CqlSession } from '#core/ports.ts';
 import { createProgress } from './output.ts';
 import { type RunContext, readFilter } from './runs.ts';
@@ -25,7 +27,7 @@ interface LocalValidation {
 }
 
 /** Opens both clusters for `body` and closes them again. */
-async function withSessions<T>(context: RunContext, body: (local: LocalValidation) => Promise<T>): Promise<T> {
+export async function withSessions<T>(context: RunContext, body: (local: LocalValidation) => Promise<T>): Promise<T> {
   const { config, ledger, objects } = context;
   const open: CqlSession[] = [];
   try {
@@ -56,6 +58,21 @@ async function withSessions<T>(context: RunContext, body: (local: LocalValidatio
   }
 }
 
+/** The tables of a keyspace, on a connection that is closed again. */
+export async function readSchemaOf(
+  side: ClusterName,
+  keyspace: string,
+  tables: readonly string[] | undefined,
+  context: RunContext,
+): Promise<readonly TableSchema[]> {
+  const client = await connectDriver(await resolveCluster(side, context.config[side]));
+  try {
+    return await readSchema(client, keyspace, tables);
+  } finally {
+    await client.shutdown();
+  }
+}
+
 /** Plans, compares (and reconciles when the input says so) and sums up. */
 export async function validateLocally(runId: string, input: ValidationInput, context: RunContext): Promise<RunSummary> {
   const { validation, renames } = context.config;
@@ -64,17 +81,7 @@ export async function validateLocally(runId: string, input: ValidationInput, con
     const plan = await planValidation(
       runId,
       input,
-      {
-        ...ports,
-        readSchema: async (side, keyspace, tables) => {
-          const client = await connectDriver(await resolveCluster(side, context.config[side]));
-          try {
-            return await readSchema(client, keyspace, tables);
-          } finally {
-            await client.shutdown();
-          }
-        },
-      },
+      { ...ports, readSchema: (side, keyspace, tables) => readSchemaOf(side, keyspace, tables, context) },
       { ...validation, filter: options.filter },
     );
     const items = await readItems(context, plan.planKey);

@@ -74,6 +74,7 @@ export function int64(value: bigint): Uint8Array {
   return bytes;
 }
 
-function readInt64(bytes: Uint8Array): bigint {
+/** @param bytes eight of them */
+export function readInt64(bytes: Uint8Array): bigint {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigInt64(0);
 }

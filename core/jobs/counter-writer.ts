@@ -1,4 +1,4 @@
-/** Brings counters of the target to given totals: reads, adds the difference, and never repeats an addition blindly. */
+/** Brings counters of a cluster to given totals: reads, adds the difference, and never repeats an addition blindly. */
 
 import { describeError, GateClosedError, MigrationError, ServerError } from '../errors.ts';
 import type { RangeClaim } from '../ledger/range-claim.ts';
@@ -34,7 +34,7 @@ const FIRST_CODE_OF_REFUSALS = 0x2000;
 /**
  * Reads must see what was added before, or it would be added twice; so a lower level than a quorum is raised to one.
  */
-function counterConsistency(wanted: Consistency): Consistency {
+export function counterConsistency(wanted: Consistency): Consistency {
   switch (wanted) {
     case Consistency.ANY:
     case Consistency.ONE:
@@ -111,10 +111,10 @@ export class CounterWriter {
     );
     const statement = await target.prepare(text);
     // Nothing may come between this and the sending.
-    if (this.#isStopped) throw new GateClosedError('adding to counters', ['the load of the range has ended']);
+    if (this.#isStopped) throw new GateClosedError('adding to counters', ['the work on the range has ended']);
     if (!this.#claim.isSure) {
       throw new GateClosedError('adding to counters', [
-        'the lease of the range could not be renewed in time, so another call may be at work on it; load it again',
+        'the lease of the range could not be renewed in time, so another call may be at work on it; do it again',
       ]);
     }
     const values = [...deltas.map(([, delta]) => int64(delta)), ...row.place];
@@ -174,8 +174,8 @@ export class CounterWriter {
 }
 
 function changedByOthers(): GateClosedError {
-  return new GateClosedError('loading counters', [
-    'somebody else changes them on the target: stop all writes to the table, wait, and load it again',
+  return new GateClosedError('adding to counters', [
+    'somebody else changes them meanwhile: stop all writes to the table, wait, and do it again',
   ]);
 }
 
