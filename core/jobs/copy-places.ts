@@ -119,8 +119,8 @@ export async function copyPlaces(
   }
 }
 
-function schemaOf(message: CopyMessage, session: CqlSession, ports: CopyPorts): Promise<TableSchema | undefined> {
-  return ports.schemasOf(session).of(message.keyspace, message.table);
+async function schemaOf(message: CopyMessage, session: CqlSession, ports: CopyPorts): Promise<TableSchema | undefined> {
+  return (await ports.schemasOf(session).of(message.keyspace, message.table))?.schema;
 }
 
 /** The partitions of one table, on both clusters. */

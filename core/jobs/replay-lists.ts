@@ -1,9 +1,8 @@
-import { decodeInt, decodeText, encodeText } from '../cql/value-codec.ts';
 import { MessageInvalidError } from '../errors.ts';
 import { valueLookup } from '../model/bound-values.ts';
 import { equalBytes } from '../model/compare-value.ts';
 import type { FailedWrite } from '../model/failed-write.ts';
-import { type TableFacts, toTableFacts } from '../model/table-facts.ts';
+import type { TableFacts } from '../model/table-facts.ts';
 import type { Clock, CqlSession } from '../ports.ts';
 import { classify } from '../statement/classify.ts';
 import { copyOf, type ReadRow, readOf } from '../statement/read-back.ts';
@@ -12,7 +11,6 @@ import { type TouchedRow, touchedRows } from '../statement/touched-rows.ts';
 /** Longer than a copy of a list write that succeeds is under way. */
 const SETTLE_MS = 2_000;
 const MAX_LOOKS = 3;
-const EXPIRES = 'the elements of a failed list write expire by the table, and the rest of their lives can not be read';
 
 export interface ListReplay {
   readonly write: FailedWrite;
@@ -20,6 +18,7 @@ export interface ListReplay {
   readonly from: CqlSession;
   /** The one that missed it. */
   readonly to: CqlSession;
+  readonly factsOf: (keyspace: string, table: string) => Promise<TableFacts | undefined>;
   readonly clock: Clock;
   readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
 }
@@ -35,7 +34,7 @@ export interface ListReplay {
  */
 export async function replayLists(replay: ListReplay, signal?: AbortSignal): Promise<boolean> {
   const { write, from, to, clock, sleep } = replay;
-  const rows = await rowsOf(write, from);
+  const rows = await rowsOf(replay);
   const now = BigInt(clock.nowMillis()) * 1000n;
   const attempt = write.timestampMicros + BigInt(write.attempts);
   const reads = await readAll(rows, from, signal);
@@ -56,51 +55,21 @@ export async function replayLists(replay: ListReplay, signal?: AbortSignal): Pro
   return false;
 }
 
-async function rowsOf(write: FailedWrite, session: CqlSession): Promise<TouchedRow[]> {
-  const known = new Map<string, TableFacts | undefined>();
+async function rowsOf({ write, factsOf }: ListReplay): Promise<TouchedRow[]> {
   const rows: TouchedRow[] = [];
   for (const one of write.statements) {
     const statement = classify(one.text);
     for (const child of statement.kind === 'batch' ? statement.children : [statement]) {
       const keyspace = child.keyspace ?? write.keyspace ?? '';
-      const name = `${keyspace}.${child.table}`;
-      if (!known.has(name)) {
-        known.set(name, await factsOf(keyspace, child.table ?? '', session));
-        if (await expires(keyspace, child.table ?? '', session)) throw new MessageInvalidError(EXPIRES);
-      }
-      const facts = known.get(name);
+      const facts = child.table === undefined ? undefined : await factsOf(keyspace, child.table);
       const touched = facts && touchedRows({ statement: child, keyspace, valueOf: valueLookup(one) }, facts);
-      if (touched === undefined)
+      if (touched === undefined) {
         throw new MessageInvalidError('the rows of a failed list write are not known for sure');
+      }
       rows.push(...touched);
     }
   }
   return rows;
-}
-
-/** Whether the table gives what it holds a life of its own. */
-async function expires(keyspace: string, table: string, session: CqlSession): Promise<boolean> {
-  const { rows } = await session.query(
-    'SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?',
-    [encodeText(keyspace), encodeText(table)],
-  );
-  const seconds = rows[0]?.[0];
-  return seconds ? decodeInt(seconds) > 0 : false;
-}
-
-async function factsOf(keyspace: string, table: string, session: CqlSession): Promise<TableFacts | undefined> {
-  const { rows } = await session.query(
-    'SELECT column_name, type, kind, position FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?',
-    [encodeText(keyspace), encodeText(table)],
-  );
-  return toTableFacts(
-    rows.map(([name, type, kind, position]) => ({
-      name: decodeText(name!),
-      type: decodeText(type!),
-      kind: decodeText(kind!),
-      position: decodeInt(position!),
-    })),
-  );
 }
 
 async function readAll(rows: readonly TouchedRow[], session: CqlSession, signal?: AbortSignal): Promise<ReadRow[]> {

@@ -53,16 +53,13 @@ export async function replayWrite(
     return { kind: 'away', error };
   }
   try {
-    const schemas = ports.schemasOf(session);
-    const found = await Promise.all(write.tables.map(({ keyspace, table }) => schemas.of(keyspace, table)));
-    const tables = found.filter((schema) => schema !== undefined);
+    const tables = await tablesOf(write, session, ports);
     if (tables.some(({ isCounter }) => isCounter)) return COUNTS_TWICE;
     if (isTooOld(write, tables, tombstoneMarginSeconds, ports.clock.nowMillis())) {
       return { kind: 'copy', code: 'too-old', reason: 'it is so old that tombstones newer than it may be gone' };
     }
-    if (!write.readBack) await applyWrite(write, tables, session, ports.clock, signal);
-    else if (await hasChangedRoles(write, ports)) return ROLES_CHANGED;
-    else await copyLists(write, session, ports, signal);
+    if (write.readBack) return await copyLists(write, session, ports, signal);
+    await applyWrite(write, tables, session, ports.clock, signal);
     return { kind: 'applied' };
   } catch (error) {
     if (error instanceof MessageInvalidError) {
@@ -74,10 +71,23 @@ export async function replayWrite(
   }
 }
 
+/** What it writes, as the session's cluster has it; tables that are not there are left out. */
+async function tablesOf(write: FailedWrite, session: CqlSession, ports: WritePorts): Promise<TableSchema[]> {
+  const schemas = ports.schemasOf(session);
+  const found = await Promise.all(write.tables.map(({ keyspace, table }) => schemas.of(keyspace, table)));
+  return found.flatMap((table) => (table === undefined ? [] : [table.schema]));
+}
+
 const COUNTS_TWICE: WriteOutcome = {
   kind: 'dead',
   code: 'counter',
   reason: 'applying it again could count or append twice; its partitions must be compared instead',
+};
+
+const LISTS_EXPIRE: WriteOutcome = {
+  kind: 'dead',
+  code: 'list-expiry',
+  reason: 'the elements of a failed list write expire by the table, and the rest of their lives can not be read',
 };
 
 const ROLES_CHANGED: WriteOutcome = {
@@ -108,12 +118,16 @@ async function copyLists(
   to: CqlSession,
   ports: WritePorts,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<WriteOutcome> {
+  if (await hasChangedRoles(write, ports)) return ROLES_CHANGED;
   const from = await ports.openSession(write.destination === 'target' ? 'origin' : 'target');
+  const tables = [...(await tablesOf(write, from, ports)), ...(await tablesOf(write, to, ports))];
+  if (tables.some(({ defaultTimeToLiveSeconds }) => defaultTimeToLiveSeconds > 0)) return LISTS_EXPIRE;
   const { clock, sleep } = ports;
-  if (await replayLists({ write, from, to, clock, sleep }, signal)) return;
+  const factsOf = async (keyspace: string, table: string) => (await ports.schemasOf(to).of(keyspace, table))?.facts;
+  if (await replayLists({ write, from, to, factsOf, clock, sleep }, signal)) return { kind: 'applied' };
   // Counted as an attempt: a list that is written without a pause is left to validation in the end.
-  throw new ServerError('the lists of the two clusters still differ', ErrorCode.INVALID, false);
+  return { kind: 'refused', reason: 'the lists of the two clusters still differ' };
 }
 
 async function applyWrite(

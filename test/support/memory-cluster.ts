@@ -1,14 +1,16 @@
 import { type ComparedTable, compareTable } from '#core/checksum/compared-table.ts';
 import { serializeKey } from '#core/checksum/selected-row.ts';
-import { decodeBigint, decodeInt, encodeBigint, encodeInt } from '#core/cql/value-codec.ts';
+import { decodeBigint, decodeInt, encodeBigint, encodeInt, encodeText } from '#core/cql/value-codec.ts';
 import { clusteringComparators } from '#core/merge/compare-clustering.ts';
 import { compareBytes } from '#core/model/compare-value.ts';
 import type { BoundValue, ResultPage } from '#core/model/cql-request.ts';
-import type { TableSchema } from '#core/model/table-schema.ts';
+import type { CqlType } from '#core/model/cql-type.ts';
+import type { ClusteringColumn, ColumnDefinition, TableSchema } from '#core/model/table-schema.ts';
 import type { BatchEntry, CqlSession, PreparedStatement, RequestOptions } from '#core/ports.ts';
 import { classify } from '#core/statement/classify.ts';
 import type { BoundTerm, Statement } from '#core/statement/statement.ts';
 import { tokenOf } from '#core/token/token.ts';
+import { contains } from '#core/token/token-range.ts';
 
 interface MemoryCell {
   readonly at: bigint;
@@ -45,6 +47,8 @@ export class MemoryCluster implements CqlSession {
 
   async query(text: string, values: readonly BoundValue[] = [], options: RequestOptions = {}): Promise<ResultPage> {
     this.onRequest(text);
+    if (text.includes(' FROM system')) return { columns: [], rows: this.#ofSystem(text) };
+    if (text.startsWith('SELECT DISTINCT')) return this.#keysIn(values as Uint8Array[]);
     if (text === this.table.scanText) return this.#scan(values as Uint8Array[], options);
     if (text === this.table.partitionText) {
       const key = hex(values as Uint8Array[]);
@@ -133,6 +137,39 @@ export class MemoryCluster implements CqlSession {
     if (!old || wins(cell, old)) row.cells.set(name, cell);
   }
 
+  /** What jobs ask of the schema and of the node. */
+  #ofSystem(text: string): (Uint8Array | null)[][] {
+    const { schema } = this.table;
+    if (text.includes('system.local')) return [[encodeText('4.1.10')]];
+    if (text.includes('system_schema.tables')) {
+      return [[encodeInt(schema.defaultTimeToLiveSeconds), encodeInt(schema.gcGraceSeconds)]];
+    }
+    if (!text.includes('system_schema.columns')) return [];
+    const row = (kind: string) => (column: ColumnDefinition, position: number) => {
+      const isKey = kind === 'partition_key' || kind === 'clustering';
+      const order = kind !== 'clustering' ? 'none' : (column as ClusteringColumn).reversed ? 'desc' : 'asc';
+      return [
+        ...[encodeText(column.name), encodeText(kind), encodeInt(isKey ? position : -1)],
+        ...[encodeText(order), encodeText(typeText(column.type))],
+      ];
+    };
+    return [
+      ...schema.partitionKey.map(row('partition_key')),
+      ...schema.clustering.map(row('clustering')),
+      ...schema.staticColumns.map(row('static')),
+      ...schema.regularColumns.map(row('regular')),
+    ];
+  }
+
+  #keysIn([start, end]: readonly Uint8Array[]): ResultPage {
+    const [from, to] = [decodeBigint(start!), decodeBigint(end!)];
+    const keys = new Map<string, readonly Uint8Array[]>();
+    for (const { key } of this.#visible((row) => contains({ start: from, end: to }, tokenOf(serializeKey(row.key))))) {
+      keys.set(hex(key), key);
+    }
+    return { columns: [], rows: [...keys.values()] };
+  }
+
   #scan([start, end]: readonly Uint8Array[], options: RequestOptions): ResultPage {
     const [from, to] = [decodeBigint(start!), decodeBigint(end!)];
     return this.#page((row) => {
@@ -207,6 +244,14 @@ function wins(cell: MemoryCell, old: MemoryCell): boolean {
   if (cell.at !== old.at) return cell.at > old.at;
   if (cell.value === null || old.value === null) return cell.value === null;
   return compareBytes(cell.value, old.value) > 0;
+}
+
+/** As `system_schema` writes it, of the types that tests use. */
+function typeText(type: CqlType): string {
+  if (type.kind === 'native') return type.name;
+  if (type.kind === 'list' || type.kind === 'set') return `${type.kind}<${typeText(type.element)}>`;
+  if (type.kind === 'map') return `map<${typeText(type.key)}, ${typeText(type.value)}>`;
+  throw new Error(`no text for a ${type.kind}`);
 }
 
 function hex(values: readonly Uint8Array[]): string {
