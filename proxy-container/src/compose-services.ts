@@ -6,6 +6,7 @@ import type { Counters } from './counters/counters.ts';
 import { DefinitionTurns } from './definitions/definition-turns.ts';
 import { Definitions } from './definitions/definitions.ts';
 import type { InFlight } from './in-flight/in-flight-port.ts';
+import { WriteNotes } from './in-flight/write-notes.ts';
 import type { SuspectMarks } from './journal/suspect-marks.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { DualReads } from './reads/dual-reads.ts';
@@ -53,7 +54,9 @@ export interface ServiceParts extends Shared {
 export function composeServices(parts: ServiceParts): ProxyServices {
   const { config, gate, counters, logger, failedWrites, prepared, controls, face, agreement, sisters } = parts;
   const { proxy } = config;
+  const notes = new WriteNotes(parts.inFlight, parts.facts);
   const shadows = new ShadowWriter({
+    notes,
     timeoutMs: proxy.shadowTimeoutMs,
     gate,
     failedWrites,
@@ -64,6 +67,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
   });
   const requestTimeoutMs = { origin: config.origin.requestTimeoutMs, target: config.target.requestTimeoutMs };
   const readBacks = new ReadBacks({
+    notes,
     gate,
     failedWrites,
     facts: parts.facts,
@@ -74,6 +78,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     shadowTimeoutMs: proxy.shadowTimeoutMs,
   });
   const writes = {
+    notes,
     facts: parts.facts,
     lists: new ListOrder(),
     gate,
@@ -119,6 +124,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
       shadows,
       counters,
       flusher: parts.flusher,
+      notes,
       requestTimeoutMs,
       filter: parts.filter,
     }),

@@ -54,6 +54,8 @@ export class Counters {
   journaled = 0;
   journalFull = 0;
   pinnedTimestamps = 0;
+  /** Of a process that died: brought to the journal, or marked. */
+  readonly recoveredPlaces = { copied: 0, marked: 0 };
   definitionsNotCopied = 0;
   /** Tables, types, indexes, views and functions that differ between the clusters; 0 while one is not in use. */
   schemaDrift = 0;

@@ -88,7 +88,16 @@ class Generated {
   }
 }
 
-function tokenIn(
+/** What can not be read is anywhere: its own fault, which its client is told of. */
+function tokenIn(...place: Parameters<typeof readToken>): bigint | null {
+  try {
+    return readToken(...place);
+  } catch {
+    return null;
+  }
+}
+
+function readToken(
   bound: BoundStatement | undefined,
   { entry }: RequestStatement,
   keyspace: string,

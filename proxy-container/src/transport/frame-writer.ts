@@ -107,6 +107,8 @@ export class FrameWriter {
     this.#closeRun();
     this.#slab = undefined;
     if (this.#parts.length === 0) return;
+    // Also where this is not the end of a turn: what a socket could not take leaves whenever it can.
+    this.#flusher.beforeFlush();
     // What waits takes the memory that is counted: neither slabs nor what an answer was read into.
     const isBehind = this.#socket.writableLength > 0;
     try {
@@ -178,6 +180,8 @@ export class FrameWriter {
 /** What the sockets of a process share: they are flushed once in each turn of the event loop, and lend each other memory. */
 export class Flusher {
   readonly reader = new SharedReader();
+  /** Called before anything is handed to a socket. Does not throw. */
+  beforeFlush: () => void = () => undefined;
   #dirty: FrameWriter[] = [];
   #flushing: FrameWriter[] = [];
   #isScheduled = false;

@@ -3,6 +3,7 @@ import { bodyOf, flagsOf } from '#core/cql/frame.ts';
 import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Counters } from '../counters/counters.ts';
+import type { WriteNotes } from '../in-flight/write-notes.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import { type DualRoute, hasShadow, type Route } from '../requests/route.ts';
@@ -25,6 +26,7 @@ export interface DualWriteOptions {
   /** Of writes to both clusters; beside the one of the copies alone. */
   readonly lists: ListOrder;
   readonly facts: SchemaFacts;
+  readonly notes: WriteNotes;
   readonly counters: Counters;
   readonly requestTimeoutMs: Readonly<Record<ClusterName, number>>;
 }
@@ -57,8 +59,9 @@ export class DualWrite {
       this.#primaryAlone(upstreams, request, route.primary, answer);
       return;
     }
-    const { facts, lists } = this.#options;
+    const { facts, lists, notes } = this.#options;
     const place = listPlaceOf(request, facts);
+    notes.note(request, route);
     // The primary itself gives two appends that it gets at once an order which nobody is told, and the shadow another one.
     if (place?.row === undefined || !place.isList) {
       this.#dual(upstreams, request, route, answer);
@@ -79,9 +82,11 @@ export class DualWrite {
       this.#primaryAlone(upstreams, request, route.primary, (outcome) => {
         answer(outcome);
         // Not before: a client may name any table, and what is refused is nowhere.
-        if (effectOf(outcome) === 'notApplied' && !isPartly(request, outcome)) return;
-        const reason = 'a write with a function that can not be evaluated once is not copied';
-        this.#options.failedWrites.mark(request, { code: 'function', lacking: route.shadow, reason });
+        if (effectOf(outcome) !== 'notApplied' || isPartly(request, outcome)) {
+          const reason = 'a write with a function that can not be evaluated once is not copied';
+          this.#options.failedWrites.mark(request, { code: 'function', lacking: route.shadow, reason });
+        }
+        this.#options.notes.done(request.sequence);
       });
       return;
     }
@@ -124,6 +129,7 @@ export class DualWrite {
     const effect = effectOf(outcome);
     if (effect === 'notApplied') {
       this.#markIfPartly(request, primary, outcome);
+      this.#options.notes.done(request.sequence);
       return;
     }
     if (effect === 'unknown') {
@@ -161,6 +167,7 @@ export class DualWrite {
       if (effectOf(first) === 'notApplied') {
         this.#countFailure(primary, first);
         this.#markIfPartly(request, primary, first);
+        this.#options.notes.done(request.sequence);
         answer(first);
         return;
       }
@@ -186,12 +193,14 @@ export class DualWrite {
     epoch: number,
     answer: Answer,
   ): void {
-    const { shadows, failedWrites, counters, dualSync } = this.#options;
+    const { shadows, failedWrites, counters, dualSync, notes } = this.#options;
     const isOnPrimary = effectOf(first);
     const isOnShadow = effectOf(second);
     if (isOnPrimary === 'applied') {
-      if (isOnShadow === 'applied') counters.shadowSucceeded++;
-      else {
+      if (isOnShadow === 'applied') {
+        counters.shadowSucceeded++;
+        notes.done(request.sequence);
+      } else {
         // The shadow catches up by replay also where the client is told of the failure: what it does then is a newer write.
         shadows.settle(request, shadow, epoch, second);
         this.#countFailure(shadow, second);
@@ -208,6 +217,7 @@ export class DualWrite {
       const reason = `a write reached the ${shadow} and perhaps not the ${primary}`;
       failedWrites.mark(request, { code: 'unknown-outcome', lacking: primary, reason });
     }
+    notes.done(request.sequence);
     answer(first);
   }
 
@@ -217,9 +227,10 @@ export class DualWrite {
    * again, and be refused.
    */
   #conditional(upstreams: SessionUpstreams, request: ClientRequest, route: Route, answer: Answer): void {
-    const { gate, failedWrites, readBacks, requestTimeoutMs } = this.#options;
+    const { gate, failedWrites, notes, readBacks, requestTimeoutMs } = this.#options;
     const { epoch } = gate;
     const { primary, shadow } = route;
+    notes.note(request, route);
     this.#call(upstreams, primary, request, (outcome) => {
       this.#countFailure(primary, outcome);
       const effect = effectOf(outcome);
@@ -229,7 +240,10 @@ export class DualWrite {
       if (effect === 'unknown') {
         failedWrites.mark(request, missingConditional(shadow, 'it had no clear outcome'));
       }
-      if (!isApplied) return;
+      if (!isApplied) {
+        notes.done(request.sequence);
+        return;
+      }
       const copied = readBacks.copy(upstreams, request, { primary, shadow }, epoch);
       if (!route.isSync) return;
       // Behind others whose shadow hangs it would wait for longer than the client does.

@@ -13,6 +13,7 @@ import { classify } from '#core/statement/classify.ts';
 import { copyOf, type ReadRow, type RowsCopy, readOf } from '#core/statement/read-back.ts';
 import { type Fragment, type TouchedRow, touchedRows } from '#core/statement/touched-rows.ts';
 import type { Counters } from '../counters/counters.ts';
+import type { WriteNotes } from '../in-flight/write-notes.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import { firstTable } from '../requests/count-tables.ts';
@@ -38,6 +39,7 @@ const TAG = 'a conditional write (LWT) left something whose write time is not re
 export interface ReadBacksOptions {
   readonly gate: PhaseGate;
   readonly failedWrites: FailedWrites;
+  readonly notes: WriteNotes;
   readonly facts: SchemaFacts;
   readonly timestamps: TimestampGenerator;
   readonly counters: Counters;
@@ -78,11 +80,12 @@ export class ReadBacks {
 
   /** Resolves when the copy has arrived, is kept for replay, or the table is marked. Never rejects. */
   async copy(upstreams: SessionUpstreams, request: ClientRequest, route: ReadBackRoute, epoch: number): Promise<void> {
-    const { counters, gate, failedWrites, logger } = this.#options;
+    const { counters, gate, failedWrites, logger, notes } = this.#options;
     const { byteCount } = request;
     if (this.#limit.pendingCount >= MAX_WAITING || this.#heldBytes + byteCount > MAX_BYTES) {
       counters.shadowOverflows++;
       failedWrites.mark(request, missingConditional(route.shadow, 'too many read-backs were under way'));
+      notes.done(request.sequence);
       return;
     }
     // Before the read: what comes later has a later time and wins.
@@ -100,6 +103,8 @@ export class ReadBacks {
       logger.warn('a conditional write could not be read back', { error: describeError(error) });
       this.#giveUp(request, route, 'it could not be read back');
     } finally {
+      // Copied, or marked at the least.
+      notes.done(request.sequence);
       this.#underWay.delete(request);
       this.#heldBytes -= byteCount;
       counters.shadowInFlight--;

@@ -5,6 +5,7 @@ import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { TableCounters } from '../counters/table-counters.ts';
+import type { WriteNotes } from '../in-flight/write-notes.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import { firstTable, tablesWritten } from '../requests/count-tables.ts';
@@ -29,6 +30,7 @@ export interface ShadowWriterOptions {
   readonly failedWrites: FailedWrites;
   readonly lists: ListOrder;
   readonly facts: SchemaFacts;
+  readonly notes: WriteNotes;
   readonly counters: Counters;
   readonly logger: Logger;
 }
@@ -122,9 +124,10 @@ export class ShadowWriter {
 
   /** Takes the outcome of a copy, sent here or together with the primary's. */
   settle(request: ClientRequest, cluster: ClusterName, epoch: number, outcome: Outcome): void {
-    const { counters, failedWrites } = this.#options;
+    const { counters, failedWrites, notes } = this.#options;
     if (outcome.kind === 'reply' && opcodeOf(outcome.frame) !== Opcode.ERROR) {
       counters.shadowSucceeded++;
+      notes.done(request.sequence);
       return;
     }
     if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
@@ -134,6 +137,7 @@ export class ShadowWriter {
       this.#warn(cluster, 'its login or its rights there');
       const reason = `the ${cluster} does not permit a write that the other cluster permits`;
       failedWrites.mark(request, { code: 'forbidden', lacking: cluster, reason });
+      notes.done(request.sequence);
       return;
     }
     this.#fail(request, cluster, epoch, describeOutcome(outcome));

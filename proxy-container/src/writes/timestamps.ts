@@ -20,6 +20,16 @@ export class TimestampGenerator {
     return this.#offsetMicros;
   }
 
+  /** The last one given out, or 0. */
+  get lastMicros(): number {
+    return this.#lastMicros;
+  }
+
+  /** Gives out later ones only: an earlier process has given out this one, and the clock may have been set back since. */
+  seed(lastMicros: number): void {
+    this.#lastMicros = Math.max(this.#lastMicros, lastMicros);
+  }
+
   /** Microseconds since the epoch; a safe integer until the year 2255. */
   next(): number {
     const nowMicros = this.#nowMillis() * 1000 + this.#offsetMicros;

@@ -3,6 +3,7 @@ import { executeFlagsOffset, HAS_TIMESTAMP, timestampGap } from '#core/cql/reque
 import type { Filter } from '#core/filter/filter.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Counters } from '../counters/counters.ts';
+import type { WriteNotes } from '../in-flight/write-notes.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ReadingClient } from '../reads/usual-read.ts';
 import type { ClientRequest, RequestContext } from '../requests/client-request.ts';
@@ -32,6 +33,7 @@ export interface UsualWritesOptions {
   readonly shadows: ShadowWriter;
   readonly counters: Counters;
   readonly flusher: Flusher;
+  readonly notes: WriteNotes;
   readonly requestTimeoutMs: Readonly<Record<ClusterName, number>>;
   filter(): Filter;
 }
@@ -63,7 +65,7 @@ export class UsualWrites {
 
   /** Takes the EXECUTE at [start, end) of `bytes`. False: it is not of the usual kind, and nothing was done. */
   take(client: UsualClient, bytes: Buffer, start: number, end: number): boolean {
-    const { context, counters, flusher } = this.#options;
+    const { context, counters, flusher, notes } = this.#options;
     const entry = usualEntry(context.prepared, bytes, start, end);
     const route = entry && this.#routeOf(entry);
     if (route === undefined) return false;
@@ -95,6 +97,9 @@ export class UsualWrites {
     if (!write.sendTo(route.primary, connection, this.#options.requestTimeoutMs[route.primary])) {
       this.#release(write);
       return false;
+    }
+    if (route.shadow !== undefined) {
+      write.sequence = notes.usual(entry!, route.shadow, write.keyspace, bytes, flagsOffset, version);
     }
     write.epoch = client.begin();
     counters.writes++;
@@ -134,8 +139,9 @@ export class UsualWrites {
 
   /** The shadow has it too. */
   copied(write: UsualWrite): void {
-    const { counters, flusher, gate, shadows } = this.#options;
+    const { counters, flusher, gate, notes, shadows } = this.#options;
     const { epoch } = write;
+    notes.done(write.sequence);
     shadows.end(write.link, write.route.shadow!, write.byteCount, flusher.now());
     counters.shadowSucceeded++;
     this.#release(write);

@@ -1,5 +1,7 @@
 import { opcodeOf } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
+import { NOT_NOTED } from '../in-flight/in-flight-port.ts';
+import type { ClientRequest, RequestContext } from '../requests/client-request.ts';
 import type { Route } from '../requests/route.ts';
 import { isNamedAlike, UsualRequest } from '../requests/usual-request.ts';
 import type { LostReason, UpstreamConnection } from '../upstream/upstream-connection.ts';
@@ -14,6 +16,8 @@ export class UsualWrite extends UsualRequest {
   route = NO_ROUTE;
   /** The copy is under way. */
   isCopying = false;
+  /** Its number in the log of writes under way. */
+  sequence = NOT_NOTED;
   readonly link = newLink();
   readonly #writes: UsualWrites;
 
@@ -26,6 +30,14 @@ export class UsualWrite extends UsualRequest {
     super.clear();
     this.client = undefined;
     this.isCopying = false;
+    this.sequence = NOT_NOTED;
+  }
+
+  /** What was noted is not noted again. */
+  override toRequest(context: RequestContext, version: number): ClientRequest {
+    const request = super.toRequest(context, version);
+    request.sequence = this.sequence;
+    return request;
   }
 
   sendCopy(connection: UpstreamConnection, timeoutMs: number): boolean {

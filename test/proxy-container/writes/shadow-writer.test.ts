@@ -5,6 +5,8 @@ import { Opcode } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
 import { ProtocolError } from '#core/errors.ts';
 import { Counters } from '../../../proxy-container/src/counters/counters.ts';
+import { NOTHING_NOTED } from '../../../proxy-container/src/in-flight/in-flight-port.ts';
+import { WriteNotes } from '../../../proxy-container/src/in-flight/write-notes.ts';
 import { PhaseGate } from '../../../proxy-container/src/phase/phase-gate.ts';
 import { PreparedStatements } from '../../../proxy-container/src/requests/prepared-statements.ts';
 import { readClientRequest } from '../../../proxy-container/src/requests/read-request.ts';
@@ -20,6 +22,7 @@ test('a copy whose place among others can not be read is a failed write, and not
   const kept: string[] = [];
   const counters = new Counters();
   const shadows = new ShadowWriter({
+    notes: new WriteNotes(NOTHING_NOTED, {} as SchemaFacts),
     timeoutMs: 1000,
     gate,
     failedWrites: {

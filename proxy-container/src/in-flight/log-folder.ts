@@ -1,0 +1,53 @@
+import { open, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Where the log lies in its directory. */
+export const LOG_FOLDER = 'in-flight';
+export const RESERVE_NAME = 'reserve.log';
+export const RESERVE_BYTES = 2 * 1024 * 1024;
+
+const SEGMENT_NAME = /^\d{12,15}\.log$/;
+
+export function segmentName(number: number): string {
+  return `${String(number).padStart(12, '0')}.log`;
+}
+
+/** Names of the files of a log, the reserve last. None where there is no directory. */
+export async function logFilesIn(directory: string): Promise<string[]> {
+  const names: string[] = await readdir(directory).catch(() => []);
+  const segments = names.filter((name) => SEGMENT_NAME.test(name)).sort();
+  return names.includes(RESERVE_NAME) ? [...segments, RESERVE_NAME] : segments;
+}
+
+/** Takes the place for a full disk, with zeros: a hole would have to be filled when there is no room. @throws what the disk says */
+export async function prepareReserve(directory: string): Promise<void> {
+  const path = join(directory, RESERVE_NAME);
+  const file = await open(path, 'a+', 0o600);
+  try {
+    const { size } = await file.stat();
+    if (size < RESERVE_BYTES) await file.appendFile(Buffer.alloc(RESERVE_BYTES - size));
+  } finally {
+    await file.close();
+  }
+}
+
+/** Forgets what the files say: segments go, the reserve keeps its place. @throws what the disk says */
+export async function removeLogFiles(directory: string, names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    const path = join(directory, name);
+    if (name !== RESERVE_NAME) {
+      await rm(path, { force: true });
+      continue;
+    }
+    const file = await open(path, 'r+');
+    try {
+      await file.write(Buffer.alloc(Math.min(4096, (await file.stat()).size)), 0, undefined, 0);
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+export async function readLogFile(directory: string, name: string): Promise<Buffer> {
+  return readFile(join(directory, name));
+}

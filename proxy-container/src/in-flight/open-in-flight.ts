@@ -1,0 +1,51 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describeError } from '#core/errors.ts';
+import type { Counters } from '../counters/counters.ts';
+import type { Flusher } from '../transport/frame-writer.ts';
+import type { TimestampGenerator } from '../writes/timestamps.ts';
+import { readBootId } from './boot-id.ts';
+import { InFlightLog } from './in-flight-log.ts';
+import { LOG_FOLDER, prepareReserve } from './log-folder.ts';
+import { type RecoveryPorts, recoverLog } from './recover.ts';
+
+export interface OpenInFlightOptions extends Omit<RecoveryPorts, 'bootId'> {
+  readonly failedWrites: { readonly inFlightDir: string | null; readonly journalDir: string };
+  readonly timestamps: TimestampGenerator;
+  readonly flusher: Flusher;
+  readonly counters: Counters;
+}
+
+/**
+ * Brings what the process before this one had under way to the journal and the marks, and begins a log. A disk that can
+ * not be read or written does not stop the start: the application needs its database, and its tables are marked instead.
+ */
+export async function openInFlight(options: OpenInFlightOptions): Promise<InFlightLog> {
+  const { failedWrites, marks, timestamps, flusher, counters, logger } = options;
+  const directory = join(failedWrites.inFlightDir ?? failedWrites.journalDir, LOG_FOLDER);
+  const bootId = readBootId();
+  // Above whatever is there, were that not to be read.
+  let first = { firstSegment: Date.now(), firstSequence: Date.now() * 1024 };
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const recovered = await recoverLog(directory, { ...options, bootId });
+    timestamps.seed(recovered.lastTimestampMicros);
+    counters.recoveredPlaces.copied += recovered.copiedCount;
+    counters.recoveredPlaces.marked += recovered.markedCount;
+    first = recovered;
+    await prepareReserve(directory);
+  } catch (error) {
+    logger.error('the log of writes under way can not be made ready', { directory, error: describeError(error) });
+  }
+  const log = new InFlightLog({
+    ...first,
+    directory,
+    bootId,
+    timestamps,
+    logger,
+    markTable: (keyspace, table, reason) =>
+      marks.mark({ keyspace, table, tokens: null, code: 'crash-window', reason, lacking: null }),
+  });
+  flusher.beforeFlush = log.flush;
+  return log;
+}

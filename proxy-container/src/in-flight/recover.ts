@@ -1,0 +1,140 @@
+import { randomUUID } from 'node:crypto';
+import { describeError } from '#core/errors.ts';
+import type { Mark } from '#core/ledger/mark.ts';
+import { type CopyMessage, MAX_PLACES } from '#core/model/message.ts';
+import type { TableFacts } from '#core/model/table-facts.ts';
+import type { Logger } from '#core/ports.ts';
+import { removeLogFiles } from './log-folder.ts';
+import { type LogContent, type OwedPlaces, readLog } from './read-log.ts';
+
+/** More places are marked instead of copied one by one: a validation is faster then. */
+const MAX_COPIED = 262_144;
+/** Of a mark for a part of so many places. */
+const MARK_PLACES = 65_536;
+
+export interface RecoveryPorts {
+  readonly instance: string;
+  readonly bootId: string;
+  readonly journal: { addCopy(message: CopyMessage): Promise<void> };
+  /** A mark is durable when it returns. */
+  readonly marks: { mark(mark: Mark): void };
+  /** undefined: nothing is known of tables. */
+  readonly facts: { of(keyspace: string, table: string): Promise<TableFacts | undefined> } | undefined;
+  readonly logger: Logger;
+}
+
+/** What was found, and where a new log goes on. */
+export interface Recovered {
+  readonly firstSegment: number;
+  readonly firstSequence: number;
+  readonly lastTimestampMicros: number;
+  readonly copiedCount: number;
+  readonly markedCount: number;
+}
+
+/**
+ * Makes of what a process that has died had under way what somebody brings together: messages to copy places, or marks.
+ * The log is removed when these are kept, and not before: a second crash begins it again.
+ */
+export async function recoverLog(directory: string, ports: RecoveryPorts): Promise<Recovered> {
+  const content = await readLog(directory);
+  const { files, newest, owed, nextSequence, lastTimestampMicros } = content;
+  const recovery = new Recovery(ports);
+  for (const places of owed) await recovery.bring(places);
+  const why = lossOf(content, ports.bootId);
+  if (why !== undefined) {
+    ports.logger.error('a part of the log of writes under way is lost; all tables in it are marked', { why });
+    for (const { keyspace, table } of content.tables) {
+      recovery.mark({ keyspace, table, tokens: null, code: 'crash-window', lacking: null, reason: why });
+    }
+  }
+  const { copiedCount, markedCount } = recovery;
+  if (copiedCount + markedCount > 0) {
+    ports.logger.warn('the process before this one died with writes under way; their places are to be copied', {
+      directory,
+      copied: copiedCount,
+      marked: markedCount,
+    });
+  }
+  await removeLogFiles(directory, files).catch((error: unknown) => {
+    // What is found again is brought together again; the new log's low water is above it all.
+    ports.logger.warn('the log of a process that died stays', { directory, error: describeError(error) });
+  });
+  return {
+    firstSegment: (newest?.number ?? 0) + 1,
+    firstSequence: nextSequence,
+    lastTimestampMicros,
+    copiedCount,
+    markedCount,
+  };
+}
+
+/** Why writes may be missing in the log; undefined: none is. */
+function lossOf({ newest, isClean, lastStampMs, unreadable }: LogContent, bootId: string): string | undefined {
+  if (unreadable.length > 0) return 'the disk does not give back the log of writes under way';
+  if (newest === undefined || isClean || newest.bootId === bootId) return undefined;
+  const since = new Date(lastStampMs || newest.startedAtMs).toISOString();
+  return `the machine went down, and what was not flushed with it: writes since ${since} may be on one cluster only`;
+}
+
+class Recovery {
+  copiedCount = 0;
+  markedCount = 0;
+  readonly #ports: RecoveryPorts;
+
+  constructor(ports: RecoveryPorts) {
+    this.#ports = ports;
+  }
+
+  mark(mark: Mark): void {
+    this.markedCount += mark.tokens?.length ?? 1;
+    this.#ports.marks.mark(mark);
+  }
+
+  async bring({ keyspace, table, lacking, isCounter, isConditional, isWhole, tokens }: OwedPlaces): Promise<void> {
+    const facts = await this.#ports.facts?.of(keyspace, table).catch(() => undefined);
+    const place = { keyspace, table, lacking };
+    if (isWhole) {
+      const code = isConditional ? 'conditional-missing' : 'crash-window';
+      const reason = 'a write was under way when its proxy died, and its partition is not known';
+      this.mark({ ...place, tokens: null, code, reason });
+    }
+    const all = [...tokens];
+    if (facts?.isCounter ?? isCounter) {
+      this.#markAll(all, { ...place, code: 'counter', reason: 'a counter was written when its proxy died' });
+      return;
+    }
+    if (isConditional) {
+      // Until it is copied, the other cluster must not decide a condition by what it lacks.
+      const reason = 'a conditional write (LWT) may be missing: its proxy died before it was copied';
+      this.#markAll(all, { ...place, code: 'conditional-missing', reason });
+    }
+    const copied = all.slice(0, Math.max(0, MAX_COPIED - this.copiedCount));
+    for (let at = 0; at < copied.length; at += MAX_PLACES) await this.#copy(place, copied.slice(at, at + MAX_PLACES));
+    const reason = 'a write was under way when its proxy died, with too many others to copy them';
+    this.#markAll(all.slice(copied.length), { ...place, code: 'crash-window', reason });
+  }
+
+  #markAll(tokens: readonly bigint[], mark: Omit<Mark, 'tokens'>): void {
+    for (let at = 0; at < tokens.length; at += MARK_PLACES) {
+      this.mark({ ...mark, tokens: tokens.slice(at, at + MARK_PLACES) });
+    }
+  }
+
+  async #copy(place: Pick<CopyMessage, 'keyspace' | 'table' | 'lacking'>, tokens: readonly bigint[]): Promise<void> {
+    const { instance, journal, logger } = this.#ports;
+    const code = 'crash-window';
+    try {
+      await journal.addCopy({
+        ...{ kind: 'copy', id: randomUUID(), ...place, tokens, code, attempts: 1 },
+        ...{ enqueuedAt: new Date().toISOString(), instance },
+      });
+      this.copiedCount += tokens.length;
+    } catch (error) {
+      logger.error('places of writes under way are not in the journal; they are marked', {
+        error: describeError(error),
+      });
+      this.#markAll(tokens, { ...place, code, reason: 'a write was under way when its proxy died' });
+    }
+  }
+}
