@@ -1,0 +1,142 @@
+/** One proxy with its migration, whose target is behind a relay; and the command, which reads the proxy's configuration. */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { auth, Client, types } from 'cassandra-driver';
+import { nodetool, tableFolder } from '../../../infra/local/cassandra-tools.ts';
+import { testEnvironment } from '../../../infra/local/environment.ts';
+import { projectRoot } from '../../../infra/local/paths.ts';
+import { prepare } from '../../../infra/local/prepare.ts';
+import { eventually } from '../../support/eventually.ts';
+import { FrameRelay } from '../../support/frame-relay.ts';
+import { ProxyProcess } from '../../support/proxy-process.ts';
+import { connectToTestCluster, recreateKeyspace } from './clusters.ts';
+import type { CommandOutcome } from './command.ts';
+import { readTestEnvironment } from './test-environment.ts';
+
+export interface LiveMigrationOptions {
+  readonly keyspace: string;
+  /** After `CREATE TABLE KEYSPACE.`, on both clusters. */
+  readonly tables: readonly string[];
+  /** The next one is the admin port. */
+  readonly port: number;
+  readonly proxy?: object;
+}
+
+/** Statements of it are in dual-async when it is open. */
+export class LiveMigration {
+  readonly keyspace: string;
+  readonly origin: Client;
+  readonly target: Client;
+  readonly relay: FrameRelay;
+  readonly proxy: ProxyProcess;
+  readonly app: Client;
+
+  private constructor(
+    keyspace: string,
+    clients: { readonly origin: Client; readonly target: Client; readonly app: Client },
+    relay: FrameRelay,
+    proxy: ProxyProcess,
+  ) {
+    this.keyspace = keyspace;
+    this.origin = clients.origin;
+    this.target = clients.target;
+    this.app = clients.app;
+    this.relay = relay;
+    this.proxy = proxy;
+  }
+
+  static async open(options: LiveMigrationOptions): Promise<LiveMigration> {
+    const { keyspace, tables, port } = options;
+    const environment = readTestEnvironment();
+    const { username, password } = environment;
+    const [origin, target] = await Promise.all([connectToTestCluster('origin'), connectToTestCluster('target')]);
+    for (const client of [origin, target]) {
+      await recreateKeyspace(client, keyspace);
+      for (const table of tables) await client.execute(`CREATE TABLE ${keyspace}.${table}`);
+    }
+    const relay = new FrameRelay(environment.target);
+    const host = environment.proxyAddress;
+    const proxy = new ProxyProcess({
+      listen: { host, port },
+      admin: { host, port: port + 1 },
+      origin: environment.origin,
+      target: { host: '127.0.0.1', port: await relay.listen() },
+      login: { username, password },
+      // Also on a busy machine only what the relay loses is late.
+      proxy: { initialPhase: 'origin-only', shadowTimeoutMs: 3000, ...options.proxy },
+    });
+    await proxy.start();
+    await proxy.setPhase('dual-async');
+    const app = new Client({
+      contactPoints: [host],
+      protocolOptions: { port },
+      localDataCenter: 'dc1',
+      keyspace,
+      authProvider: new auth.PlainTextAuthProvider(username, password),
+      socketOptions: { readTimeout: 60_000 },
+      queryOptions: { consistency: types.consistencies.localOne, prepare: true },
+    });
+    await app.connect();
+    return new LiveMigration(keyspace, { origin, target, app }, relay, proxy);
+  }
+
+  async close(): Promise<void> {
+    await this.app.shutdown();
+    await this.proxy.stop();
+    await this.relay.close();
+    for (const client of [this.origin, this.target]) {
+      await client.execute(`DROP KEYSPACE IF EXISTS ${this.keyspace}`);
+      await client.shutdown();
+    }
+    this.proxy.cleanUp();
+  }
+
+  /** Runs a verb with this migration's configuration; that it fails is an outcome. */
+  async run(...args: readonly string[]): Promise<CommandOutcome> {
+    const command = [join(projectRoot, 'cli', 'main.ts'), ...args, '--json', '--config', this.proxy.configFile];
+    const parse = (text: string) => (text === '' ? {} : (JSON.parse(text) as Record<string, unknown>));
+    try {
+      const { stdout, stderr } = await promisify(execFile)(process.execPath, command, { maxBuffer: 1 << 26 });
+      return { code: 0, json: parse(stdout), stderr };
+    } catch (error) {
+      const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
+      return { code, json: parse(stdout), stderr };
+    }
+  }
+
+  /** Resolves when no copy is under way. */
+  async settled(): Promise<void> {
+    await eventually(async () => {
+      const { shadowInFlight } = await this.proxy.counters();
+      if (shadowInFlight !== 0) throw new Error(`${shadowInFlight} copies are under way`);
+    });
+  }
+
+  /** Flushes and snapshots the origin, and ships it. Resolves to where it lies. */
+  async snapshot(tag: string, table: string): Promise<string> {
+    const { java } = await prepare(() => undefined);
+    await nodetool(java, testEnvironment.origin, 'flush', this.keyspace);
+    await nodetool(java, testEnvironment.origin, 'snapshot', '-t', tag, this.keyspace);
+    const place = join(this.proxy.folder, tag);
+    const data = join(tableFolder(testEnvironment.origin, this.keyspace, table), '..', '..');
+    const shipped = await this.run(
+      'snapshot',
+      'upload',
+      data,
+      '--tag',
+      tag,
+      '--keyspace',
+      this.keyspace,
+      '--to',
+      place,
+    );
+    if (shipped.code !== 0) throw new Error(`the snapshot was not shipped: ${shipped.stderr}`);
+    return place;
+  }
+
+  /** `load start --local`, behind all its gates. */
+  load(snapshot: string, ...more: readonly string[]): Promise<CommandOutcome> {
+    return this.run('load', 'start', '--keyspace', this.keyspace, '--snapshot', snapshot, '--local', ...more);
+  }
+}
