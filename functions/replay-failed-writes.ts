@@ -8,9 +8,6 @@ import { type Job, jobHandler } from './support/job-handler.ts';
 import { migrationName, writeMetrics } from './support/logger.ts';
 import { replayParts } from './support/replay.ts';
 
-/** Until the breaker's function has turned the flow of messages off. Seconds. */
-const HELD_SECONDS = 60;
-
 /** Applies a batch of failed writes; what could not be applied yet stays in the queue, what never can is buried. */
 export const handler = jobHandler('replay-failed-writes', async (event: SQSEvent, job): Promise<SQSBatchResponse> => {
   const { environment, logger, deadlineMillis, signal } = job;
@@ -25,7 +22,8 @@ export const handler = jobHandler('replay-failed-writes', async (event: SQSEvent
     }),
   );
   if (await isHeldUp(job)) {
-    await putBack(queue, messages, logger, HELD_SECONDS);
+    // Until the breaker's function has turned the flow of messages off.
+    await putBack(queue, messages, logger, environment.config.failedWrites.probeSecs);
     return failuresOf(messages);
   }
   await noteLag(messages);

@@ -7,6 +7,8 @@ import { runOrFail } from './processes.ts';
 export interface DeployOptions {
   /** CDK context, for example which configuration file the functions get. */
   readonly context: Readonly<Record<string, string>>;
+  /** Names of stacks, of which none needs another one; all when left out. */
+  readonly stacks?: readonly string[];
   /** Environment of the CDK app beside the AWS endpoint. */
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
@@ -16,7 +18,7 @@ export interface DeployOptions {
 export type StackOutputs = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
 /**
- * `cdk bootstrap` and `cdk deploy --all`, exactly as against AWS but for the endpoint in the environment.
+ * `cdk bootstrap` and `cdk deploy`, exactly as against AWS but for the endpoint in the environment.
  * @throws PrerequisiteError with the last lines of the CDK's output
  */
 export async function deployStacks(settings: LocalAwsSettings, options: DeployOptions): Promise<StackOutputs> {
@@ -28,9 +30,10 @@ export async function deployStacks(settings: LocalAwsSettings, options: DeployOp
   const context = Object.entries({ account: LOCAL_ACCOUNT, region: LOCAL_REGION, ...options.context }).flatMap(
     ([key, value]) => ['--context', `${key}=${value}`],
   );
+  const which = options.stacks === undefined ? ['--all'] : [...options.stacks, '--exclusively'];
   // Synthesized once; bootstrap then takes no app, so that it does not synthesize a second time.
   await Promise.all([
-    runOrFail('cdk synth', cdk, ['synth', '--all', '--quiet', '--output', assembly, ...context], common),
+    runOrFail('cdk synth', cdk, ['synth', ...which, '--quiet', '--output', assembly, ...context], common),
     runOrFail('cdk bootstrap', cdk, ['bootstrap', `aws://${LOCAL_ACCOUNT}/${LOCAL_REGION}`, '--app', ''], {
       ...common,
       cwd: settings.folder,
@@ -41,7 +44,7 @@ export async function deployStacks(settings: LocalAwsSettings, options: DeployOp
     cdk,
     [
       'deploy',
-      '--all',
+      ...which,
       '--require-approval',
       'never',
       '--app',
