@@ -71,10 +71,10 @@ const MAX_VALUES = 65_535;
 
 const base64 = z.base64();
 const boundValue = z.union([base64, z.null(), z.strictObject({ unset: z.literal(true) })]);
+/** A token, or a write time: an integer of 64 bits as a decimal text. */
 export const tokenText = z
   .string()
-  .regex(/^-?\d{1,19}$/)
-  .refine((text) => BigInt.asIntN(64, BigInt(text)) === BigInt(text));
+  .refine((text) => /^-?\d{1,19}$/.test(text) && BigInt.asIntN(64, BigInt(text)) === BigInt(text));
 
 const writtenTable = z.strictObject({
   keyspace: z.string().min(1).max(200),
@@ -170,18 +170,4 @@ export function failedWriteFromJson(body: z.output<typeof failedWriteJson>): Fai
     })),
     ...(partitionKey === undefined ? {} : { partitionKey: valueFromJson(partitionKey) as Uint8Array }),
   };
-}
-
-const TABLES =
-  /"tables":\[(?:\{"keyspace":"(?:[^"\\]|\\.)*","table":"(?:[^"\\]|\\.)*"(?:,"tokens":\[["\d,-]*\])?\}(?:,(?=\{)|(?=\])))*\]/g;
-
-/** The tables of an encoded message, also of one that breaks off behind them; undefined when they can't be found. */
-export function findTables(body: string): readonly TableName[] | undefined {
-  const found = body.match(TABLES);
-  if (found === null) return undefined;
-  try {
-    return found.flatMap((text) => JSON.parse(text.slice('"tables":'.length)) as TableName[]);
-  } catch {
-    return undefined;
-  }
 }
