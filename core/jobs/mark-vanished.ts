@@ -3,7 +3,7 @@ import type { Phase } from '../config/schema.ts';
 import { LedgerConflictError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { shadowOf } from '../ledger/phase-change.ts';
-import type { PhaseRecord, ProxyRecord } from '../ledger/records.ts';
+import { ANY_TABLE, type PhaseRecord, type ProxyRecord } from '../ledger/records.ts';
 import type { ClusterName } from '../model/cluster-name.ts';
 import type { Clock, Logger } from '../ports.ts';
 
@@ -17,8 +17,6 @@ export interface VanishedPorts {
 const SKEW_MS = 10_000;
 /** A copy may still be under way so long after its phase has ended. */
 const PHASE_MARGIN_MS = 300_000;
-/** In the list of what a proxy has written: more tables than it counts apart. */
-export const ANY_TABLE = '*';
 
 /**
  * Looks for ephemeral proxies whose lease is over without a goodbye, and marks what they may have taken with them: every

@@ -52,7 +52,7 @@ export const proxyRecordSchema = z.looseObject({
   storage: z.enum(['volume', 'ephemeral']).optional(),
   /** Of an ephemeral one: what failed before is in the queue, and every mark in the ledger. */
   durableAt: isoTime.optional(),
-  /** Of an ephemeral one: KEYSPACE.TABLE of all that it has written since its start. */
+  /** Of an ephemeral one: KEYSPACE.TABLE of all that it has written since its start, or `ANY_TABLE` alone. */
   tables: z.array(z.string()).optional(),
   /** Failed writes that have not reached the queue. */
   journal: z.object({ messages: z.number(), bytes: z.number(), oldestAt: isoTime.nullable() }).optional(),
@@ -148,6 +148,9 @@ export const rangeRecordSchema = z.object({
   updatedAt: isoTime,
 });
 export type RangeRecord = z.output<typeof rangeRecordSchema>;
+
+/** In the list of what a proxy has written: more tables than it counts apart. */
+export const ANY_TABLE = '*';
 
 /** In the place of a table: a definition (type, function, keyspace) is on one cluster only. */
 export const WHOLE_KEYSPACE = '*';

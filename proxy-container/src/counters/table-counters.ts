@@ -1,6 +1,7 @@
 /** The tables that have counters of their own; what comes later is counted together, as `other`. */
 const MAX_TABLES = 1000;
-const OTHER = 'other';
+/** Keyspace and name of what stands for all further tables. */
+export const OTHER_TABLES = 'other';
 /** Longer names are no table's: Cassandra allows 48 and 222 characters. */
 const MAX_NAME_LENGTH = 222;
 
@@ -64,7 +65,7 @@ export class TableRegistry {
   }
 
   #rest(): TableCounters {
-    this.#other ??= new TableCounters(OTHER, OTHER);
+    this.#other ??= new TableCounters(OTHER_TABLES, OTHER_TABLES);
     return this.#other;
   }
 }

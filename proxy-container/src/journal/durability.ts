@@ -1,0 +1,111 @@
+import type { FailedWritesConfig } from '#core/config/failed-writes-schema.ts';
+import { markPredecessor, type VanishedPorts } from '#core/jobs/mark-vanished.ts';
+import { ANY_TABLE, type ProxyRecord } from '#core/ledger/records.ts';
+import type { Counters } from '../counters/counters.ts';
+import { OTHER_TABLES, type TableCounters } from '../counters/table-counters.ts';
+import { VanishedWatch } from '../phase/vanished-watch.ts';
+
+const LOOK_MS = 50;
+/** No write is under way between its clusters for longer, unless its copy is counted among those that are. */
+const UNDER_WAY_MS = 60_000;
+
+/** Whether the disk of the journal outlives this instance. Cloud Run's is memory. */
+export function storageOf(
+  config: Pick<FailedWritesConfig, 'storage'>,
+  env: Readonly<Record<string, string | undefined>>,
+): 'volume' | 'ephemeral' {
+  return config.storage ?? (env['K_SERVICE'] ? 'ephemeral' : 'volume');
+}
+
+export interface DurabilityOptions extends VanishedPorts {
+  readonly storage: 'volume' | 'ephemeral';
+  readonly instance: string;
+  readonly processId: string;
+  readonly counters: Counters;
+  /** What failed before is in the queue, and what was marked before is in the ledger. Milliseconds since the epoch. */
+  readonly settledAtMs: () => number;
+  /** Called at the first write to a table: the ledger must know of it. */
+  readonly onFirstWrite: () => void;
+}
+
+/**
+ * What an instance whose disk ends with it tells of itself, so that others find what it takes with it: the tables that it
+ * has written, and since when all that failed is elsewhere.
+ * @see core/jobs/mark-vanished.ts
+ */
+export class Durability {
+  readonly #options: DurabilityOptions;
+  readonly #others: VanishedWatch;
+  #timer: NodeJS.Timeout | undefined;
+  #written = 0;
+
+  constructor(options: DurabilityOptions) {
+    this.#options = options;
+    this.#others = new VanishedWatch(options);
+  }
+
+  /**
+   * Marks what a process of the same name has taken with it, unless this one has its disk.
+   * @param deadProcessId the process that this disk says was here before
+   */
+  takeOver(deadProcessId: string | undefined): Promise<void> {
+    const { instance, processId } = this.#options;
+    return markPredecessor(
+      instance,
+      (id) => id === processId || (id !== undefined && id === deadProcessId),
+      this.#options,
+    );
+  }
+
+  /** For the heartbeat. */
+  facts(): Partial<ProxyRecord> {
+    const { storage } = this.#options;
+    if (storage === 'volume') return { storage };
+    return { storage, durableAt: new Date(this.#durableAtMs()).toISOString(), tables: this.#tables() };
+  }
+
+  /** It ends, and takes with it what nobody else has. */
+  get owes(): boolean {
+    const now = Date.now();
+    return this.#options.storage === 'ephemeral' && this.#options.settledAtMs() < now;
+  }
+
+  /** Looks for first writes, about which the writes themselves are not asked, and for other instances that are gone. */
+  start(): void {
+    if (this.#options.storage === 'volume') return;
+    this.#others.start();
+    this.#timer ??= setInterval(() => this.#look(), LOOK_MS).unref();
+  }
+
+  stop(): Promise<void> {
+    clearInterval(this.#timer);
+    return this.#others.stop();
+  }
+
+  #look(): void {
+    let written = 0;
+    for (const table of this.#options.counters.tables.all) if (isWritten(table)) written++;
+    if (written === this.#written) return;
+    this.#written = written;
+    this.#options.onFirstWrite();
+  }
+
+  #durableAtMs(): number {
+    const { counters, settledAtMs } = this.#options;
+    const oldestCopyMs = Date.now() - counters.shadows.lag(performance.now()).allMs;
+    return Math.min(settledAtMs(), oldestCopyMs) - UNDER_WAY_MS;
+  }
+
+  #tables(): string[] {
+    const names = this.#options.counters.tables.all.filter(isWritten).map((table) => nameOf(table));
+    return names.includes(ANY_TABLE) ? [ANY_TABLE] : names;
+  }
+}
+
+function isWritten({ writes, shadowFailed, unqueueable, counterLosses }: TableCounters): boolean {
+  return writes + shadowFailed + unqueueable + counterLosses > 0;
+}
+
+function nameOf({ keyspace, table }: TableCounters): string {
+  return keyspace === OTHER_TABLES ? ANY_TABLE : `${keyspace}.${table}`;
+}

@@ -1,0 +1,143 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import { Counters } from '../../../proxy-container/src/counters/counters.ts';
+import { Durability, storageOf } from '../../../proxy-container/src/journal/durability.ts';
+import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
+
+const NOW = 1_790_000_000_000;
+const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
+let counters: Counters;
+let ledger: Ledger;
+let settledAtMs: number | undefined;
+let told: number;
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: NOW });
+  counters = new Counters();
+  ledger = createLedger(createMemoryLedgerStore());
+  settledAtMs = undefined;
+  told = 0;
+});
+afterEach(() => vi.useRealTimers());
+
+function open(storage: 'volume' | 'ephemeral'): Durability {
+  return new Durability({
+    storage,
+    instance: 'run-1',
+    processId: 'process-1',
+    counters,
+    ledger,
+    logger,
+    clock: { nowMillis: () => Date.now() },
+    settledAtMs: () => settledAtMs ?? Date.now(),
+    onFirstWrite: () => told++,
+  });
+}
+
+const durableAtOf = (durability: Durability) => Date.parse(durability.facts().durableAt!);
+
+describe('an instance whose disk ends with it', () => {
+  it('is one on Cloud Run, unless the configuration says otherwise', () => {
+    expect(storageOf({ storage: null }, {})).toBe('volume');
+    expect(storageOf({ storage: null }, { K_SERVICE: 'shop' })).toBe('ephemeral');
+    expect(storageOf({ storage: 'volume' }, { K_SERVICE: 'shop' })).toBe('volume');
+    expect(storageOf({ storage: 'ephemeral' }, {})).toBe('ephemeral');
+  });
+
+  it('tells the tables that it has written, those of failed writes too, and none that were only read', () => {
+    counters.table('shop', 'orders').writes++;
+    counters.table('shop', 'items').shadowFailed++;
+    counters.table('shop', 'counts').counterLosses++;
+    counters.table('shop', 'looked_at').readsCompared++;
+    expect(open('ephemeral').facts().tables).toEqual(['shop.orders', 'shop.items', 'shop.counts']);
+  });
+
+  it('says that it may be any table when there are more than it counts apart', () => {
+    for (let table = 0; table < 1001; table++) counters.table('shop', `t${table}`).writes++;
+    expect(open('ephemeral').facts().tables).toEqual(['*']);
+  });
+
+  it('tells at once of the first write to a table, and not of the next ones', async () => {
+    const durability = open('ephemeral');
+    durability.start();
+    counters.table('shop', 'orders').writes++;
+    await vi.advanceTimersByTimeAsync(100);
+    expect(told).toBe(1);
+    counters.table('shop', 'orders').writes++;
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(told).toBe(1);
+    counters.table('shop', 'items').writes++;
+    await vi.advanceTimersByTimeAsync(100);
+    expect(told).toBe(2);
+    await durability.stop();
+  });
+
+  it('is durable until the oldest of what failed, was marked, or is still on its way', () => {
+    const durability = open('ephemeral');
+    const whole = durableAtOf(durability);
+    expect(whole).toBeLessThan(NOW);
+    settledAtMs = NOW - 3_600_000;
+    expect(whole - durableAtOf(durability)).toBe(3_600_000);
+    settledAtMs = undefined;
+    counters.shadows.enter(counters.table('shop', 'orders'), performance.now() - 120_000);
+    expect(whole - durableAtOf(durability)).toBeGreaterThanOrEqual(120_000);
+  });
+
+  it('owes what only it has when it ends', () => {
+    expect(open('ephemeral').owes).toBe(false);
+    settledAtMs = NOW - 1;
+    expect(open('ephemeral').owes).toBe(true);
+    expect(open('volume').owes).toBe(false);
+  });
+
+  it('tells nothing of this where the disk outlives it', async () => {
+    const durability = open('volume');
+    counters.table('shop', 'orders').writes++;
+    durability.start();
+    await vi.advanceTimersByTimeAsync(1000);
+    await durability.stop();
+    expect([durability.facts(), told]).toEqual([{ storage: 'volume' }, 0]);
+  });
+
+  it('marks what its predecessor of the same name has taken with it, unless it has its disk', async () => {
+    await ledger.initPhase('dual-async', 'test', new Date(NOW - 86_400_000));
+    await ledger.putProxy({
+      version: 1,
+      instance: 'run-1',
+      processId: 'process-0',
+      startedAt: new Date(NOW - 600_000).toISOString(),
+      leaseUntil: new Date(NOW - 1).toISOString(),
+      drainedForEpoch: 1,
+      actingEpoch: 1,
+      counters: {},
+      storage: 'ephemeral',
+      tables: ['shop.orders'],
+    });
+    await open('ephemeral').takeOver('process-0');
+    expect(await ledger.listSuspects()).toEqual([]);
+    await open('ephemeral').takeOver(undefined);
+    expect(await ledger.listSuspects()).toMatchObject([{ table: 'orders', code: 'vanished' }]);
+  });
+
+  it('looks for others that are gone', async () => {
+    await ledger.initPhase('dual-async', 'test', new Date(NOW - 86_400_000));
+    const durability = open('ephemeral');
+    durability.start();
+    await vi.advanceTimersByTimeAsync(0);
+    await ledger.putProxy({
+      version: 1,
+      instance: 'run-2',
+      startedAt: new Date(NOW - 600_000).toISOString(),
+      leaseUntil: new Date(NOW + 15_000).toISOString(),
+      drainedForEpoch: 1,
+      actingEpoch: 1,
+      counters: {},
+      storage: 'ephemeral',
+      tables: ['shop.orders'],
+    });
+    await vi.advanceTimersByTimeAsync(300_000);
+    expect(await ledger.listSuspects()).toMatchObject([{ table: 'orders', code: 'vanished', by: 'run-2' }]);
+    await durability.stop();
+  });
+});
