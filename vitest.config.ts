@@ -8,7 +8,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/integration/**'],
+          exclude: ['test/integration/**', 'test/faults/**'],
           testTimeout: 120_000,
           expect: { poll: { timeout: 20_000 } },
           hookTimeout: 60_000,
@@ -27,6 +27,18 @@ export default defineConfig({
           // They share two clusters, each file with keyspaces, roles and ports of its own.
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'faults',
+          include: ['test/faults/**/*.test.ts'],
+          globalSetup: ['test/integration/global-setup.ts'],
+          testTimeout: 7_200_000,
+          hookTimeout: 300_000,
+          // Each bed has both clusters to itself: it kills them.
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -11,6 +11,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const programs = {
   demo: 'infra/local/demo/main.ts',
   test: 'infra/local/run-tests.ts',
+  faults: 'infra/local/run-faults.ts',
   prepare: 'infra/local/prepare.ts',
 };
 

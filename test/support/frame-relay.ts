@@ -5,6 +5,8 @@ import { Opcode } from '#core/cql/protocol.ts';
 /** What happens to a request on its way. A lost reply is one to a request that was applied. */
 export interface Fate {
   readonly delayMs?: number;
+  /** Kept until `release`, which sends it also when nobody waits for its reply any more. */
+  readonly hold?: boolean;
   readonly lose?: 'request' | 'reply';
 }
 
@@ -16,6 +18,7 @@ export class FrameRelay {
   fateOf: (frame: Buffer) => Fate = () => ({});
   readonly #sockets = new Set<Socket>();
   readonly #server: Server;
+  readonly #held: (() => void)[] = [];
 
   constructor(to: { readonly host: string; readonly port: number }) {
     this.#server = createServer({ noDelay: true }, (client) => this.#join(client, connect({ ...to, noDelay: true })));
@@ -24,6 +27,16 @@ export class FrameRelay {
   async listen(): Promise<number> {
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** How many requests are held. */
+  get heldCount(): number {
+    return this.#held.length;
+  }
+
+  /** Sends what was held, the latest first. */
+  release(): void {
+    for (const send of this.#held.splice(0).reverse()) send();
   }
 
   close(): Promise<void> {
@@ -59,8 +72,10 @@ export class FrameRelay {
         const fate = STATEMENTS.has(opcodeOf(frame)) ? this.fateOf(frame) : {};
         if (fate.lose === 'request') return;
         if (fate.lose === 'reply') lostReplies.add(streamIdOf(frame));
-        if (fate.delayMs === undefined) node.write(frame);
-        else setTimeout(() => node.write(frame), fate.delayMs);
+        const send = (): void => void node.write(frame);
+        if (fate.hold) this.#held.push(send);
+        else if (fate.delayMs === undefined) send();
+        else setTimeout(send, fate.delayMs);
       });
     take(first);
     client.on('data', take);

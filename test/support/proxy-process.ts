@@ -28,22 +28,26 @@ export interface ProxyProcessOptions {
   readonly failedWrites?: object;
   /** null or none: of all keyspaces. */
   readonly gates?: object;
-  /** The directory of a ledger that other proxies use as well. */
-  readonly ledger?: string;
+  /** A ledger that other proxies use as well: its directory, or what the configuration says of it. */
+  readonly ledger?: string | object;
   /** YAML of the filter rules. */
   readonly filterRules?: string;
   readonly env?: NodeJS.ProcessEnv;
+  /** What becomes the proxy, given its command: another view of the disks. */
+  readonly launcher?: readonly string[];
 }
 
 /** `ringshift proxy` as a process of its own, with a directory as its ledger. */
 export class ProxyProcess {
   readonly folder = mkdtempSync(join(tmpdir(), 'ringshift-proxy-'));
   readonly #options: ProxyProcessOptions;
+  readonly #env: NodeJS.ProcessEnv;
   #child: ChildProcess | undefined;
   output = '';
 
   constructor(options: ProxyProcessOptions) {
     this.#options = options;
+    this.#env = { ...options.env };
     const { listen, admin, origin, target, login } = options;
     const cluster = ({ host, port }: Place): object => ({
       contactPoints: [host],
@@ -55,7 +59,10 @@ export class ProxyProcess {
     const config = {
       origin: { ...cluster(origin), ...options.originConfig },
       target: cluster(target),
-      ledger: { kind: 'file', path: options.ledger ?? join(this.folder, 'ledger') },
+      ledger:
+        typeof options.ledger === 'object'
+          ? options.ledger
+          : { kind: 'file', path: options.ledger ?? join(this.folder, 'ledger') },
       proxy: {
         listen,
         admin: { ...admin, token: TOKEN },
@@ -82,10 +89,18 @@ export class ProxyProcess {
     writeFileSync(join(this.folder, 'filter-rules.yaml'), text);
   }
 
+  /** For what is known only now; holds from the next start on. */
+  addEnv(env: NodeJS.ProcessEnv): void {
+    Object.assign(this.#env, env);
+  }
+
   async start(): Promise<void> {
-    const child = spawn(process.execPath, [join(root, 'cli', 'main.ts'), 'proxy', '--config', this.configFile], {
+    const { launcher = [] } = this.#options;
+    const program = [process.execPath, join(root, 'cli', 'main.ts'), 'proxy', '--config', this.configFile];
+    const [command, ...args] = [...launcher, ...program];
+    const child = spawn(command!, args, {
       cwd: root,
-      env: { ...process.env, ...this.#options.env },
+      env: { ...process.env, ...this.#env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
@@ -116,8 +131,10 @@ export class ProxyProcess {
 
   /** SIGKILL: no good-bye to anybody. */
   async kill(): Promise<void> {
-    const ended = new Promise((resolve) => this.#child?.once('exit', resolve));
-    this.#child?.kill('SIGKILL');
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
     await ended;
   }
 

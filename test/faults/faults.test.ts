@@ -1,0 +1,33 @@
+/**
+ * Three proxies between two clusters while processes die, connections break, disks fill and AWS fails: what an
+ * application was told to be written is on both clusters in the end, once, or marked where nobody can know.
+ */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { prepare } from '../../infra/local/prepare.ts';
+import { runFaults } from '../support/faults/fault-run.ts';
+import { FaultWorld } from '../support/faults/fault-world.ts';
+import { faultKinds } from '../support/faults/plan.ts';
+import { faultRunSettings } from '../support/faults/settings.ts';
+
+const { seeds, minutes, only } = faultRunSettings(process.env);
+const BOUNDED_MS = 30_000;
+const lastsMs = minutes > 0 ? minutes * 60_000 : BOUNDED_MS;
+const kinds = faultKinds.filter((kind) => only === null || only.includes(kind));
+
+let world: FaultWorld;
+
+beforeAll(async () => {
+  const { java } = await prepare(() => undefined);
+  world = new FaultWorld({ java });
+  await world.start();
+});
+
+afterAll(() => world?.stop());
+
+test.each(seeds)('nothing that was acknowledged is lost or doubled, seed %i', async (seed) => {
+  const { silent, lost, duplicated, faults } = await runFaults(world, { seed, lastsMs, kinds });
+  expect(silent.slice(0, 10), 'differs, and nobody knows').toEqual([]);
+  expect(lost.slice(0, 10)).toEqual([]);
+  expect(duplicated.slice(0, 10)).toEqual([]);
+  expect(faults.slice(0, 10), 'what no application would expect').toEqual([]);
+});

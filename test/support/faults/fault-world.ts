@@ -1,0 +1,188 @@
+/** Everything that the fault bed does things to: two clusters behind relays, three proxies, AWS behind a fault proxy. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { auth, Client, policies, types } from 'cassandra-driver';
+import { createSqsClient } from '#adapters/aws-clients.ts';
+import { connectToTestCluster, recreateKeyspace } from '../../integration/support/clusters.ts';
+import { readTestEnvironment } from '../../integration/support/test-environment.ts';
+import { FrameRelay } from '../frame-relay.ts';
+import { ProxyProcess } from '../proxy-process.ts';
+import { TcpRelay } from '../tcp-relay.ts';
+import { AwsFaultProxy } from './aws-fault-proxy.ts';
+import { deployFaultStacks, type FaultStacks } from './fault-stacks.ts';
+import { SmallDisk } from './small-disk.ts';
+import { TestQueue } from './test-queue.ts';
+
+export const PROXY_COUNT = 3;
+/** The proxy whose journal is on a small disk of its own. */
+const ON_SMALL_DISK = 2;
+/** Room for what a proxy keeps on an empty disk: journal, marks, and the log of writes under way. */
+const SMALL_DISK_MB = 64;
+/** The stack's own outlasts its function; here a batch of a function that was killed shall not be waited for so long. */
+const VISIBILITY_SECONDS = 20;
+const TABLES = [
+  'plain (id int PRIMARY KEY, v text, n int)',
+  'lists (id int PRIMARY KEY, l list<int>)',
+  'counts (id int PRIMARY KEY, c counter)',
+];
+
+const proxyPort = (index: number): number => 19_810 + index;
+
+export interface FaultWorldOptions {
+  readonly java: string;
+  /** Of every proxy, beside what the bed needs. */
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+export class FaultWorld {
+  readonly java: string;
+  readonly proxies: ProxyProcess[] = [];
+  readonly apps: Client[] = [];
+  origin!: Client;
+  target!: Client;
+  aws!: AwsFaultProxy;
+  originRelay!: TcpRelay;
+  targetRelay!: TcpRelay;
+  /** Knows the statements on their way to the target. */
+  copies!: FrameRelay;
+  /** Undefined where this machine does not permit it. */
+  smallDisk: SmallDisk | undefined;
+  stacks!: FaultStacks;
+  queue!: TestQueue;
+  /** Failed writes that reached the queue. */
+  queuedWrites = 0;
+  readonly #keyspaces: string[] = [];
+  readonly #env: NodeJS.ProcessEnv;
+
+  constructor({ java, env = {} }: FaultWorldOptions) {
+    this.java = java;
+    this.#env = env;
+  }
+
+  async start(): Promise<void> {
+    const environment = readTestEnvironment();
+    [this.origin, this.target, this.stacks] = await Promise.all([
+      connectToTestCluster('origin'),
+      connectToTestCluster('target'),
+      deployFaultStacks(),
+    ]);
+    this.queue = TestQueue.of(createSqsClient(), this.stacks.queueUrl, this.stacks.deadLetterQueueUrl);
+    await this.queue.setVisibilityTimeout(VISIBILITY_SECONDS);
+    this.aws = new AwsFaultProxy(environment.awsEndpoint);
+    const endpoint = await this.aws.listen();
+    this.aws.onDone = ({ service, operation }, body) => {
+      if (service === 'sqs' && operation.startsWith('SendMessage')) this.queuedWrites += writesIn(body);
+    };
+    const { proxyAddress: host } = environment;
+    this.originRelay = new TcpRelay(host, 19_821, environment.origin);
+    this.targetRelay = new TcpRelay(host, 19_822, environment.target);
+    await Promise.all([this.originRelay.restore(), this.targetRelay.restore()]);
+    this.copies = new FrameRelay({ host, port: 19_822 });
+    const targetPort = await this.copies.listen();
+    for (let index = 0; index < PROXY_COUNT; index++) {
+      await this.#startProxy(index, endpoint, targetPort);
+    }
+    await this.proxies[0]!.setPhase('dual-async');
+    for (let index = 0; index < PROXY_COUNT; index++) this.apps.push(await this.#connect(index));
+  }
+
+  /** What the clock of a proxy is off by from now on. Milliseconds. */
+  shiftClock(index: number, offsetMs: number): void {
+    writeFileSync(join(this.proxies[index]!.folder, 'clock'), String(offsetMs));
+  }
+
+  /** For each run a keyspace of its own: marks and rows of the one before say nothing of it. Resolves to its name. */
+  async newKeyspace(): Promise<string> {
+    await this.queue.clear();
+    this.queuedWrites = 0;
+    const keyspace = `faults_test_${this.#keyspaces.length}`;
+    this.#keyspaces.push(keyspace);
+    for (const client of [this.origin, this.target]) {
+      await recreateKeyspace(client, keyspace);
+      for (const table of TABLES) await client.execute(`CREATE TABLE ${keyspace}.${table}`);
+    }
+    return keyspace;
+  }
+
+  async stop(): Promise<void> {
+    for (const app of this.apps) await app.shutdown();
+    for (const proxy of this.proxies) {
+      await proxy.kill();
+      proxy.cleanUp();
+    }
+    this.smallDisk?.close();
+    await Promise.all([this.copies?.close(), this.originRelay?.cut(), this.targetRelay?.cut(), this.aws?.close()]);
+    for (const client of [this.origin, this.target]) {
+      for (const keyspace of this.#keyspaces) {
+        await client?.execute(`DROP KEYSPACE IF EXISTS ${keyspace}`).catch(() => undefined);
+      }
+      await client?.shutdown();
+    }
+    this.queue?.close();
+  }
+
+  async #startProxy(index: number, awsUrl: string, targetPort: number): Promise<void> {
+    const environment = readTestEnvironment();
+    const { username, password, proxyAddress: host } = environment;
+    const { bucket, queueUrl } = this.stacks;
+    const onFaultProxy = new URL(queueUrl);
+    onFaultProxy.host = new URL(awsUrl).host;
+    const disk = `/tmp/ringshift-faults-${process.pid}`;
+    if (index === ON_SMALL_DISK) this.smallDisk = await SmallDisk.open(disk, SMALL_DISK_MB);
+    const isSmall = index === ON_SMALL_DISK && this.smallDisk !== undefined;
+    const proxy: ProxyProcess = new ProxyProcess({
+      listen: { host, port: proxyPort(index) },
+      admin: { host, port: 18_810 + index },
+      origin: { host, port: 19_821 },
+      target: { host: '127.0.0.1', port: targetPort },
+      login: { username, password },
+      clusters: { requestTimeoutMs: 4_000 },
+      ledger: { kind: 's3', bucket, prefix: `run-${process.pid}/` },
+      proxy: {
+        instance: `faults-${index}`,
+        shadowTimeoutMs: 1_500,
+        clocks: { warnSkewMs: 50, maxSkewMs: 60_000 },
+      },
+      failedWrites: { queueUrl: onFaultProxy.href, ...(isSmall ? { journalDir: join(disk, 'journal') } : {}) },
+      env: { ...this.#env, AWS_ENDPOINT_URL: awsUrl, AWS_ENDPOINT_URL_S3: awsUrl },
+      ...(isSmall ? { launcher: this.smallDisk!.launcher } : {}),
+    });
+    const clock = join(proxy.folder, 'clock');
+    proxy.addEnv({
+      RINGSHIFT_CLOCK_OFFSET_FILE: clock,
+      NODE_OPTIONS: `--import=${new URL('./shifted-clock.ts', import.meta.url).href}`,
+    });
+    this.proxies.push(proxy);
+    await proxy.start();
+  }
+
+  async #connect(index: number): Promise<Client> {
+    const { username, password, proxyAddress } = readTestEnvironment();
+    const client = new Client({
+      contactPoints: [proxyAddress],
+      protocolOptions: { port: proxyPort(index) },
+      localDataCenter: 'dc1',
+      authProvider: new auth.PlainTextAuthProvider(username, password),
+      socketOptions: { readTimeout: 8_000, connectTimeout: 5_000 },
+      queryOptions: { consistency: types.consistencies.localOne, prepare: true },
+      policies: {
+        // What an application is told is what it knows: nothing is tried again behind its back.
+        retry: new policies.retry.FallthroughRetryPolicy(),
+        reconnection: new policies.reconnection.ConstantReconnectionPolicy(250),
+        timestampGeneration: null as never,
+      },
+    });
+    await client.connect();
+    return client;
+  }
+}
+
+/** Failed writes in a request that sends messages; a pointer to a large one counts as one. */
+function writesIn(body: string): number {
+  const sent = JSON.parse(body) as { MessageBody?: string; Entries?: readonly { MessageBody: string }[] };
+  const bodies = sent.Entries?.map(({ MessageBody }) => MessageBody) ?? [sent.MessageBody ?? '{}'];
+  return bodies.reduce((sum, text) => {
+    const { writes, tokens } = JSON.parse(text) as { writes?: readonly unknown[]; tokens?: readonly unknown[] };
+    return sum + (writes?.length ?? tokens?.length ?? 1);
+  }, 0);
+}
