@@ -27,6 +27,9 @@ interface CloudRunOptions extends CommonOptions {
   readonly remove?: boolean;
 }
 
+const EPHEMERAL =
+  'storage: ephemeral. The disk of an instance is its memory and ends with it: failed writes go to the queue within a second, and when an instance vanishes the tables that it wrote are marked and compared again. Instances that refuse requests without the ledger (proxy.onLedgerLoss: stop) are then taken out of it by themselves; others must be fenced before the phase can change';
+
 export function register(program: Command): void {
   const deploy = program.command('deploy').description('the proxy on Cloud Run, the AWS half by cdk');
   withCommonOptions(
@@ -87,8 +90,10 @@ async function cloudRun(options: CloudRunOptions): Promise<void> {
       options.dryRun ?? false,
     );
     const containers = (updated.template?.containers ?? []).map((container) => container.name ?? '');
-    printResult(options, { service: options.service, containers, changed: !options.dryRun }, [
+    const storage = options.remove ? {} : { storage: 'ephemeral' };
+    printResult(options, { service: options.service, containers, changed: !options.dryRun, ...storage }, [
       `${options.service} ${options.dryRun ? 'would have' : 'has'} the containers ${containers.join(', ')}`,
+      ...(options.remove ? [] : [EPHEMERAL]),
     ]);
   } finally {
     await client.close();
