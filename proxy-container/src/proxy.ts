@@ -12,17 +12,17 @@ import type { ProxyStatus } from './admin/status.ts';
 import { composeServices } from './compose-services.ts';
 import { Counters } from './counters/counters.ts';
 import type { Definitions } from './definitions/definitions.ts';
-import { NOTHING_NOTED } from './in-flight/in-flight-port.ts';
+import type { InFlightLog } from './in-flight/in-flight-log.ts';
+import { openInFlight } from './in-flight/open-in-flight.ts';
 import { DirectoryLock } from './journal/directory-lock.ts';
 import type { Journal } from './journal/journal.ts';
-import type { JournalSender } from './journal/journal-sender.ts';
-import { openJournal } from './journal/open-journal.ts';
+import type { Durability } from './journal/durability.ts';
+import { countLost, openJournal } from './journal/open-journal.ts';
 import { SuspectMarks } from './journal/suspect-marks.ts';
-import { prepareHandOver } from './phase/hand-over.ts';
 import type { PhaseGate } from './phase/phase-gate.ts';
-import { PhaseWatch } from './phase/phase-watch.ts';
-import { factsOf } from './phase/proxy-facts.ts';
+import type { PhaseWatch } from './phase/phase-watch.ts';
 import { Registration } from './phase/registration.ts';
+import { watchPhase } from './phase/watch-phase.ts';
 import { defaultInstance } from './processes/default-instance.ts';
 import type { ProxyPorts } from './proxy-ports.ts';
 import type { ProxyServices } from './proxy-services.ts';
@@ -59,13 +59,14 @@ export class CqlProxy {
   readonly #marks: SuspectMarks;
   readonly #registration: Registration;
   readonly #watch: PhaseWatch;
+  readonly #durability: Durability;
   readonly #queueDepth: QueueDepth;
   readonly #runtime = new RuntimeWatch();
   readonly #filter: FilterInForce;
   readonly #processId = randomUUID();
   #lock: DirectoryLock | undefined;
+  #inFlight: InFlightLog | undefined;
   #journal: Journal | undefined;
-  #sender: JournalSender | undefined;
   #failedWrites: FailedWrites | undefined;
   #gate: PhaseGate | undefined;
   #reads: Reads | undefined;
@@ -108,21 +109,26 @@ export class CqlProxy {
     });
     const directory = config.failedWrites.journalDir;
     this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, logger });
-    this.#registration = new Registration({ ledger, instance: this.#instance, processId: this.#processId, logger });
-    this.#watch = new PhaseWatch({
+    this.#registration = new Registration({
+      ...{ ledger, instance: this.#instance, processId: this.#processId, logger },
+      stopsWithLease: config.proxy.onLedgerLoss === 'stop',
+    });
+    const { watch, durability } = watchPhase({
+      config,
       ledger: this.#registration.ledger,
       instance: this.#instance,
+      processId: this.#processId,
       logger,
-      counters: () => this.#counters.summary(),
-      facts: () => factsOf({ clocks: this.#clusterWatch.clocks, marks: this.#marks }),
-      onAct: (record) => this.#clusterWatch.controls.follow(record.active.phase),
-      beforeHandOver: (next) =>
-        prepareHandOver(next, {
-          marks: this.#marks,
-          clocks: this.#clusterWatch.clocks,
-          failedWrites: this.#failedWrites,
-        }),
+      counters: this.#counters,
+      marks: this.#marks,
+      clusterWatch: this.#clusterWatch,
+      gate: () => this.#gate,
+      failedWrites: () => this.#failedWrites,
+      inFlight: () => this.#inFlight,
+      onFenced: (error) => ports.onFenced?.(error),
     });
+    this.#watch = watch;
+    this.#durability = durability;
   }
 
   /**
@@ -131,12 +137,13 @@ export class CqlProxy {
    *   AuthenticationFailedError, LedgerUnavailableError: what is missing, with the remedy
    */
   async start(): Promise<void> {
-    const { ledger, logger, queue } = this.#ports;
+    const { ledger, logger } = this.#ports;
     const { proxy, failedWrites } = this.#config;
     refuseRenames(this.#config.renames, 'the proxy');
     await this.#filter.reload(undefined);
     this.#lock = await DirectoryLock.take(failedWrites.journalDir, this.#processId, logger);
-    await this.#registration.waitForName(this.#lock.deadProcessId);
+    const { deadProcessId } = this.#lock;
+    await this.#durability.takeOver(deadProcessId, () => this.#registration.waitForName(deadProcessId));
     const first =
       (await ledger.readPhase()) ?? (await ledger.initPhase(proxy.initialPhase, this.#instance, new Date()));
     if (first.active.phase === 'target-only' && !this.#filter.filter.isEmpty) {
@@ -145,14 +152,20 @@ export class CqlProxy {
     await this.#clusterWatch.connect(first.active.phase);
     // First: what the journal finds in doubt is added to them.
     await this.#marks.restore();
-    const { journal, sender } = await openJournal(failedWrites, queue, this.#marks, logger);
+    const journal = await this.#openJournal();
     this.#journal = journal;
-    this.#sender = sender;
+    // Before a client is listened to: what was under way is in the journal, and write times go on where they were.
+    const inFlight = await openInFlight({
+      ...{ failedWrites, journal, logger, instance: this.#instance, marks: this.#marks },
+      ...{ timestamps: this.#timestamps, flusher: this.#flusher, counters: this.#counters },
+      facts: this.#clusterWatch.facts,
+    });
+    this.#inFlight = inFlight;
     // Before this proxy is registered: one that can't start must not be waited for by a change of phase.
     await this.#listenAdmin();
     this.#gate = await this.#watch.begin(first);
     this.#clusterWatch.controls.follow(this.#gate.phase);
-    const services = this.#services(this.#gate, journal);
+    const services = this.#services(this.#gate, journal, inFlight);
     this.#definitions = services.definitions;
     await this.#sisters.start();
     this.#reads = services.reads;
@@ -167,6 +180,7 @@ export class CqlProxy {
       throw error;
     }
     this.#watch.start();
+    this.#durability.start();
     this.#clusterWatch.start();
     this.#filter.watch(logger, () => this.#gate?.phase);
     logger.info(`CQL server listening on ${proxy.listen.host}:${this.#address.port}`, {
@@ -193,10 +207,12 @@ export class CqlProxy {
     // Every copy whose connection was closed has become a failed write then.
     await this.#gate?.untilIdle(SETTLE_MS);
     await this.#failedWrites?.idle();
-    await this.#journal?.flush();
-    await Promise.all([this.#sender?.stop(FLUSH_QUEUE_MS), this.#marks.flush(), this.#clusterWatch.clocks.stop()]);
-    await this.#journal?.close();
-    await this.#watch.stop();
+    await Promise.all([this.#journal?.stop(FLUSH_QUEUE_MS), this.#clusterWatch.clocks.stop()]);
+    // Behind the journal: what that could not keep is marked.
+    await Promise.all([this.#marks.flush(), this.#durability.stop()]);
+    await this.#inFlight?.close();
+    await this.#watch.stop(this.#durability.owes);
+    this.#marks.close();
     await this.#lock?.release();
     await Promise.all([this.#clusterWatch.stop(), this.#sisters.stop()]);
     this.#runtime.stop();
@@ -204,11 +220,23 @@ export class CqlProxy {
     this.#admin?.close();
   }
 
-  #services(gate: PhaseGate, journal: Journal): ProxyServices {
+  #openJournal(): Promise<Journal> {
+    const counters = this.#counters;
+    const owner = { instance: this.#instance, processId: this.#processId };
+    return openJournal(this.#config, this.#ports, owner, this.#marks, {
+      onKept: (writes) => {
+        counters.journaled += writes;
+      },
+      onLost: (lost) => countLost(counters, lost),
+      onDone: (sequence) => this.#inFlight?.done(sequence),
+    });
+  }
+
+  #services(gate: PhaseGate, journal: Journal, inFlight: InFlightLog): ProxyServices {
     const { logger, ledger, maxMessageBytes } = this.#ports;
     const { clusters, controls, face, agreement, facts } = this.#clusterWatch;
     const shared = { marks: this.#marks, facts, counters: this.#counters, logger };
-    this.#failedWrites = new FailedWrites({ ...shared, instance: this.#instance, journal, maxMessageBytes });
+    this.#failedWrites = new FailedWrites({ ...shared, inFlight, journal, maxMessageBytes });
     return composeServices({
       ...shared,
       config: this.#config,
@@ -225,9 +253,9 @@ export class CqlProxy {
       flusher: this.#flusher,
       logins: this.#ports.logins ?? NO_LOGINS,
       failedWrites: this.#failedWrites,
-      inFlight: NOTHING_NOTED,
+      inFlight,
       filter: () => this.#filter.filter,
-      isFenced: () => this.#config.proxy.onLedgerLoss === 'stop' && this.#registration.isLeaseOver,
+      isFenced: () => this.#registration.mayNotServe,
     });
   }
 
@@ -302,7 +330,6 @@ export class CqlProxy {
       reads: this.#reads,
       server: this.#server,
       journal: this.#journal,
-      sender: this.#sender,
     });
   }
 }

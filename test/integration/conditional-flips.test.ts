@@ -11,6 +11,7 @@ import { CqlProxy } from '../../proxy-container/src/proxy.ts';
 import { forcePhase } from '../support/force-phase.ts';
 import { FrameRelay } from '../support/frame-relay.ts';
 import { MemoryQueue } from '../support/in-process-proxy.ts';
+import { journalHere } from '../support/journal-here.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
 import { nothingSeen } from '../support/open-gates.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
@@ -53,7 +54,12 @@ async function startProxy(
   const logger = createLogger(instance, 'silent');
   const lookAtClusters = async () => nothingSeen;
   const cluster = { origin: resolved('origin'), target: resolved('target') };
-  const proxy = new CqlProxy(config, { ledger, queue, maxMessageBytes: 250_000, lookAtClusters, logger, ...cluster });
+  const journal = {
+    startJournal: journalHere(queue),
+    journalKeys: { current: null, previous: [] },
+    maxMessageBytes: 250_000,
+  };
+  const proxy = new CqlProxy(config, { ledger, queue, ...journal, lookAtClusters, logger, ...cluster });
   proxies.push(proxy);
   await proxy.start();
 }

@@ -4,20 +4,18 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { auth, Client, types } from 'cassandra-driver';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { createCqlSession } from '#adapters/cql/session.ts';
 import { createLogger } from '#adapters/logger.ts';
 import { migrationConfigSchema, type Phase, type ResolvedCluster } from '#core/config/schema.ts';
-import { replayMessages } from '#core/jobs/replay.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
-import type { CqlSession } from '#core/ports.ts';
 import { CqlProxy } from '../../proxy-container/src/proxy.ts';
 import { forcePhase } from '../support/force-phase.ts';
 import { FrameRelay } from '../support/frame-relay.ts';
 import { MemoryQueue } from '../support/in-process-proxy.ts';
+import { journalHere } from '../support/journal-here.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
-import { CLOSED_BREAKER, delivered, writeOf } from '../support/messages.ts';
 import { nothingSeen } from '../support/open-gates.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { replayHere } from './support/replay-here.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 /** Writes that race, with a shadow that is late or loses them, between two real clusters (CORRECTNESS: tests 1, 6, 7, 8). */
@@ -41,7 +39,6 @@ let relay: FrameRelay;
 let ledger: Ledger;
 let proxy: CqlProxy;
 const apps: Client[] = [];
-const sessions = new Map<string, Promise<CqlSession>>();
 
 async function connect(): Promise<Client> {
   const { address, port } = proxy.addresses!.listen;
@@ -86,7 +83,12 @@ beforeAll(async () => {
   };
   ledger = createLedger(createMemoryLedgerStore());
   const lookAtClusters = async () => nothingSeen;
-  const ports = { ledger, queue, lookAtClusters, maxMessageBytes: 250_000, logger: createLogger('races', 'silent') };
+  const journal = {
+    startJournal: journalHere(queue),
+    journalKeys: { current: null, previous: [] },
+    maxMessageBytes: 250_000,
+  };
+  const ports = { ledger, queue, lookAtClusters, ...journal, logger: createLogger('races', 'silent') };
   proxy = new CqlProxy(config, { ...ports, origin: resolved('origin'), target: resolved('target') });
   await proxy.start();
   await Promise.all([connect(), connect()]);
@@ -107,7 +109,6 @@ afterAll(async () => {
   for (const app of apps) await app.shutdown();
   await proxy?.stop();
   await relay?.close();
-  for (const session of sessions.values()) await (await session).close();
   await Promise.all([origin?.shutdown(), target?.shutdown()]);
   rmSync(folder, { recursive: true, force: true });
 });
@@ -144,41 +145,14 @@ async function eventuallySuspect(table: string): Promise<void> {
 
 const delayed = (maxMs: number) => (): { delayMs: number } => ({ delayMs: Math.random() * maxMs });
 
-/** Applies what waits in the queue, again and again, as a scheduled replay does. */
-async function replayAll(): Promise<string[]> {
-  const outcomes: string[] = [];
-  for (let round = 0; queue.messages.length > 0 && round < 6; round++) {
-    const messages = queue.messages.splice(0);
-    const results = await replayMessages(
-      messages.map(({ id, body }) => delivered(body, id)),
-      {
-        breaker: CLOSED_BREAKER,
-        ledger,
-        openSession: openSession,
-        clock: { nowMillis: Date.now },
-        logger: createLogger('replay', 'silent'),
-        sleep: async (ms) => sleep(Math.min(ms, 300)),
-      },
-    );
-    for (const [index, { remove, resend, bury }] of results.entries()) {
-      if (!remove) queue.messages.push(messages[index]!);
-      for (const { body } of resend) queue.messages.push({ id: messages[index]!.id, body });
-      if (remove && resend.length === 0) outcomes.push(bury.length > 0 ? 'dead' : 'applied');
-    }
+/** Applies what waits in the queue, again and again, as a scheduled replay does; resolves to how many are dead. */
+async function replayAll(): Promise<number> {
+  const here = replayHere({ ledger, settleMs: 300 });
+  try {
+    return (await here.drain(queue.messages.splice(0).map(({ body }) => body))).dead;
+  } finally {
+    await here.close();
   }
-  return outcomes;
-}
-
-function openSession(side: 'origin' | 'target'): Promise<CqlSession> {
-  const { host, port } = environment[side];
-  const config = migrationConfigSchema.parse({
-    origin: { contactPoints: [host], port },
-    target: { contactPoints: [host], port },
-  });
-  const { auth: _, ...rest } = config[side];
-  const session = sessions.get(side) ?? createCqlSession({ ...rest, name: side, credentials: { username, password } });
-  sessions.set(side, session);
-  return session;
 }
 
 test('1000 pairs of quick updates with a shadow that is late at random leave the same winner on both clusters', async () => {
@@ -318,14 +292,14 @@ test('appends to lists whose copies time out are copied from the origin: nothing
   );
   await settled();
   relay.fateOf = () => ({});
-  expect(queue.messages.length).toBeGreaterThan(5);
-  for (const { body } of queue.messages) expect(writeOf(body).readBack).toBe(true);
+  expect(queue.writes.length).toBeGreaterThan(5);
+  for (const { readBack } of queue.writes) expect(readBack).toBe(true);
   const twice = [...queue.messages];
-  expect(await replayAll()).not.toContain('dead');
+  expect(await replayAll()).toBe(0);
   expect(await expectEqual(`SELECT id, v, writetime(v), l FROM ${KEYSPACE}.lists`)).toHaveLength(8);
   // A queue may deliver again.
   queue.messages.push(...twice.reverse());
-  expect(await replayAll()).not.toContain('dead');
+  expect(await replayAll()).toBe(0);
   await expectEqual(`SELECT id, v, writetime(v), l FROM ${KEYSPACE}.lists`);
   expect(await isSuspect('lists')).toBe(false);
 });

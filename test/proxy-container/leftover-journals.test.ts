@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -6,8 +6,9 @@ import { createLogger } from '#adapters/logger.ts';
 import { migrationConfigSchema } from '#core/config/schema.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { DirectoryLock } from '../../proxy-container/src/journal/directory-lock.ts';
-import { Journal } from '../../proxy-container/src/journal/journal.ts';
 import { LeftoverJournals } from '../../proxy-container/src/journal/leftover-journals.ts';
+import { openJournal } from '../../proxy-container/src/journal/open-journal.ts';
+import { SuspectMarks } from '../../proxy-container/src/journal/suspect-marks.ts';
 import {
   configOfProcess,
   leftoverDirectories,
@@ -16,7 +17,9 @@ import {
   readPlace,
 } from '../../proxy-container/src/processes/process-place.ts';
 import { eventually } from '../support/eventually.ts';
+import { failedInsert } from '../support/failed-frames.ts';
 import { MemoryQueue } from '../support/in-process-proxy.ts';
+import { journalHere } from '../support/journal-here.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
 
 let folder: string;
@@ -28,45 +31,67 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-async function leave(directory: string, id: string): Promise<void> {
-  const journal = await Journal.open({ directory, maxBytes: 1e6, logger, onDoubt: () => undefined });
-  journal.append({ id, body: JSON.stringify({ id }) });
-  await journal.flush();
-  await journal.close();
+const cluster = { contactPoints: ['127.0.0.1'] };
+const config = migrationConfigSchema.parse({
+  origin: cluster,
+  target: cluster,
+  failedWrites: { kind: 'directory', path: '/nowhere', retryIntervalSecs: 1 },
+});
+const portsOf = (queue: MemoryQueue | null) => ({
+  startJournal: journalHere(queue),
+  journalKeys: { current: null, previous: [] },
+  maxMessageBytes: 250_000,
+  logger,
+});
+
+async function leave(directory: string, timestampMicros: number): Promise<void> {
+  const marks = new SuspectMarks({ ledger, instance: 'other', directory, logger });
+  await marks.restore();
+  const mine = { ...config, failedWrites: { ...config.failedWrites, journalDir: directory } };
+  const owner = { instance: 'other', processId: `process-${timestampMicros}` };
+  const events = { onKept: () => undefined, onDone: () => undefined };
+  const journal = await openJournal(mine, portsOf(null), owner, marks, events);
+  journal.add(failedInsert(timestampMicros), -1);
+  await journal.stop(10_000);
 }
 
 function leftovers(directories: readonly string[], queue: MemoryQueue): LeftoverJournals {
-  const settings = { batchSize: 10, maxBackoffMs: 100, instance: 'me', processId: 'mine' };
-  return new LeftoverJournals({ ...settings, directories, ledger, queue, logger });
+  return new LeftoverJournals({
+    config,
+    instance: 'me',
+    processId: 'mine',
+    directories,
+    ledger,
+    ports: portsOf(queue),
+  });
 }
 
-test('what processes have left that are no more asked for goes to the queue and the ledger', async () => {
+const timesOf = (queue: MemoryQueue) => queue.writes.map(({ timestampMicros }) => Number(timestampMicros));
+
+test('what processes have left that are no more asked for goes to the queue', async () => {
   const directory = join(folder, 'process-3');
-  await leave(directory, 'a');
-  const mark = { keyspace: 'ks', table: 't', reason: 'a reason', at: new Date().toISOString() };
-  writeFileSync(join(directory, 'suspects.jsonl'), `${JSON.stringify(mark)}\n`);
+  await leave(directory, 11);
   const queue = new MemoryQueue();
   queue.isAway = true;
   const found = leftovers([directory, join(folder, 'process-4')], queue);
   found.start();
-  await eventually(async () => expect((await ledger.listSuspects()).map(({ table }) => table)).toEqual(['t']));
-  expect(existsSync(join(directory, 'lock'))).toBe(true);
+  await eventually(() => expect(existsSync(join(directory, 'lock'))).toBe(true));
   queue.isAway = false;
-  await eventually(() => expect(queue.messages.map(({ id }) => id)).toEqual(['a']));
-  await eventually(() => expect(readdirSync(directory)).toEqual([]));
+  await eventually(() => expect(timesOf(queue)).toEqual([11]));
+  await eventually(() => expect(readdirSync(directory).filter((name) => /journal|lock/.test(name))).toEqual([]));
   await found.stop();
 });
 
 test('a directory whose process lives is left to it', async () => {
   const directory = join(folder, 'process-2');
-  await leave(directory, 'b');
+  await leave(directory, 12);
   const lock = await DirectoryLock.take(directory, 'other', logger);
   const queue = new MemoryQueue();
   const found = leftovers([directory], queue);
   found.start();
   await found.stop();
   expect(queue.messages).toEqual([]);
-  expect(readdirSync(directory).filter((name) => name.endsWith('.journal'))).toHaveLength(1);
+  expect(readdirSync(directory)).toContain('journal.db');
   await lock.release();
 });
 

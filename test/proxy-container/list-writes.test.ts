@@ -33,7 +33,7 @@ afterEach(() => parts.stop());
 
 const query = (text: string): Promise<Buffer> => client.request(Opcode.QUERY, 0, encodeQuery(text, {}, 4), 20_000);
 const append = (id: number, element: number): string => `UPDATE t SET l = l + [${element}] WHERE id = ${id}`;
-const queued = (): FailedWrite[] => parts.queue.messages.map(({ body }) => writeOf(body));
+const queued = (): FailedWrite[] => [...parts.queue.writes];
 const isSuspect = async (): Promise<boolean> => (await parts.ledger.readTable('ks', 't'))?.state === 'suspect';
 
 /** The proxy then knows the types of the table. */

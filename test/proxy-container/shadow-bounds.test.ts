@@ -5,7 +5,6 @@ import { encodeQuery } from '#core/cql/request-messages.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../support/in-process-proxy.ts';
-import { writeOf } from '../support/messages.ts';
 import { errorReply, voidReply } from '../support/mock-cluster.ts';
 
 /** In dual-async the application waits for nothing that the shadow does, memory is bounded, and nothing is lost silently. */
@@ -40,9 +39,9 @@ async function expectAllAccountedFor(count: number): Promise<void> {
   await eventually(() =>
     expect(counter('journaled') + counter('shadowUnqueueable') + counter('journalFull')).toBe(counter('shadowFailed')),
   );
-  await eventually(() => expect(parts.queue.messages).toHaveLength(counter('journaled')));
+  await eventually(() => expect(parts.queue.writes).toHaveLength(counter('journaled')));
   const written = new Set(parts.origin.seen.map(({ timestampMicros }) => timestampMicros));
-  for (const { body } of parts.queue.messages) expect(written.has(writeOf(body).timestampMicros)).toBe(true);
+  for (const { timestampMicros } of parts.queue.writes) expect(written.has(timestampMicros)).toBe(true);
   if (counter('shadowFailed') > counter('journaled')) {
     await eventually(async () => expect((await parts.ledger.readTable('ks', 't'))?.state).toBe('suspect'));
   }

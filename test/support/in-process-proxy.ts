@@ -5,12 +5,15 @@ import { resolveCluster, resolveLogins } from '#adapters/config-file.ts';
 import { createLogger } from '#adapters/logger.ts';
 import { type MigrationConfig, migrationConfigSchema } from '#core/config/schema.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import type { FailedWrite } from '#core/model/failed-write.ts';
 import type { FailedWriteQueue, QueuedMessage } from '#core/ports.ts';
 import { CqlProxy } from '../../proxy-container/src/proxy.ts';
 import { Flusher } from '../../proxy-container/src/transport/frame-writer.ts';
 import { openSession } from '../../proxy-container/src/upstream/handshake.ts';
 import { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
+import { journalHere } from './journal-here.ts';
 import { createMemoryLedgerStore } from './memory-ledger-store.ts';
+import { writesOf } from './messages.ts';
 import { MockCluster } from './mock-cluster.ts';
 import { nothingSeen } from './open-gates.ts';
 
@@ -18,6 +21,11 @@ import { nothingSeen } from './open-gates.ts';
 export class MemoryQueue implements FailedWriteQueue {
   readonly messages: QueuedMessage[] = [];
   isAway = false;
+
+  /** The writes in its messages, in their order. */
+  get writes(): readonly FailedWrite[] {
+    return this.messages.flatMap(({ body }) => writesOf(body));
+  }
 
   async send(messages: readonly QueuedMessage[]): Promise<readonly string[]> {
     if (this.isAway) throw new Error('the queue is away');
@@ -39,6 +47,8 @@ export interface TestProxy {
   readonly queue: MemoryQueue;
   readonly port: number;
   readonly adminUrl: string;
+  /** Why the proxy was declared dead, once it was. */
+  readonly fenced: readonly string[];
   connect(version?: number): Promise<UpstreamConnection>;
   stop(): Promise<void>;
 }
@@ -97,11 +107,15 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
   ]);
   const ledger = options.ledger ?? createLedger(createMemoryLedgerStore());
   const queue = new MemoryQueue();
+  const fenced: string[] = [];
   const proxy = new CqlProxy(config, {
     ledger,
     queue,
+    startJournal: journalHere(queue),
+    journalKeys: { current: null, previous: [] },
     maxMessageBytes: 250_000,
     lookAtClusters: async () => nothingSeen,
+    onFenced: (error) => void fenced.push(error.message),
     origin: resolvedOrigin,
     target: resolvedTarget,
     logins: await resolveLogins(config.proxy.logins),
@@ -123,6 +137,7 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
     target,
     ledger,
     queue,
+    fenced,
     port,
     adminUrl: `http://127.0.0.1:${proxy.addresses!.admin.port}`,
     async connect(version = 4) {

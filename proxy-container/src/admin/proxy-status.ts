@@ -2,7 +2,6 @@ import type { Phase } from '#core/config/schema.ts';
 import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { JournalSender } from '../journal/journal-sender.ts';
 import type { SuspectMarks } from '../journal/suspect-marks.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { PhaseWatch } from '../phase/phase-watch.ts';
@@ -35,13 +34,13 @@ export interface StatusSources {
   readonly reads: Reads | undefined;
   readonly server: CqlServer | undefined;
   readonly journal: Journal | undefined;
-  readonly sender: JournalSender | undefined;
 }
 
 /** What `/status` shows of a proxy at this moment. */
 export function statusOf(sources: StatusSources): ProxyStatus {
-  const { gate, server, journal, sender, counters, controls, clusters, marks, watch } = sources;
+  const { gate, server, journal, counters, controls, clusters, marks, watch } = sources;
   const phase = gate?.phase ?? sources.initialPhase;
+  const health = journal?.health;
   return {
     instance: sources.instance,
     pid: process.pid,
@@ -69,12 +68,15 @@ export function statusOf(sources: StatusSources): ProxyStatus {
       error: controls.of[name].lastError ?? null,
     })),
     failedWrites: {
-      journalMessages: journal?.messageCount ?? 0,
-      journalBytes: journal?.byteCount ?? 0,
-      lost: journal?.lostCount ?? 0,
-      setAside: journal?.setAsideCount ?? 0,
-      queued: sender?.sentCount ?? 0,
-      queueError: sender?.lastError ?? null,
+      journalMessages: health?.messages ?? 0,
+      journalBytes: health?.bytes ?? 0,
+      journalOldestAt: isoTime(health?.oldestAtMs),
+      journalError: health?.diskError ?? null,
+      unreadable: health?.unreadable ?? 0,
+      setAside: health?.setAside ?? 0,
+      queued: health?.sent ?? 0,
+      queueError: health?.queueError ?? null,
+      lastQueuedAt: isoTime(health?.lastSentAtMs),
       suspectMarks: marks.count,
       suspectMarksWaiting: marks.pendingCount,
     },
@@ -87,4 +89,8 @@ export function statusOf(sources: StatusSources): ProxyStatus {
       Object.entries(counters).filter((entry): entry is [string, number] => typeof entry[1] === 'number'),
     ),
   };
+}
+
+function isoTime(ms: number | null | undefined): string | null {
+  return ms == null ? null : new Date(ms).toISOString();
 }

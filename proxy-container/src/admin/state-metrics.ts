@@ -8,6 +8,8 @@ interface StateMetric extends MetricDefinition {
 }
 
 const one = (value: number): MetricSample[] => [['', value]];
+/** Seconds. */
+const ageOf = (at: string | null): number => (at === null ? 0 : Math.max(0, (Date.now() - Date.parse(at)) / 1000));
 
 /** What `/status` shows, as numbers. */
 export const stateMetrics: readonly StateMetric[] = [
@@ -54,8 +56,17 @@ export const stateMetrics: readonly StateMetric[] = [
     [],
     (status) => one(status.failedWrites.setAside),
   ),
-  counter('ringshift_failed_writes_lost_total', 'Failed copies that the disk lost', ({ failedWrites }) =>
-    one(failedWrites.lost),
+  gauge('ringshift_journal_unreadable', 'Messages of the journal that can not be read', 'sum', [], (status) =>
+    one(status.failedWrites.unreadable),
+  ),
+  gauge('ringshift_journal_oldest_seconds', 'Age of the oldest failed copy that waits', 'max', [], (status) =>
+    one(ageOf(status.failedWrites.journalOldestAt)),
+  ),
+  gauge('ringshift_journal_up', 'Whether the disk takes failed copies: 1', 'min', [], ({ failedWrites }) =>
+    one(failedWrites.journalError === null ? 1 : 0),
+  ),
+  gauge('ringshift_sender_up', 'Whether the queue took failed copies last time: 1', 'min', [], ({ failedWrites }) =>
+    one(failedWrites.queueError === null ? 1 : 0),
   ),
   counter('ringshift_failed_writes_queued_total', 'Failed copies that the queue has taken', ({ failedWrites }) =>
     one(failedWrites.queued),

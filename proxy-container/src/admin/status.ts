@@ -36,14 +36,22 @@ export interface ProxyStatus {
     readonly error: string | null;
   }[];
   readonly failedWrites: {
+    /** Failed copies that wait for the queue. */
     readonly journalMessages: number;
     readonly journalBytes: number;
-    /** Failed copies that the disk lost. */
-    readonly lost: number;
-    /** Failed copies that the queue never took; they lie in the journal's directory. */
+    /** When the oldest of them failed; null: none waits. */
+    readonly journalOldestAt: string | null;
+    /** Why the disk does not take failed copies; null: it does. */
+    readonly journalError: string | null;
+    /** Messages of the journal that can't be read; they stay in it, and their tables are marked. */
+    readonly unreadable: number;
+    /** Messages that the queue never took; they stay in the journal, and their tables are marked. */
     readonly setAside: number;
+    /** Failed copies that the queue has taken since the start. */
     readonly queued: number;
     readonly queueError: string | null;
+    /** null: the queue has taken nothing since the start. */
+    readonly lastQueuedAt: string | null;
     readonly suspectMarks: number;
     readonly suspectMarksWaiting: number;
   };

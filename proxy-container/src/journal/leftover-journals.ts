@@ -1,29 +1,29 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { MigrationConfig } from '#core/config/schema.ts';
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
-import type { FailedWriteQueue, Logger } from '#core/ports.ts';
 import { DirectoryLock } from './directory-lock.ts';
-import { Journal } from './journal.ts';
-import { JournalSender } from './journal-sender.ts';
+import { DATABASE_NAME } from './journal-protocol.ts';
+import { MARKS_FILE } from './marked-places.ts';
+import { type JournalPorts, openJournal } from './open-journal.ts';
 import { SuspectMarks } from './suspect-marks.ts';
 
 const LOOK_MS = 200;
 /** The process that has it may be draining. */
 const RETRY_MS = 10_000;
 const FLUSH_MS = 8_000;
-const KEPT = /\.journal$|^suspects\.jsonl$/;
+const KEPT: ReadonlySet<string> = new Set([DATABASE_NAME, MARKS_FILE]);
 
 export interface LeftoverOptions {
+  readonly config: Pick<MigrationConfig, 'failedWrites' | 'ledger'>;
   /** Of processes that the configuration no longer has. */
   readonly directories: readonly string[];
   readonly instance: string;
   readonly processId: string;
   readonly ledger: Ledger;
-  readonly queue: FailedWriteQueue | null;
-  readonly batchSize: number;
-  readonly maxBackoffMs: number;
-  readonly logger: Logger;
+  readonly ports: JournalPorts;
 }
 
 /**
@@ -50,12 +50,12 @@ export class LeftoverJournals {
   }
 
   async #empty(directory: string): Promise<void> {
-    const { logger } = this.#options;
+    const { logger } = this.#options.ports;
     const { signal } = this.#stop;
     while (!signal.aborted) {
       try {
         const names = await readdir(directory).catch(() => []);
-        if (!names.some((name) => KEPT.test(name))) return;
+        if (!names.some((name) => KEPT.has(name))) return;
         if (await this.#takeUp(directory)) return;
       } catch (error) {
         logger.warn('a journal that another process left can not be taken up yet', {
@@ -69,31 +69,27 @@ export class LeftoverJournals {
 
   /** True: nothing is left to do here. */
   async #takeUp(directory: string): Promise<boolean> {
-    const { instance, processId, ledger, queue, batchSize, maxBackoffMs, logger } = this.#options;
+    const { config, instance, processId, ledger, ports } = this.#options;
+    const { logger } = ports;
     const lock = await DirectoryLock.take(directory, processId, logger);
     try {
       const marks = new SuspectMarks({ ledger, instance, directory, logger });
       await marks.restore();
-      const journal = await Journal.open({
-        directory,
-        maxBytes: Number.MAX_SAFE_INTEGER,
-        logger,
-        onDoubt: (tables, reason) => {
-          for (const { keyspace, table } of tables) {
-            marks.mark({ keyspace, table, tokens: null, code: 'torn', reason, lacking: null });
-          }
-        },
+      const failedWrites = { ...config.failedWrites, journalDir: directory };
+      const journal = await openJournal({ ...config, failedWrites }, ports, { instance, processId }, marks, {
+        onKept: () => undefined,
+        onDone: () => undefined,
       });
-      logger.warn('a journal that another process left is taken up', { directory, messages: journal.messageCount });
-      const sender = queue && new JournalSender({ journal, queue, batchSize, maxBackoffMs, logger });
-      sender?.start();
-      const isLeft = (): boolean => marks.pendingCount > 0 || (sender !== null && journal.messageCount > 0);
+      logger.warn('a journal that another process left is taken up', { directory, messages: journal.health.messages });
+      const hasQueue = failedWrites.kind === 'directory' || failedWrites.queueUrl !== null;
+      const isLeft = (): boolean => marks.pendingCount > 0 || (hasQueue && journal.health.messages > 0);
       while (isLeft() && !this.#stop.signal.aborted) {
         await sleep(LOOK_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
       }
-      await sender?.stop(FLUSH_MS);
+      await journal.stop(FLUSH_MS);
       await marks.flush();
-      await journal.close();
+      marks.close();
+      if (marks.pendingCount === 0) await rm(join(directory, MARKS_FILE), { force: true });
       return !isLeft();
     } finally {
       await lock.release();

@@ -12,8 +12,16 @@ export function mergeStatus(instance: string, statuses: readonly ProxyStatus[]):
   const all = statuses as NonEmpty<ProxyStatus>;
   const behind = all.reduce((least, one) => (one.epoch < least.epoch ? one : least));
   const sum = (pick: (one: ProxyStatus) => number): number => all.reduce((total, one) => total + pick(one), 0);
-  const failedWrites = (key: 'journalMessages' | 'journalBytes' | 'lost' | 'setAside' | 'queued'): number =>
+  const failedWrites = (key: 'journalMessages' | 'journalBytes' | 'unreadable' | 'setAside' | 'queued'): number =>
     sum((one) => one.failedWrites[key]);
+  const any = (key: 'journalError' | 'queueError'): string | null =>
+    all.map((one) => one.failedWrites[key]).find((error) => error !== null) ?? null;
+  /** Times in ISO form are ordered as texts are. */
+  const first = (key: 'journalOldestAt' | 'lastQueuedAt', at = 0): string | null =>
+    all
+      .flatMap((one) => one.failedWrites[key] ?? [])
+      .sort()
+      .at(at) ?? null;
   const furthestAway = all.reduce((most, one) => (one.ledger.awayMs > most.ledger.awayMs ? one : most));
   return {
     ...behind,
@@ -34,10 +42,13 @@ export function mergeStatus(instance: string, statuses: readonly ProxyStatus[]):
     failedWrites: {
       journalMessages: failedWrites('journalMessages'),
       journalBytes: failedWrites('journalBytes'),
-      lost: failedWrites('lost'),
+      journalOldestAt: first('journalOldestAt'),
+      journalError: any('journalError'),
+      unreadable: failedWrites('unreadable'),
       setAside: failedWrites('setAside'),
       queued: failedWrites('queued'),
-      queueError: all.map((one) => one.failedWrites.queueError).find((error) => error !== null) ?? null,
+      queueError: any('queueError'),
+      lastQueuedAt: first('lastQueuedAt', -1),
       suspectMarks: sum((one) => one.failedWrites.suspectMarks),
       suspectMarksWaiting: sum((one) => one.failedWrites.suspectMarksWaiting),
     },

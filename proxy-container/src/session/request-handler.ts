@@ -11,7 +11,7 @@ import { readClientRequest } from '../requests/read-request.ts';
 import { type Route, routeOf } from '../requests/route.ts';
 import { type Exclusion, exclusionOfRequest } from '../requests/tenant.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
-import { tablesOf } from '../writes/failed-writes.ts';
+import { tablesOf } from '../writes/treat-request.ts';
 import type { UsualClient } from '../writes/usual-write.ts';
 import type { ClientSession } from './client-session.ts';
 import { hasItsShareOf, SMALL_SHARE } from './fair-share.ts';

@@ -265,8 +265,8 @@ test.each(['in force', 'left'])(
     await parts.target.close();
     for (let sent = 0; sent < 400; sent++) expect(opcodeOf(await execute(id))).toBe(Opcode.RESULT);
     await eventually(() => expect(parts.proxy.status().counters).toMatchObject({ shadowFailed: 400, journaled: 400 }));
-    await eventually(() => expect(parts.queue.messages).toHaveLength(400));
-    const reasons = parts.queue.messages.map((message) => writeOf(message.body).reason ?? '');
+    await eventually(() => expect(parts.queue.writes).toHaveLength(400));
+    const reasons = parts.queue.writes.map((write) => write.reason ?? '');
     expect(reasons.filter((reason) => !/not reachable/.test(reason))).toEqual([]);
     const attempts = parts.proxy.status().counters['failedConnectionsTarget'];
     expect(attempts).toBeGreaterThan(0);

@@ -149,8 +149,8 @@ test('a list that is written as a whole keeps its turn among the appends, and do
   // A deletion has its place by its time; the other row waits for nothing.
   const atOnce = [whole(1, 1), 'DELETE l FROM t WHERE id = 1', whole(2, 1)];
   await eventually(() => expect(target.texts(Opcode.QUERY)).toEqual([...atOnce, ...behind]));
-  await eventually(() => expect(queue.messages).toHaveLength(2));
-  const texts = queue.messages.map(({ body }) => writeOf(body).statements[0]?.text);
+  await eventually(() => expect(queue.writes).toHaveLength(2));
+  const texts = queue.writes.map(({ statements }) => statements[0]?.text);
   expect(texts.sort()).toEqual([whole(1, 1), append(1, 2)].sort());
 });
 

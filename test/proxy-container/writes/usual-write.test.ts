@@ -112,8 +112,8 @@ test('a copy that the shadow refuses or does not answer is queued with its times
   const answers = [errorReply(ErrorCode.OVERLOADED), undefined, voidReply];
   parts.target.handlers.set(Opcode.EXECUTE, () => answers.shift());
   for (let round = 0; round < 3; round++) expect(opcodeOf(await execute())).toBe(Opcode.RESULT);
-  await eventually(() => expect(parts.queue.messages).toHaveLength(2));
-  const queued = parts.queue.messages.map(({ body }) => writeOf(body).timestampMicros);
+  await eventually(() => expect(parts.queue.writes).toHaveLength(2));
+  const queued = parts.queue.writes.map(({ timestampMicros }) => timestampMicros);
   const sent = writesOf(parts.origin)
     .slice(1, 3)
     .map(({ timestampMicros }) => timestampMicros);

@@ -1,0 +1,23 @@
+/** The thread of a journal: everything about failed writes that would keep the other thread from its clients. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { openQueue } from '../processes/open-queue.ts';
+import { JournalCore } from './journal-core.ts';
+import type { JournalSettings, ToJournal } from './journal-protocol.ts';
+
+const settings = workerData as JournalSettings;
+const port = parentPort!;
+const waiting: ToJournal[] = [];
+let receive = (message: ToJournal): void => void waiting.push(message);
+port.on('message', (message: ToJournal) => receive(message));
+
+const core = new JournalCore({
+  settings,
+  queue: await openQueue(settings.stores),
+  clock: { nowMillis: Date.now },
+  post: (message) => {
+    port.postMessage(message);
+    if (message.kind === 'stopped') port.close();
+  },
+});
+receive = (message) => core.receive(message);
+for (const message of waiting.splice(0)) core.receive(message);
