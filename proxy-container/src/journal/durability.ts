@@ -5,6 +5,8 @@ import type { Counters } from '../counters/counters.ts';
 import { OTHER_TABLES, type TableCounters } from '../counters/table-counters.ts';
 import { VanishedWatch } from '../phase/vanished-watch.ts';
 
+const MIB = 1024 * 1024;
+const MIN_JOURNAL_BYTES = 16 * MIB;
 const LOOK_MS = 50;
 /** No write is under way between its clusters for longer, unless its copy is counted among those that are. */
 const UNDER_WAY_MS = 60_000;
@@ -15,6 +17,20 @@ export function storageOf(
   env: Readonly<Record<string, string | undefined>>,
 ): 'volume' | 'ephemeral' {
   return config.storage ?? (env['K_SERVICE'] ? 'ephemeral' : 'volume');
+}
+
+/**
+ * The room of a journal. A disk that ends with the instance may be its memory, as on Cloud Run: a full one would end it.
+ * @param memoryBytes what the process may use
+ */
+export function journalBytes(
+  config: Pick<FailedWritesConfig, 'storage' | 'journalMaxMB'>,
+  env: Readonly<Record<string, string | undefined>>,
+  memoryBytes: number,
+): number {
+  const bytes = config.journalMaxMB * MIB;
+  if (storageOf(config, env) === 'volume') return bytes;
+  return Math.min(bytes, Math.max(MIN_JOURNAL_BYTES, Math.floor(memoryBytes / 4)));
 }
 
 export interface DurabilityOptions extends VanishedPorts {
@@ -36,6 +52,8 @@ export interface DurabilityOptions extends VanishedPorts {
 export class Durability {
   readonly #options: DurabilityOptions;
   readonly #others: VanishedWatch;
+  /** Written by a process whose journal this one goes on with. */
+  #inherited: readonly string[] = [];
   #timer: NodeJS.Timeout | undefined;
   #written = 0;
 
@@ -45,16 +63,17 @@ export class Durability {
   }
 
   /**
-   * Marks what a process of the same name has taken with it, unless this one has its disk.
+   * Takes over from a process of the same name: its debts with its disk, or else marks what it has taken with it.
    * @param deadProcessId the process that this disk says was here before
+   * @param waitForName resolves when nobody else holds the name
    */
-  takeOver(deadProcessId: string | undefined): Promise<void> {
-    const { instance, processId } = this.#options;
-    return markPredecessor(
-      instance,
-      (id) => id === processId || (id !== undefined && id === deadProcessId),
-      this.#options,
-    );
+  async takeOver(deadProcessId: string | undefined, waitForName: () => Promise<void>): Promise<void> {
+    const { ledger, instance, processId } = this.#options;
+    const hasDisk = (id: string | undefined) => id === processId || (id !== undefined && id === deadProcessId);
+    const found = await ledger.readProxy(instance);
+    if (found && hasDisk(found.record.processId)) this.#inherited = found.record.tables ?? [];
+    await waitForName();
+    await markPredecessor(instance, hasDisk, this.#options);
   }
 
   /** For the heartbeat. */
@@ -93,12 +112,13 @@ export class Durability {
   #durableAtMs(): number {
     const { counters, settledAtMs } = this.#options;
     const oldestCopyMs = Date.now() - counters.shadows.lag(performance.now()).allMs;
-    return Math.min(settledAtMs(), oldestCopyMs) - UNDER_WAY_MS;
+    return Math.max(0, Math.min(settledAtMs(), oldestCopyMs) - UNDER_WAY_MS);
   }
 
   #tables(): string[] {
-    const names = this.#options.counters.tables.all.filter(isWritten).map((table) => nameOf(table));
-    return names.includes(ANY_TABLE) ? [ANY_TABLE] : names;
+    const written = this.#options.counters.tables.all.filter(isWritten).map(nameOf);
+    const names = new Set([...this.#inherited, ...written]);
+    return names.has(ANY_TABLE) ? [ANY_TABLE] : [...names];
   }
 }
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import { Counters } from '../../../proxy-container/src/counters/counters.ts';
-import { Durability, storageOf } from '../../../proxy-container/src/journal/durability.ts';
+import { Durability, journalBytes, storageOf } from '../../../proxy-container/src/journal/durability.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 
 const NOW = 1_790_000_000_000;
@@ -43,6 +43,14 @@ describe('an instance whose disk ends with it', () => {
     expect(storageOf({ storage: null }, { K_SERVICE: 'shop' })).toBe('ephemeral');
     expect(storageOf({ storage: 'volume' }, { K_SERVICE: 'shop' })).toBe('volume');
     expect(storageOf({ storage: 'ephemeral' }, {})).toBe('ephemeral');
+  });
+
+  it('has a quarter of its memory for the journal, since its disk may be that', () => {
+    const journalMaxMB = 1024;
+    const memory = 512 * 1024 * 1024;
+    expect(journalBytes({ storage: 'ephemeral', journalMaxMB }, {}, memory)).toBe(memory / 4);
+    expect(journalBytes({ storage: 'ephemeral', journalMaxMB: 64 }, {}, memory)).toBe(64 * 1024 * 1024);
+    expect(journalBytes({ storage: 'volume', journalMaxMB }, {}, memory)).toBe(1024 * 1024 * 1024);
   });
 
   it('tells the tables that it has written, those of failed writes too, and none that were only read', () => {
@@ -100,7 +108,7 @@ describe('an instance whose disk ends with it', () => {
     expect([durability.facts(), told]).toEqual([{ storage: 'volume' }, 0]);
   });
 
-  it('marks what its predecessor of the same name has taken with it, unless it has its disk', async () => {
+  it('marks what its predecessor of the same name has taken with it, unless it has its disk: then it goes on for it', async () => {
     await ledger.initPhase('dual-async', 'test', new Date(NOW - 86_400_000));
     await ledger.putProxy({
       version: 1,
@@ -114,9 +122,13 @@ describe('an instance whose disk ends with it', () => {
       storage: 'ephemeral',
       tables: ['shop.orders'],
     });
-    await open('ephemeral').takeOver('process-0');
+    const heir = open('ephemeral');
+    await heir.takeOver('process-0', async () => undefined);
     expect(await ledger.listSuspects()).toEqual([]);
-    await open('ephemeral').takeOver(undefined);
+    expect(heir.facts().tables).toEqual(['shop.orders']);
+    const other = open('ephemeral');
+    await other.takeOver(undefined, async () => undefined);
+    expect(other.facts().tables).toEqual([]);
     expect(await ledger.listSuspects()).toMatchObject([{ table: 'orders', code: 'vanished' }]);
   });
 
