@@ -1,8 +1,10 @@
-import type { ProxyConfig } from '#core/config/schema.ts';
+import type { MigrationConfig } from '#core/config/schema.ts';
 import type { FencedError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from '../counters/counters.ts';
+import type { InFlightLog } from '../in-flight/in-flight-log.ts';
+import { Durability, storageOf } from '../journal/durability.ts';
 import type { SuspectMarks } from '../journal/suspect-marks.ts';
 import type { ClusterWatch } from '../topology/cluster-watch.ts';
 import type { FailedWrites } from '../writes/failed-writes.ts';
@@ -13,7 +15,8 @@ import { factsOf } from './proxy-facts.ts';
 import { ShadowFailureWatch } from './shadow-failure-watch.ts';
 
 export interface WatchedProxy {
-  readonly config: ProxyConfig;
+  readonly config: MigrationConfig;
+  readonly processId: string;
   /** As this process may use it. */
   readonly ledger: Ledger;
   readonly instance: string;
@@ -24,20 +27,35 @@ export interface WatchedProxy {
   /** undefined: not there yet. */
   readonly gate: () => PhaseGate | undefined;
   readonly failedWrites: () => FailedWrites | undefined;
+  readonly inFlight: () => InFlightLog | undefined;
   readonly onFenced: (error: FencedError) => void;
 }
 
-/** The watch of one proxy, with what its heartbeats tell and what it makes sure of before another cluster answers. */
-export function watchPhase(proxy: WatchedProxy): PhaseWatch {
-  const { config, ledger, instance, logger, counters, marks, clusterWatch, gate, onFenced } = proxy;
+/**
+ * The watch of one proxy, with what its heartbeats tell and what it makes sure of before another cluster answers; and
+ * what becomes of what only its disk has.
+ */
+export function watchPhase(proxy: WatchedProxy): { readonly watch: PhaseWatch; readonly durability: Durability } {
+  const { config, ledger, instance, processId, logger, counters, marks, clusterWatch, gate, onFenced } = proxy;
   const { clocks } = clusterWatch;
   const failures = new ShadowFailureWatch();
-  return new PhaseWatch({
+  const durability = new Durability({
+    ...{ ledger, instance, processId, logger, counters },
+    storage: storageOf(config.failedWrites, process.env),
+    clock: { nowMillis: () => Date.now() },
+    settledAtMs: () => Math.min(marks.settledAtMs, proxy.failedWrites()?.settledAtMs ?? 0),
+    onFirstWrite: () => watch.hurry(),
+  });
+  const watch = new PhaseWatch({
     ...{ ledger, instance, logger, onFenced },
-    lease: config.lease,
+    lease: config.proxy.lease,
     counters: () => counters.summary(),
-    facts: () => factsOf({ config, clocks, marks, counters, failures, gate: gate() }),
+    facts: () => ({
+      ...factsOf({ config: config.proxy, clocks, marks, counters, failures, gate: gate(), inFlight: proxy.inFlight() }),
+      ...durability.facts(),
+    }),
     onAct: (record) => clusterWatch.controls.follow(record.active.phase),
     beforeHandOver: (next) => prepareHandOver(next, { marks, clocks, failedWrites: proxy.failedWrites() }),
   });
+  return { watch, durability };
 }
