@@ -109,6 +109,7 @@ export async function openDirectoryQueue(options: DirectoryQueueOptions): Promis
   }
 
   return {
+    isExact: true,
     async send(messages, signal) {
       const tooLarge: string[] = [];
       for (const { id, body } of messages) {

@@ -2,19 +2,16 @@
 import { hostname, userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { createSqsClient } from '#adapters/aws-clients.ts';
 import { lookAtClusters } from '#adapters/cassandra/look-at-clusters.ts';
 import { resolveCluster } from '#adapters/config-file.ts';
 import { createLogger } from '#adapters/logger.ts';
-import { openDirectoryQueue } from '#adapters/queue-directory.ts';
-import { createSqsFailedWriteQueue } from '#adapters/sqs.ts';
+import { openReplayQueue } from '#adapters/open-queue.ts';
 import type { MigrationConfig, Phase } from '#core/config/schema.ts';
 import { GateClosedError, UsageError } from '#core/errors.ts';
 import { type ChangePhaseInput, type ChangePhasePorts, changePhase, examinePhase } from '#core/jobs/change-phase.ts';
 import { gateLimits } from '#core/jobs/gate-facts.ts';
 import { type AskedGate, refusals } from '#core/ledger/gates.ts';
 import type { PhaseRecord, ProxyRecord } from '#core/ledger/records.ts';
-import type { FailedWriteQueue, ObjectStore } from '#core/ports.ts';
 import { type CommonOptions, ExitCode, printResult } from './output.ts';
 import { openRuns, readFilter } from './runs.ts';
 
@@ -62,7 +59,7 @@ export async function openChange(configFile: string): Promise<ChangeContext> {
     ports: {
       ledger,
       gates: {
-        queue: await openQueue(config, objects),
+        queue: (await openReplayQueue(config.failedWrites, objects)) ?? null,
         lookAtClusters: () => lookAtClusters({ origin, target }, config.gates.keyspaces),
         filter,
         limits: gateLimits(config),
@@ -73,13 +70,6 @@ export async function openChange(configFile: string): Promise<ChangeContext> {
       onWait: (step, instances) => process.stderr.write(`${waitingFor(step, instances.join(', '))}\n`),
     },
   };
-}
-
-/** To be asked how much is in it. */
-async function openQueue(config: MigrationConfig, overflow: ObjectStore): Promise<FailedWriteQueue | null> {
-  const { kind, queueUrl, path, maxMB } = config.failedWrites;
-  if (kind === 'directory') return openDirectoryQueue({ path: path!, maxBytes: maxMB * 1024 * 1024 });
-  return queueUrl === null ? null : createSqsFailedWriteQueue({ client: createSqsClient(), queueUrl, overflow });
 }
 
 function waitingFor(step: 'fence' | 'drain' | 'act', instances: string): string {

@@ -121,6 +121,8 @@ export interface QueuedMessage {
 export interface FailedWriteQueue {
   /** Sends up to 10 at a time; resolves to the ids that were not taken. */
   send(messages: readonly QueuedMessage[], signal?: AbortSignal): Promise<readonly string[]>;
+  /** Whether `depth` is exact; absent: it may miss what was sent a moment ago. */
+  readonly isExact?: boolean;
   /** Messages waiting and in flight, approximately; dead letters counted apart. */
   depth(): Promise<{ readonly waiting: number; readonly inFlight: number; readonly deadLetters: number }>;
 }

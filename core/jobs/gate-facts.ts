@@ -49,7 +49,7 @@ export async function collectSlowFacts(kind: StepKind, { gates, now, sleep }: Po
   const since = now();
   const { queue } = gates;
   const looks: Promise<QueueLook[]> =
-    queue && isAsked('queue-unknown', kind) ? lookAtQueue(queue, QUEUE_LOOKS, sleep) : Promise.resolve([]);
+    queue && isAsked('queue-unknown', kind) ? lookAtQueue(queue, queue.isExact ? 1 : QUEUE_LOOKS, sleep) : Promise.resolve([]);
   const [seen, clusters] = await Promise.all([
     looks,
     isAsked('cluster-away', kind) ? gates.lookAtClusters() : undefined,
