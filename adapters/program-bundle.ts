@@ -3,6 +3,13 @@ import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, utim
 import { join } from 'node:path';
 
 const MAIN = 'main.mjs';
+
+/** What is started by itself, by the name that its file gets: the program, and threads of it. */
+export interface Entries {
+  readonly main: string;
+  readonly [name: string]: string;
+}
+
 /** A program that runs may still load a part of its own bundle, so old ones stay for a while. */
 const MAX_KEPT = 16;
 /** Some packages ask for Node's own modules with `require`, which a module has to make for itself. */
@@ -11,13 +18,14 @@ const REQUIRE =
 
 /**
  * Writes a program and all that it imports into `folder` as a few files of JavaScript, `main.mjs` first; what is imported
- * late stays apart. Such a program needs no `node_modules`, and not the compiler that strips types, which stays in memory.
+ * late stays apart, and every entry finds the others beside itself. Such a program needs no `node_modules`, and not the
+ * compiler that strips types, which stays in memory.
  * @throws Error when esbuild is not installed or finds a fault
  */
-export async function bundleProgram(entry: string, folder: string): Promise<string> {
+export async function bundleProgram(entries: Entries, folder: string): Promise<string> {
   const { build } = await import('esbuild');
   await build({
-    entryPoints: { main: entry },
+    entryPoints: { ...entries },
     outdir: folder,
     outExtension: { '.js': '.mjs' },
     bundle: true,
@@ -40,7 +48,7 @@ export async function bundleProgram(entry: string, folder: string): Promise<stri
  * @param cache directory of all bundles
  * @param sources directories and files that it is made of
  */
-export async function cachedBundle(entry: string, cache: string, sources: readonly string[]): Promise<string> {
+export async function cachedBundle(entries: Entries, cache: string, sources: readonly string[]): Promise<string> {
   const folder = join(cache, stateOf(sources));
   const main = join(folder, MAIN);
   if (statSync(main, { throwIfNoEntry: false })) {
@@ -50,7 +58,7 @@ export async function cachedBundle(entry: string, cache: string, sources: readon
   mkdirSync(cache, { recursive: true });
   const fresh = mkdtempSync(join(cache, 'new-'));
   try {
-    await bundleProgram(entry, fresh);
+    await bundleProgram(entries, fresh);
     renameSync(fresh, folder);
   } catch (error) {
     rmSync(fresh, { recursive: true, force: true });

@@ -13,11 +13,12 @@ const CACHE = join(ROOT, '.ringshift', 'proxy');
  * @throws Error when the sources have a fault
  */
 export async function proxyProgram(cache: string = CACHE): Promise<string> {
-  const main = join(ROOT, 'proxy-container', 'src', 'main.ts');
+  const source = (path: string): string => join(ROOT, 'proxy-container', 'src', path);
+  const main = source('main.ts');
   if (!existsSync(join(ROOT, 'node_modules', 'esbuild'))) return main;
   const sources = SOURCES.map((path) => join(ROOT, path));
   try {
-    return await cachedBundle(main, cache, sources);
+    return await cachedBundle({ main, 'journal-worker': source('journal/journal-worker.ts') }, cache, sources);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
     process.stderr.write(`ringshift proxy: takes more memory, as it is not bundled: ${describeError(error)}\n`);

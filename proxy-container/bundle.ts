@@ -4,4 +4,5 @@ import { bundleProgram } from '#adapters/program-bundle.ts';
 
 const [folder] = process.argv.slice(2);
 if (folder === undefined) throw new Error('where to? node proxy-container/bundle.ts FOLDER');
-await bundleProgram(join(import.meta.dirname, 'src', 'main.ts'), folder);
+const source = (path: string): string => join(import.meta.dirname, 'src', path);
+await bundleProgram({ main: source('main.ts'), 'journal-worker': source('journal/journal-worker.ts') }, folder);

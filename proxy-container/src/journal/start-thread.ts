@@ -12,6 +12,8 @@ export const startThread: StartJournalThread = (settings, { onMessage, onGone })
   const worker = new Worker(new URL(ENTRY, import.meta.url), {
     workerData: settings,
     name: 'journal',
+    // What the process was started with is meant for its main thread.
+    execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
   });
   let why: string | undefined;

@@ -21,7 +21,7 @@ export async function ask(running: Running, what: 'memory' | 'pauses'): Promise<
 
 /** Starts the proxy with the probe inside, as plain JavaScript: type stripping would be a good part of what is measured. */
 export async function startProbed(cpus: Cpus, proxy: object = {}, targetPort?: number): Promise<Running> {
-  const probe = await cachedBundle(PROBE, join(ROOT, '.ringshift', 'bench', 'probe'), [PROBE]);
+  const probe = await cachedBundle({ main: PROBE }, join(ROOT, '.ringshift', 'bench', 'probe'), [PROBE]);
   const nodeFlags = ['--expose-gc', '--import', probe];
   return startOurs(cpus, 'dual-async', { nodeFlags, hasChannel: true, proxy, targetPort });
 }
