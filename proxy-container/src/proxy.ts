@@ -15,8 +15,8 @@ import type { Definitions } from './definitions/definitions.ts';
 import type { InFlightLog } from './in-flight/in-flight-log.ts';
 import { openInFlight } from './in-flight/open-in-flight.ts';
 import { DirectoryLock } from './journal/directory-lock.ts';
-import type { Journal } from './journal/journal.ts';
 import type { Durability } from './journal/durability.ts';
+import type { Journal } from './journal/journal.ts';
 import { countLost, openJournal } from './journal/open-journal.ts';
 import { SuspectMarks } from './journal/suspect-marks.ts';
 import type { PhaseGate } from './phase/phase-gate.ts';
@@ -125,6 +125,7 @@ export class CqlProxy {
       gate: () => this.#gate,
       failedWrites: () => this.#failedWrites,
       inFlight: () => this.#inFlight,
+      journal: () => this.#journal,
       onFenced: (error) => ports.onFenced?.(error),
     });
     this.#watch = watch;
@@ -157,7 +158,7 @@ export class CqlProxy {
     // Before a client is listened to: what was under way is in the journal, and write times go on where they were.
     const inFlight = await openInFlight({
       ...{ failedWrites, journal, logger, instance: this.#instance, marks: this.#marks },
-      ...{ timestamps: this.#timestamps, flusher: this.#flusher, counters: this.#counters },
+      ...{ timestamps: this.#timestamps, flusher: this.#flusher, counters: this.#counters.log },
       facts: this.#clusterWatch.facts,
     });
     this.#inFlight = inFlight;
@@ -330,6 +331,7 @@ export class CqlProxy {
       reads: this.#reads,
       server: this.#server,
       journal: this.#journal,
+      inFlight: this.#inFlight,
     });
   }
 }

@@ -5,6 +5,7 @@ import type { Logger } from '#core/ports.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { InFlightLog } from '../in-flight/in-flight-log.ts';
 import { Durability, storageOf } from '../journal/durability.ts';
+import type { Journal } from '../journal/journal.ts';
 import type { SuspectMarks } from '../journal/suspect-marks.ts';
 import type { ClusterWatch } from '../topology/cluster-watch.ts';
 import type { FailedWrites } from '../writes/failed-writes.ts';
@@ -28,6 +29,7 @@ export interface WatchedProxy {
   readonly gate: () => PhaseGate | undefined;
   readonly failedWrites: () => FailedWrites | undefined;
   readonly inFlight: () => InFlightLog | undefined;
+  readonly journal: () => Journal | undefined;
   readonly onFenced: (error: FencedError) => void;
 }
 
@@ -51,7 +53,10 @@ export function watchPhase(proxy: WatchedProxy): { readonly watch: PhaseWatch; r
     lease: config.proxy.lease,
     counters: () => counters.summary(),
     facts: () => ({
-      ...factsOf({ config: config.proxy, clocks, marks, counters, failures, gate: gate(), inFlight: proxy.inFlight() }),
+      ...factsOf({
+        ...{ config: config.proxy, clocks, marks, counters, failures, gate: gate() },
+        ...{ inFlight: proxy.inFlight(), journal: proxy.journal() },
+      }),
       ...durability.facts(),
     }),
     onAct: (record) => clusterWatch.controls.follow(record.active.phase),
