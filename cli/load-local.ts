@@ -17,6 +17,7 @@ import type { LoadItem } from '#core/jobs/load-plan.ts';
 import type { LoadPlan, PlanLoadPorts } from '#core/jobs/load-planning.ts';
 import { loadRange } from '#core/jobs/load-range.ts';
 import { LoadInterrupt, type LoadSteps, runLoadSteps } from '#core/jobs/load-steps.ts';
+import { takeRange } from '#core/jobs/load-tickets.ts';
 import { planLoad } from '#core/jobs/plan-load.ts';
 import { type RunSummary, summarizeRun } from '#core/jobs/summarize-run.ts';
 import { readIndexList, restoreHere, withIndexPorts } from './index-ports.ts';
@@ -110,7 +111,13 @@ async function loadRanges(
   try {
     const loadPorts = { ...ports, target: session, sleep: (ms: number) => delay(ms, undefined, { signal }) };
     await Promise.allSettled(
-      items.map((item) => limit(() => (signal.aborted ? undefined : loadRange({ item, ports: loadPorts, signal })))),
+      items.map((ticket) =>
+        limit(async () => {
+          if (signal.aborted) return;
+          const item = await takeRange(ticket, ports);
+          await loadRange({ item, ports: loadPorts, signal });
+        }),
+      ),
     );
   } finally {
     await session.close();

@@ -47,6 +47,8 @@ export const loadItemSchema = z.object({
   counters: z.boolean().optional(),
   /** The operator says that nobody writes the counters, on either side. */
   countersQuiesced: z.boolean().optional(),
+  /** Which item of the plan has taken this range; absent: it stands for itself until it takes one. */
+  ticket: z.int().min(0).optional(),
   /** Where an earlier call of this range ended. @see encodePlace */
   checkpoint: z.string().regex(LOAD_PLACE_PATTERN).optional(),
 });
