@@ -12,6 +12,30 @@ type TableKey = { [K in keyof TableCounters]: TableCounters[K] extends number ? 
 
 /** What the data path counts. */
 export const countMetrics: readonly CountMetric[] = [
+  {
+    name: 'ringshift_in_flight_log_write_duration_seconds',
+    help: 'Of the calls that write the log of writes under way; all clients wait for each',
+    type: 'histogram',
+    labels: [],
+    merge: 'sum',
+    read: ({ log }) => log.writeLatency.samples(''),
+  },
+  {
+    name: 'ringshift_in_flight_log_slow_writes_total',
+    help: 'Of these calls, those that took longer than 100 ms',
+    type: 'counter',
+    labels: [],
+    merge: 'sum',
+    read: ({ log }) => [['', log.slowWrites]],
+  },
+  {
+    name: 'ringshift_recovered_places_total',
+    help: 'Partitions that a process which died had writes under way for, by what became of them',
+    type: 'counter',
+    labels: ['kind'],
+    merge: 'sum',
+    read: ({ log }) => Object.entries(log.recovered).map(([kind, count]) => [labelText({ kind }), count]),
+  },
   gauge('ringshift_client_connections', 'Clients connected now', 'clientConnections'),
   counter('ringshift_client_connections_total', 'Clients that ever connected', 'clientConnectionsTotal'),
   counter('ringshift_clients_refused_total', 'Clients that came when proxy.maxClients were there', 'clientsRefused'),

@@ -1,6 +1,7 @@
 import type { Phase } from '#core/config/schema.ts';
 import { primaryOf, shadowOf } from '#core/ledger/phase-change.ts';
 import type { Counters } from '../counters/counters.ts';
+import type { InFlightLog } from '../in-flight/in-flight-log.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { SuspectMarks } from '../journal/suspect-marks.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
@@ -34,11 +35,12 @@ export interface StatusSources {
   readonly reads: Reads | undefined;
   readonly server: CqlServer | undefined;
   readonly journal: Journal | undefined;
+  readonly inFlight: InFlightLog | undefined;
 }
 
 /** What `/status` shows of a proxy at this moment. */
 export function statusOf(sources: StatusSources): ProxyStatus {
-  const { gate, server, journal, counters, controls, clusters, marks, watch } = sources;
+  const { gate, server, journal, inFlight, counters, controls, clusters, marks, watch } = sources;
   const phase = gate?.phase ?? sources.initialPhase;
   const health = journal?.health;
   return {
@@ -79,6 +81,11 @@ export function statusOf(sources: StatusSources): ProxyStatus {
       lastQueuedAt: isoTime(health?.lastSentAtMs),
       suspectMarks: marks.count,
       suspectMarksWaiting: marks.pendingCount,
+    },
+    inFlightLog: {
+      open: inFlight?.openCount ?? 0,
+      bytes: inFlight?.bytes ?? 0,
+      isBlind: inFlight?.isBlind ?? false,
     },
     queue: sources.queue,
     reads: { ...counters.reading, differences: sources.reads?.dual.log.shown ?? [] },

@@ -71,6 +71,15 @@ export const stateMetrics: readonly StateMetric[] = [
   counter('ringshift_failed_writes_queued_total', 'Failed copies that the queue has taken', ({ failedWrites }) =>
     one(failedWrites.queued),
   ),
+  gauge('ringshift_in_flight_log_open', 'Writes that one cluster may lack yet', 'sum', [], ({ inFlightLog }) =>
+    one(inFlightLog.open),
+  ),
+  gauge('ringshift_in_flight_log_bytes', 'Size of the log of writes under way', 'sum', [], ({ inFlightLog }) =>
+    one(inFlightLog.bytes),
+  ),
+  gauge('ringshift_in_flight_log_blind', 'Whether the disk refuses that log: 1', 'max', [], ({ inFlightLog }) =>
+    one(inFlightLog.isBlind ? 1 : 0),
+  ),
   gauge('ringshift_queue_messages', 'Messages of the queue of failed writes, about', 'max', ['state'], ({ queue }) =>
     Object.entries(queue ?? {}).map(([state, count]) => [labelText({ state }), count]),
   ),

@@ -56,6 +56,14 @@ export interface ProxyStatus {
     readonly suspectMarksWaiting: number;
   };
   /** Of the queue of failed writes, about; null while unknown. */
+  /** The log of writes under way. */
+  readonly inFlightLog: {
+    readonly open: number;
+    /** On the disk. */
+    readonly bytes: number;
+    /** The disk takes nothing: what is written is marked, table by table. */
+    readonly isBlind: boolean;
+  };
   readonly queue: Readonly<Record<'waiting' | 'in_flight' | 'dead', number>> | null;
   /** What was done with reads beside answering them. */
   readonly reads: ShownReads;

@@ -1,3 +1,4 @@
+import { LogCounters } from '../in-flight/log-counters.ts';
 import { ReadCounters } from '../reads/read-counters.ts';
 import { ClientBacklog } from '../transport/client-backlog.ts';
 import { ShadowQueue } from '../writes/shadow-queue.ts';
@@ -54,8 +55,7 @@ export class Counters {
   journaled = 0;
   journalFull = 0;
   pinnedTimestamps = 0;
-  /** Of a process that died: brought to the journal, or marked. */
-  readonly recoveredPlaces = { copied: 0, marked: 0 };
+  readonly log = new LogCounters();
   definitionsNotCopied = 0;
   /** Tables, types, indexes, views and functions that differ between the clusters; 0 while one is not in use. */
   schemaDrift = 0;

@@ -1,6 +1,6 @@
 import type { Logger } from '#core/ports.ts';
-import { LatencyHistogram } from '../counters/latency.ts';
 import { type InFlight, NOT_NOTED, type NotedTable, PlaceFlag } from './in-flight-port.ts';
+import type { LogCounters } from './log-counters.ts';
 import type { LogDisk } from './log-file.ts';
 import { LogFiles } from './log-files.ts';
 import { OpenSequences } from './open-sequences.ts';
@@ -37,6 +37,7 @@ export interface InFlightLogOptions {
   readonly timestamps: { readonly lastMicros: number };
   /** Marks all of a table; durable when it returns. */
   readonly markTable: (keyspace: string, table: string, reason: string) => void;
+  readonly counters: LogCounters;
   readonly logger: Logger;
   readonly disk?: LogDisk;
   /** Of writes under way; a power of two. */
@@ -50,10 +51,8 @@ export interface InFlightLogOptions {
  * for that, and then with marks: a request is never refused or delayed for it.
  */
 export class InFlightLog implements InFlight {
-  readonly writeLatency = new LatencyHistogram();
-  /** Calls that took longer than 100 ms: each kept all clients waiting. */
-  slowWriteCount = 0;
   readonly #options: InFlightLogOptions;
+  readonly #counters: LogCounters;
   readonly #open: OpenSequences;
   readonly #files: LogFiles;
   /** The record of this turn. */
@@ -74,6 +73,7 @@ export class InFlightLog implements InFlight {
 
   constructor(options: InFlightLogOptions) {
     this.#options = options;
+    this.#counters = options.counters;
     this.#open = new OpenSequences(options.firstSequence, options.maxOpen ?? MAX_OPEN);
     this.#files = new LogFiles({
       ...options,
@@ -134,8 +134,8 @@ export class InFlightLog implements InFlight {
     const startedMs = performance.now();
     const isWritten = this.#files.write(this.#buffer, bodyBytes, RecordKind.WRITES, this.#firstSequence);
     const tookMs = performance.now() - startedMs;
-    this.writeLatency.observe(tookMs);
-    if (tookMs > SLOW_MS) this.slowWriteCount++;
+    this.#counters.writeLatency.observe(tookMs);
+    if (tookMs > SLOW_MS) this.#counters.slowWrites++;
     if (!isWritten) this.#markTurn();
     this.#at = FIRST_WORD;
   };

@@ -1,11 +1,11 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
-import type { Counters } from '../counters/counters.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
 import type { TimestampGenerator } from '../writes/timestamps.ts';
 import { readBootId } from './boot-id.ts';
 import { InFlightLog } from './in-flight-log.ts';
+import type { LogCounters } from './log-counters.ts';
 import { LOG_FOLDER, prepareReserve } from './log-folder.ts';
 import { type RecoveryPorts, recoverLog } from './recover.ts';
 
@@ -13,7 +13,7 @@ export interface OpenInFlightOptions extends Omit<RecoveryPorts, 'bootId'> {
   readonly failedWrites: { readonly inFlightDir: string | null; readonly journalDir: string };
   readonly timestamps: TimestampGenerator;
   readonly flusher: Flusher;
-  readonly counters: Counters;
+  readonly counters: LogCounters;
 }
 
 /**
@@ -30,8 +30,8 @@ export async function openInFlight(options: OpenInFlightOptions): Promise<InFlig
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const recovered = await recoverLog(directory, { ...options, bootId });
     timestamps.seed(recovered.lastTimestampMicros);
-    counters.recoveredPlaces.copied += recovered.copiedCount;
-    counters.recoveredPlaces.marked += recovered.markedCount;
+    counters.recovered.copied += recovered.copiedCount;
+    counters.recovered.marked += recovered.markedCount;
     first = recovered;
     await prepareReserve(directory);
   } catch (error) {
@@ -42,6 +42,7 @@ export async function openInFlight(options: OpenInFlightOptions): Promise<InFlig
     directory,
     bootId,
     timestamps,
+    counters,
     logger,
     markTable: (keyspace, table, reason) =>
       marks.mark({ keyspace, table, tokens: null, code: 'crash-window', reason, lacking: null }),

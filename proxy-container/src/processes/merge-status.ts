@@ -52,6 +52,11 @@ export function mergeStatus(instance: string, statuses: readonly ProxyStatus[]):
       suspectMarks: sum((one) => one.failedWrites.suspectMarks),
       suspectMarksWaiting: sum((one) => one.failedWrites.suspectMarksWaiting),
     },
+    inFlightLog: {
+      open: sum((one) => one.inFlightLog.open),
+      bytes: sum((one) => one.inFlightLog.bytes),
+      isBlind: all.some((one) => one.inFlightLog.isBlind),
+    },
     queue: all.map(({ queue }) => queue).find((queue) => queue !== null) ?? null,
     ledger: furthestAway.ledger,
     filterRules: { error: all.map(({ filterRules }) => filterRules.error).find((error) => error !== null) ?? null },

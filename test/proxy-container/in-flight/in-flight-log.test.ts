@@ -6,6 +6,7 @@ import { createLogger } from '#adapters/logger.ts';
 import { tokenHalves } from '#core/token/token.ts';
 import { InFlightLog, type InFlightLogOptions } from '../../../proxy-container/src/in-flight/in-flight-log.ts';
 import { NOT_NOTED, type NotedTable, PlaceFlag } from '../../../proxy-container/src/in-flight/in-flight-port.ts';
+import { LogCounters } from '../../../proxy-container/src/in-flight/log-counters.ts';
 import { type LogDisk, REAL_DISK } from '../../../proxy-container/src/in-flight/log-file.ts';
 import { prepareReserve, RESERVE_BYTES } from '../../../proxy-container/src/in-flight/log-folder.ts';
 import { readLog } from '../../../proxy-container/src/in-flight/read-log.ts';
@@ -33,6 +34,7 @@ function openLog(options: Partial<InFlightLogOptions> = {}): InFlightLog {
     bootId: 'boot',
     timestamps: { lastMicros: 17 },
     markTable: (keyspace, table) => marked.push(`${keyspace}.${table}`),
+    counters: new LogCounters(),
     logger: createLogger('test', 'silent'),
     ...options,
   });

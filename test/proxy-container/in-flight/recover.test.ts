@@ -16,6 +16,7 @@ import type { Mark } from '#core/ledger/mark.ts';
 import { type CopyMessage, MAX_PLACES } from '#core/model/message.ts';
 import { InFlightLog } from '../../../proxy-container/src/in-flight/in-flight-log.ts';
 import { type NotedTable, PlaceFlag } from '../../../proxy-container/src/in-flight/in-flight-port.ts';
+import { LogCounters } from '../../../proxy-container/src/in-flight/log-counters.ts';
 import { prepareReserve } from '../../../proxy-container/src/in-flight/log-folder.ts';
 import { type RecoveryPorts, recoverLog } from '../../../proxy-container/src/in-flight/recover.ts';
 
@@ -50,6 +51,7 @@ async function begin(): Promise<void> {
   await prepareReserve(directory);
   log = new InFlightLog({
     ...{ directory, firstSegment: 1, firstSequence: 1, bootId: 'boot', logger },
+    counters: new LogCounters(),
     timestamps: { lastMicros: 1_800_000_000_000_000 },
     markTable: () => undefined,
   });
