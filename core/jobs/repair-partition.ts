@@ -32,7 +32,7 @@ const MAX_ROUNDS = 1000;
 /** Row differences repaired in one round; the next round finds the rest. */
 const MAX_ROWS = 5000;
 
-/** Partitions that are read or repaired at once. */
+/** Partitions that are read or repaired at once, and statements of each. */
 const CONCURRENCY = 8;
 
 /**
@@ -104,9 +104,10 @@ async function repairPartition(
       settledMicros: BigInt(readAtMillis - options.settleMs) * 1000n,
       nowSeconds: Math.floor(readAtMillis / 1000),
     });
-    for (const repair of plan.repairs) {
-      await applyRepair(repair, keyValues, Math.floor(readAtMillis / 1000), ports, options, signal);
-    }
+    // Each has its write time, so their order does not matter.
+    await pLimit(CONCURRENCY).map(plan.repairs, (repair) =>
+      applyRepair(repair, keyValues, Math.floor(readAtMillis / 1000), ports, options, signal),
+    );
     statements += plan.repairs.length;
     // Where one round could not hold all of it the next one is not another try.
     if (!comparison.isTruncated || plan.repairs.length === 0) round++;
