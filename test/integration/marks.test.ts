@@ -8,9 +8,8 @@ import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import { BUCKET_BYTES, encodeBuckets } from '#core/ledger/mark-places.ts';
 import type { SuspectRecord } from '#core/ledger/records.ts';
 import { bucketOf } from '#core/token/buckets.ts';
-import { eventually } from '../support/eventually.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
-import { MigrationCommand } from './support/command.ts';
+import { begun, MigrationCommand } from './support/command.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 /** Marks of single partitions and of parts of the ring: only these are compared, repaired, and taken away. */
@@ -104,9 +103,7 @@ test('only the marked places are read, differences stay marked, and other damage
 test('they are repaired, a mark that is made meanwhile stays, and when it is looked at the table is validated again', async () => {
   const fresh = [...tokens.keys()].at(-1)!;
   const running = validate('--suspects', '--reconcile');
-  await eventually(async () => {
-    expect((await ledger.listRuns('validation')).filter(({ state }) => state === 'running')).toHaveLength(1);
-  });
+  await begun(async () => (await ledger.listRuns('validation')).filter(({ state }) => state === 'running'));
   await mark('p1-later', { tokens: [String(fresh)] });
   const repaired = await running;
   expect(repaired.code, repaired.stderr).toBe(0);

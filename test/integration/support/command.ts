@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { administrator } from '../../../infra/local/cluster-roles.ts';
 import { projectRoot } from '../../../infra/local/paths.ts';
 import type { HostAndPort } from './test-environment.ts';
@@ -60,4 +60,9 @@ export class MigrationCommand {
     expect(outcome.json['status'], outcome.stderr).toBe('done');
     return outcome;
   }
+}
+
+/** Waits until a command that was started has left something, however long the machine needs to start it. */
+export function begun(look: () => Promise<readonly unknown[]>): Promise<void> {
+  return vi.waitFor(async () => expect(await look()).not.toHaveLength(0), { timeout: 120_000, interval: 10 });
 }
