@@ -19,6 +19,8 @@ import { type RunContext, readFilter } from './runs.ts';
 const BATCH_MESSAGES = 10;
 const IDLE_MS = 1_000;
 const MAX_REASONS_SHOWN = 20;
+/** What is being applied when the process is interrupted may end within this. */
+const END_MS = 10_000;
 
 interface LocalReplayOptions {
   readonly json?: boolean;
@@ -44,10 +46,17 @@ export async function runLocalReplay(
 ): Promise<void> {
   const sessions = createSessions(context);
   const stop = new AbortController();
-  const onSignal = () => stop.abort();
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, onSignal);
+  const abort = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const onSignal = () => {
+    // Asked twice, it waits for nothing more.
+    if (stop.signal.aborted) abort.abort();
+    stop.abort();
+    timer ??= setTimeout(() => abort.abort(), END_MS);
+  };
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, onSignal);
   try {
-    const totals = await drain(queue, context, sessions.open, options, stop.signal);
+    const totals = await drain(queue, context, sessions.open, options, { stop: stop.signal, abort: abort.signal });
     const { counts, reasons, held } = totals;
     const { applied, away, refused, dead, copied } = counts;
     printResult(options, { ...counts, held, reasons }, [
@@ -58,8 +67,15 @@ export async function runLocalReplay(
     if (!options.follow && (away + refused + dead > 0 || held !== null)) process.exitCode = ExitCode.found;
   } finally {
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, onSignal);
+    clearTimeout(timer);
     await sessions.close();
   }
+}
+
+/** `stop`: nothing more is begun. `abort`: what was begun is left as it is, and comes again. */
+interface Interruption {
+  readonly stop: AbortSignal;
+  readonly abort: AbortSignal;
 }
 
 /** Takes from the queue until it is empty, or held up, or a batch comes of which nothing could be done; or goes on. */
@@ -68,7 +84,7 @@ async function drain(
   { config, ledger }: RunContext,
   openSession: ReplayPorts['openSession'],
   { follow = false, rate }: LocalReplayOptions,
-  signal: AbortSignal,
+  { stop, abort }: Interruption,
 ): Promise<Totals> {
   const clock = { nowMillis: Date.now };
   const logger = createLogger('replay', 'warn', 2);
@@ -85,7 +101,7 @@ async function drain(
     ...replayOptions(config, await readFilter(config)),
     rate: new ByteBudget(rate, clock, sleep),
   };
-  const probe = (cluster: ClusterName) => probeCluster(cluster, queue, ports, settings, signal);
+  const probe = (cluster: ClusterName) => probeCluster(cluster, queue, ports, settings, abort);
   const noteLag = createLagNote({ store, clock, logger });
   const probeMs = config.failedWrites.probeSecs * 1000;
   const progress = createProgress('replay');
@@ -93,7 +109,7 @@ async function drain(
   const reasons: string[] = [];
   let probedAt = Number.NEGATIVE_INFINITY;
   try {
-    while (!signal.aborted) {
+    while (!stop.aborted) {
       let state = await readReplayState(store);
       if (!isFlowing(state) && clock.nowMillis() - probedAt >= probeMs) {
         probedAt = clock.nowMillis();
@@ -101,17 +117,17 @@ async function drain(
       }
       if (!isFlowing(state)) {
         if (!follow) return { counts, reasons, held: heldBy(state.paused?.why, openBreakers(state)) };
-        await idle(signal);
+        await idle(stop);
         continue;
       }
-      const messages = await queue.receive(BATCH_MESSAGES, signal);
+      const messages = await queue.receive(BATCH_MESSAGES, stop);
       if (messages.length === 0) {
         if (!follow) return { counts, reasons, held: null };
-        await idle(signal);
+        await idle(stop);
         continue;
       }
       await noteLag(messages);
-      const batch = await replayBatch(queue, messages, ports, settings, signal);
+      const batch = await replayBatch(queue, messages, ports, settings, abort);
       await queue.remove(batch.ended);
       await putBack(queue, batch.staying, logger);
       counts = addCounts(counts, batch.counts);
@@ -124,7 +140,7 @@ async function drain(
     return { counts, reasons, held: null };
   } catch (error) {
     // Interrupted while it waited for the queue or a cluster.
-    if (signal.aborted) return { counts, reasons, held: null };
+    if (stop.aborted) return { counts, reasons, held: null };
     throw error;
   } finally {
     progress.end();
