@@ -23,6 +23,8 @@ export class MarkedPlace {
   /** So long it takes marks; later ones open another. Milliseconds. */
   readonly windowMs: number;
   sentMs = Number.NEGATIVE_INFINITY;
+  /** Of a keyspace that stands for tables that had no room: those that are known. */
+  readonly tables = new Set<string>();
 
   constructor(identity: SlotIdentity, image: PlaceImage | undefined, windowMs: number) {
     this.identity = identity;

@@ -12,6 +12,8 @@ const FIRST_WINDOW_MS = 60_000;
 const MAX_WINDOW_MS = 60 * 60_000;
 /** Bounds memory, also where the disk takes nothing. */
 const MAX_PLACES = NARROW_SLOTS + WIDE_SLOTS;
+/** Of a keyspace; those that the ledger knows need not be named. */
+const MAX_TABLES = 10_000;
 const MAX_WINDOWS_KNOWN = 10_000;
 const MAX_REASON_LENGTH = 100;
 /** No other name is a table's. */
@@ -173,7 +175,9 @@ export class MarkedPlaces {
   /** The keyspace for its table, and everything for a keyspace. */
   #addMore(mark: Mark): MarkedPlace | undefined {
     if (mark.table !== WHOLE_KEYSPACE) {
-      return this.add({ ...mark, table: WHOLE_KEYSPACE, tokens: null, code: 'journal-full', lacking: null });
+      const place = this.add({ ...mark, table: WHOLE_KEYSPACE, tokens: null, code: 'journal-full', lacking: null });
+      if (place && place.tables.size < MAX_TABLES) place.tables.add(mark.table);
+      return place;
     }
     this.setEverything(true);
     return undefined;

@@ -1,33 +1,41 @@
 import type { Ledger } from '#core/ledger/ledger.ts';
-import type { ReasonCode } from '#core/ledger/reasons.ts';
-import { type TableRecord, WHOLE_KEYSPACE } from '#core/ledger/records.ts';
+import { type SuspectRecord, type TableRecord, WHOLE_KEYSPACE } from '#core/ledger/records.ts';
 import type { MarkedPlace } from './marked-place.ts';
 
 /** Brings a place to the ledger, or what has been added to it. @throws LedgerUnavailableError */
 export async function tellPlace(ledger: Ledger, instance: string, place: MarkedPlace): Promise<void> {
-  const { keyspace, table, code } = place.identity;
   const record = place.recordBy(instance);
-  await ledger.addSuspect(place.idOf(instance), record);
-  if (table === WHOLE_KEYSPACE) return;
-  await ledger.decideTable(keyspace, table, (found) => ({
-    state: 'suspect',
-    now: new Date(record.at),
-    by: instance,
-    reason: record.reason,
-    facts: signalsOf(code, record, found),
-  }));
+  const { keyspace, table, code } = place.identity;
+  const id = place.idOf(instance);
+  // A definition belongs to the keyspace; anything else is of tables that had no room.
+  if (table === WHOLE_KEYSPACE && code !== 'definition') {
+    const tables = new Set(place.tables);
+    for (const known of await ledger.listTables()) if (known.keyspace === keyspace) tables.add(known.table);
+    for (const name of tables) await tellTable(ledger, id, { ...record, table: name });
+  } else await tellTable(ledger, id, record);
 }
 
 /** Marks every table that the ledger knows. @throws LedgerUnavailableError */
 export async function tellEverything(ledger: Ledger, instance: string): Promise<void> {
   const reason = `proxy ${instance} could not keep which tables may differ`;
-  const now = new Date();
-  const at = now.toISOString();
+  const at = new Date().toISOString();
   for (const { keyspace, table } of await ledger.listTables()) {
     const record = { version: 1, keyspace, table, range: null, reason, code: 'torn', by: instance, at } as const;
-    await ledger.addSuspect(`${instance}-everything`, record);
-    await ledger.setTable(keyspace, table, 'suspect', { now, by: instance, reason });
+    await tellTable(ledger, `${instance}-everything`, record);
   }
+}
+
+async function tellTable(ledger: Ledger, id: string, record: SuspectRecord): Promise<void> {
+  const { keyspace, table, by, reason } = record;
+  await ledger.addSuspect(id, record);
+  if (table === WHOLE_KEYSPACE) return;
+  await ledger.decideTable(keyspace, table, (found) => ({
+    state: 'suspect',
+    now: new Date(record.at),
+    by,
+    reason,
+    facts: signalsOf(record, found),
+  }));
 }
 
 /**
@@ -35,8 +43,7 @@ export async function tellEverything(ledger: Ledger, instance: string): Promise<
  * loaded, and a load that had begun from one can't be finished.
  */
 function signalsOf(
-  code: ReasonCode,
-  { at, reason, by }: { readonly at: string; readonly reason: string; readonly by: string },
+  { code, at, reason, by }: SuspectRecord,
   found: TableRecord | undefined,
 ): Partial<TableRecord> {
   if (code !== 'truncate' && code !== 'definition') return {};
