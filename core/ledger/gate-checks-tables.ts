@@ -77,7 +77,7 @@ function checkRecords(to: Phase, facts: GateFacts): Finding[] {
       gate: 'remigrate',
       of: `${keyspace}.${table}`,
       text: `it must be loaded again: ${remigrate.why} (${remigrate.at})`,
-      remedy: `take a snapshot and load it: ringshift load start --keyspace ${keyspace} --tables ${table}`,
+      remedy: `take a snapshot and load it: ringshift load start --keyspace ${keyspace} --table ${table}`,
     });
   }
   return found;
