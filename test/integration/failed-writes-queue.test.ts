@@ -3,7 +3,7 @@ import { auth, Client, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { FailedWrite } from '#core/model/failed-write.ts';
 import { eventually } from '../support/eventually.ts';
-import { writeOf } from '../support/messages.ts';
+import { writesOf } from '../support/messages.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
@@ -90,7 +90,7 @@ test('what the target misses while it is away is in the queue, each write once, 
         VisibilityTimeout: 300,
       }),
     );
-    for (const message of received.Messages ?? []) writes.push(writeOf(message.Body!));
+    for (const message of received.Messages ?? []) writes.push(...writesOf(message.Body!));
   }
   expect(writes).toHaveLength(40);
   const times = await origin.execute(
