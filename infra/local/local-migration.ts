@@ -63,6 +63,8 @@ export function migrationYaml(
       instance: 'local-proxy',
       filterRules: 'filter-rules.yaml',
     },
+    // A story can't wait for ten quiet minutes after its outage.
+    gates: { quietMinutes: 0 },
     failedWrites: { queueUrl: deployed.queueUrl, journalDir: join(environment.folder, 'journal') },
     // Small ranges and few tasks: the data is small, the cores are few, and the fan-out should still be seen.
     bulkLoad: { targetWriteMBps: 40, rangeMB: 2, maxConcurrency: 2 },

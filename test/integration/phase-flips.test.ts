@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { auth, Client, policies, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createFileLedgerStore } from '#adapters/ledger-file.ts';
+import { createLedger } from '#core/ledger/ledger.ts';
 import { eventually } from '../support/eventually.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
@@ -32,6 +34,7 @@ const proxies = HOSTS.map(
       target: environment.target,
       login: { username, password },
       ledger,
+      gates: { keyspaces: [KEYSPACE], quietMinutes: 0 },
       proxy: {
         instance: `proxy-${index + 1}`,
         topology: { sisters: HOSTS.map((sister) => `${sister}:${PORT}`) },
@@ -122,6 +125,7 @@ test('through all phases and back no client of two drivers sees an error, a stal
     await load.wholeRound();
     await setPhase('target-primary');
     await originIsBack(load);
+    await asValidated('items', 'scanned');
     for (const phase of ['dual-sync', 'dual-async', 'origin-only']) {
       await setPhase(phase);
       await load.wholeRound();
@@ -181,6 +185,16 @@ async function originIsBack(load: SteadyLoad): Promise<void> {
     expect(await sumOf('shadowFailed', proxies)).toBe(before);
     for (const [index, count] of after.entries()) expect(count).toBeGreaterThan(succeeded[index]!);
   });
+}
+
+/** As a validation would leave them: nobody goes back to an origin that was left out before that. */
+async function asValidated(...tables: string[]): Promise<void> {
+  const { store } = createLedger(createFileLedgerStore(ledger));
+  const at = new Date().toISOString();
+  for (const table of tables) {
+    const record = { version: 1, keyspace: KEYSPACE, table, state: 'validated', since: at, runId: null, reasons: [] };
+    await store.put(`tables/${KEYSPACE}.${table}.json`, JSON.stringify({ ...record, validatedAt: at }));
+  }
 }
 
 test('what differs between the clusters is found by reads in dual-sync, and told without data', async () => {

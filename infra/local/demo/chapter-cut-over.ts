@@ -1,6 +1,10 @@
+import { z } from 'zod';
 import { stopNode } from '../cassandra-node.ts';
-import { setPhase, watchApplication } from './chapter-dual-writes.ts';
-import type { Story } from './story.ts';
+import { changePhase, setPhase, watchApplication } from './chapter-dual-writes.ts';
+import { ringshift } from './product.ts';
+import { part, type Story } from './story.ts';
+
+const gatesShape = z.object({ gates: z.array(z.object({ title: z.string(), unmet: z.array(z.unknown()) })) });
 
 /** Every write on both clusters before it is answered. */
 export async function dualSync(story: Story): Promise<void> {
@@ -10,7 +14,11 @@ export async function dualSync(story: Story): Promise<void> {
 
 /** The target answers; the origin gets the copies and could take over again. */
 export async function targetPrimary(story: Story): Promise<void> {
-  await setPhase(story, 'target-primary');
+  const asked = await ringshift(part(story, 'product'), ['cutover', '--dry-run'], gatesShape, { allowed: [0, 1] });
+  for (const { title, unmet } of asked.json.gates) {
+    story.narrator.say(`${unmet.length === 0 ? '✓' : '✗'} ${title}`);
+  }
+  await changePhase(story, ['cutover']);
   await watchApplication(story, 4000);
 }
 

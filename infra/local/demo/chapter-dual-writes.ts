@@ -32,15 +32,16 @@ export async function startProxyAndApplication(story: Story): Promise<void> {
 const phaseShape = z.object({ phase: z.object({ active: z.object({ phase: z.string(), epoch: z.number() }) }) });
 
 /** `ringshift phase set`: every proxy drains the old phase before any acts on the new one. */
-export async function setPhase(story: Story, phase: string, extra: readonly string[] = []): Promise<void> {
+export function setPhase(story: Story, phase: string, extra: readonly string[] = []): Promise<void> {
+  return changePhase(story, ['phase', 'set', phase, ...extra]);
+}
+
+/** The same by a verb with a meaning of its own. No gate is forced. */
+export async function changePhase(story: Story, verb: readonly string[]): Promise<void> {
   const started = Date.now();
-  const { json } = await ringshift(
-    part(story, 'product'),
-    ['phase', 'set', phase, '--why', 'demo', ...extra],
-    phaseShape,
-  );
-  part(story, 'application').enterPhase(phase);
+  const { json } = await ringshift(part(story, 'product'), [...verb, '--why', 'demo'], phaseShape);
   const { active } = json.phase;
+  part(story, 'application').enterPhase(active.phase);
   story.narrator.say(`phase ${active.phase} (epoch ${active.epoch}) in force after ${Date.now() - started} ms`);
 }
 
