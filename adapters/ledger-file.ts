@@ -1,8 +1,9 @@
 /** The ledger in a directory: for one machine. Not for several hosts on a shared file system. */
 import { createHash, randomUUID } from 'node:crypto';
-import { link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { LedgerConflictError, LedgerUnavailableError } from '#core/errors.ts';
+import { readEntries } from '#core/ledger/read-entries.ts';
 import type { LedgerStore, Versioned } from '#core/ports.ts';
 
 const LOCK_WAIT_MS = 5;
@@ -55,43 +56,65 @@ export function createFileLedgerStore(directory: string): LedgerStore {
     }
   }
 
+  async function* list(prefix: string): AsyncGenerator<string, void> {
+    const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch((cause) => {
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw unavailable(prefix, cause);
+    });
+    const keys = entries
+      .filter((entry) => entry.isFile() && !entry.name.includes('.lock') && !entry.name.includes('.tmp.'))
+      .map((entry) => join(entry.parentPath, entry.name).slice(join(directory, '/').length))
+      .filter((key) => key.startsWith(prefix));
+    yield* keys.sort();
+  }
+
+  async function requireVersion(key: string, expectedVersion: string | null): Promise<void> {
+    const found = await get(key);
+    if ((found?.version ?? null) === expectedVersion) return;
+    throw new LedgerConflictError(`the ledger's record ${key} was changed by another`, { context: { key } });
+  }
+
+  /** What it throws is of the ledger. */
+  async function change<T>(key: string, body: () => Promise<T>): Promise<T> {
+    try {
+      return await withLock(key, body);
+    } catch (cause) {
+      if (cause instanceof LedgerConflictError || cause instanceof LedgerUnavailableError) throw cause;
+      throw unavailable(key, cause);
+    }
+  }
+
   return {
     get,
-    async put(key, value, expectedVersion) {
-      try {
-        return await withLock(key, async () => {
-          if (expectedVersion !== undefined) {
-            const found = await get(key);
-            if ((found?.version ?? null) !== expectedVersion) {
-              throw new LedgerConflictError(`the ledger's record ${key} was changed by another`, { context: { key } });
-            }
-          }
-          const path = pathOf(key);
-          const temporary = `${path}.tmp.${randomUUID()}`;
-          await writeFile(temporary, value, { flush: true });
-          await rename(temporary, path);
-          return versionOf(value);
-        });
-      } catch (cause) {
-        if (cause instanceof LedgerConflictError || cause instanceof LedgerUnavailableError) throw cause;
-        throw unavailable(key, cause);
-      }
-    },
-    async *list(prefix) {
-      const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch((cause) => {
-        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
-        throw unavailable(prefix, cause);
-      });
-      const keys = entries
-        .filter((entry) => entry.isFile() && !entry.name.includes('.lock') && !entry.name.includes('.tmp.'))
-        .map((entry) => join(entry.parentPath, entry.name).slice(join(directory, '/').length))
-        .filter((key) => key.startsWith(prefix));
-      yield* keys.sort();
-    },
-    async remove(key) {
-      await rm(pathOf(key), { force: true });
-    },
+    has: async (key) => (await get(key)) !== undefined,
+    put: (key, value, expectedVersion) =>
+      change(key, async () => {
+        if (expectedVersion !== undefined) await requireVersion(key, expectedVersion);
+        const path = pathOf(key);
+        const temporary = `${path}.tmp.${randomUUID()}`;
+        await writeFile(temporary, value, { flush: true });
+        await rename(temporary, path);
+        await syncDirectory(dirname(path));
+        return versionOf(value);
+      }),
+    list,
+    entries: (prefix) => readEntries(list(prefix), get),
+    remove: (key, expectedVersion) =>
+      change(key, async () => {
+        if (expectedVersion !== undefined) await requireVersion(key, expectedVersion);
+        await rm(pathOf(key), { force: true });
+      }),
+    async close() {},
   };
+}
+/** A name is on the disk when its directory is. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
 }
 
 function isExisting(cause: unknown): false {

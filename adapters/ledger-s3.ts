@@ -2,12 +2,14 @@
 import {
   DeleteObjectCommand,
   GetObjectCommand,
+  HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3';
 import { LedgerConflictError, LedgerUnavailableError } from '#core/errors.ts';
-import type { LedgerStore } from '#core/ports.ts';
+import { readEntries } from '#core/ledger/read-entries.ts';
+import type { LedgerStore, Versioned } from '#core/ports.ts';
 
 /** The version of a record is the object's ETag. */
 export function createS3LedgerStore(client: S3Client, bucket: string, prefix: string): LedgerStore {
@@ -17,15 +19,42 @@ export function createS3LedgerStore(client: S3Client, bucket: string, prefix: st
       { cause, context: { bucket, key } },
     );
 
+  const conflict = (key: string, cause: unknown) =>
+    new LedgerConflictError(`the ledger's record ${key} was changed by another`, { cause, context: { key } });
+
+  async function get(key: string): Promise<Versioned | undefined> {
+    try {
+      const found = await client.send(new GetObjectCommand({ Bucket: bucket, Key: prefix + key }));
+      const value = await found.Body?.transformToString('utf8');
+      if (value === undefined || found.ETag === undefined) throw new Error('an answer without body or ETag');
+      return { value, version: found.ETag };
+    } catch (cause) {
+      if (isMissing(cause)) return undefined;
+      throw unavailable(key, cause);
+    }
+  }
+
+  async function* list(keyPrefix: string): AsyncGenerator<string, void> {
+    let token: string | undefined;
+    do {
+      const page = await client
+        .send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix + keyPrefix, ContinuationToken: token }))
+        .catch((cause) => {
+          throw unavailable(keyPrefix, cause);
+        });
+      for (const object of page.Contents ?? []) if (object.Key) yield object.Key.slice(prefix.length);
+      token = page.NextContinuationToken;
+    } while (token !== undefined);
+  }
+
   return {
-    async get(key) {
+    get,
+    async has(key) {
       try {
-        const found = await client.send(new GetObjectCommand({ Bucket: bucket, Key: prefix + key }));
-        const value = await found.Body?.transformToString('utf8');
-        if (value === undefined || found.ETag === undefined) throw new Error('an answer without body or ETag');
-        return { value, version: found.ETag };
+        await client.send(new HeadObjectCommand({ Bucket: bucket, Key: prefix + key }));
+        return true;
       } catch (cause) {
-        if (statusOf(cause) === 404 && (cause as Error).name !== 'NoSuchBucket') return undefined;
+        if (isMissing(cause)) return false;
         throw unavailable(key, cause);
       }
     },
@@ -46,33 +75,47 @@ export function createS3LedgerStore(client: S3Client, bucket: string, prefix: st
       } catch (cause) {
         const status = statusOf(cause);
         // 412: the condition failed; 409: another conditional write was under way; 404: If-Match on a deleted key.
-        if (status === 412 || status === 409 || (status === 404 && typeof expectedVersion === 'string')) {
-          throw new LedgerConflictError(`the ledger's record ${key} was changed by another`, {
-            cause,
-            context: { key },
-          });
+        const isConflict = status === 412 || status === 409 || (status === 404 && typeof expectedVersion === 'string');
+        if (!isConflict) throw unavailable(key, cause);
+        // The client asks again when an answer is lost: then the condition fails by what this very write has left.
+        const own = attemptsOf(cause) > 1 ? await get(key) : undefined;
+        if (own?.value === value) return own.version;
+        throw conflict(key, cause);
+      }
+    },
+    list,
+    entries: (keyPrefix) => readEntries(list(keyPrefix), get),
+    async remove(key, expectedVersion) {
+      try {
+        await client.send(
+          new DeleteObjectCommand({
+            Bucket: bucket,
+            Key: prefix + key,
+            ...(expectedVersion === undefined ? {} : { IfMatch: expectedVersion }),
+          }),
+        );
+      } catch (cause) {
+        const status = statusOf(cause);
+        if (status === 412 || status === 409) throw conflict(key, cause);
+        if (status === 404 && expectedVersion !== undefined) {
+          if (attemptsOf(cause) > 1) return;
+          throw conflict(key, cause);
         }
         throw unavailable(key, cause);
       }
     },
-    async *list(keyPrefix) {
-      let token: string | undefined;
-      do {
-        const page = await client
-          .send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix + keyPrefix, ContinuationToken: token }))
-          .catch((cause) => {
-            throw unavailable(keyPrefix, cause);
-          });
-        for (const object of page.Contents ?? []) if (object.Key) yield object.Key.slice(prefix.length);
-        token = page.NextContinuationToken;
-      } while (token !== undefined);
-    },
-    async remove(key) {
-      await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: prefix + key })).catch((cause) => {
-        throw unavailable(key, cause);
-      });
+    async close() {
+      client.destroy();
     },
   };
+}
+
+function isMissing(cause: unknown): boolean {
+  return statusOf(cause) === 404 && (cause as Error).name !== 'NoSuchBucket';
+}
+
+function attemptsOf(cause: unknown): number {
+  return (cause as { $metadata?: { attempts?: number } }).$metadata?.attempts ?? 1;
 }
 
 function statusOf(cause: unknown): number | undefined {

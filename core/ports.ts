@@ -38,18 +38,34 @@ export interface Versioned {
   readonly version: string;
 }
 
-/** Key-value store with compare-and-set, outside both clusters. Values are JSON texts of at most 1 MiB. */
+/** A value of the ledger with its key. */
+export interface LedgerEntry extends Versioned {
+  readonly key: string;
+}
+
+/**
+ * Key-value store with compare-and-set, outside the data that is moved. Values are JSON texts of at most 1 MiB.
+ * Every call may throw LedgerUnavailableError; whether a change that threw it took effect is not known then.
+ */
 export interface LedgerStore {
   get(key: string): Promise<Versioned | undefined>;
+  has(key: string): Promise<boolean>;
   /**
    * `expectedVersion`: undefined overwrites, null demands that the key does not exist, else the version must match.
-   * Resolves to the new version.
-   * @throws LedgerConflictError, LedgerUnavailableError
+   * Resolves to the new version. A change whose answer was lost on the way is no conflict with itself.
+   * @throws LedgerConflictError
    */
   put(key: string, value: string, expectedVersion?: string | null): Promise<string>;
   /** Keys with this prefix, ascending. */
   list(prefix: string): AsyncIterable<string>;
-  remove(key: string): Promise<void>;
+  /** The same with their values; what is removed meanwhile may be missing. */
+  entries(prefix: string): AsyncIterable<LedgerEntry>;
+  /**
+   * `expectedVersion`: the record must still have it; undefined removes whatever is there, also nothing.
+   * @throws LedgerConflictError
+   */
+  remove(key: string, expectedVersion?: string): Promise<void>;
+  close(): Promise<void>;
 }
 
 export interface PreparedStatement {

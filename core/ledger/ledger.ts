@@ -138,16 +138,8 @@ export function createLedger(store: LedgerStore): Ledger {
   }
 
   async function all<T>(prefix: string, parse: (key: string, text: string) => T): Promise<T[]> {
-    const keys: string[] = [];
-    for await (const key of store.list(prefix)) keys.push(key);
     const records: T[] = [];
-    const width = 16;
-    for (let start = 0; start < keys.length; start += width) {
-      const found = await Promise.all(
-        keys.slice(start, start + width).map(async (key) => ({ key, entry: await store.get(key) })),
-      );
-      for (const { key, entry } of found) if (entry) records.push(parse(key, entry.value));
-    }
+    for await (const { key, value } of store.entries(prefix)) records.push(parse(key, value));
     return records;
   }
 

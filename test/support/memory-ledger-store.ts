@@ -5,13 +5,17 @@ import type { LedgerStore } from '#core/ports.ts';
 export function createMemoryLedgerStore(): LedgerStore {
   const records = new Map<string, { value: string; version: string }>();
   let counter = 0;
+  const conflict = (key: string) => new LedgerConflictError(`the ledger's record ${key} was changed by another`);
   return {
     async get(key) {
       return records.get(key);
     },
+    async has(key) {
+      return records.has(key);
+    },
     async put(key, value, expectedVersion) {
       if (expectedVersion !== undefined && (records.get(key)?.version ?? null) !== expectedVersion) {
-        throw new LedgerConflictError(`the ledger's record ${key} was changed by another`);
+        throw conflict(key);
       }
       const version = String(++counter);
       records.set(key, { value, version });
@@ -20,8 +24,16 @@ export function createMemoryLedgerStore(): LedgerStore {
     async *list(prefix) {
       yield* [...records.keys()].filter((key) => key.startsWith(prefix)).sort();
     },
-    async remove(key) {
+    async *entries(prefix) {
+      for (const key of [...records.keys()].filter((one) => one.startsWith(prefix)).sort()) {
+        const found = records.get(key);
+        if (found) yield { key, ...found };
+      }
+    },
+    async remove(key, expectedVersion) {
+      if (expectedVersion !== undefined && records.get(key)?.version !== expectedVersion) throw conflict(key);
       records.delete(key);
     },
+    async close() {},
   };
 }
