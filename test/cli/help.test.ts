@@ -13,6 +13,8 @@ const files = [
   'validate',
   'reconcile',
   'phase',
+  'cutover',
+  'rollback',
   'replay',
   'sstable',
   'state',

@@ -41,7 +41,15 @@ test('a wrong body names its faults, and a closed gate its reasons', async () =>
   expect((await put('{"phase":"dual-async","x":1}')).status).toBe(400);
   const skipped = await put('{"phase":"target-only"}');
   expect(skipped.status).toBe(409);
-  expect(((await skipped.json()) as { reasons: string[] }).reasons[0]).toMatch(/skips a phase/);
+  const closed = (await skipped.json()) as { reasons: string[]; unmet: { code: string; isForcible: boolean }[] };
+  expect(closed.reasons[0]).toMatch(/skips a phase/);
+  expect(closed.unmet).toMatchObject([{ code: 'step-skips-phase', isForcible: true }]);
+  const everything = await put('{"phase":"target-only","force":true}');
+  expect([everything.status, await everything.text()]).toEqual([
+    400,
+    expect.stringContaining('must be the list of codes'),
+  ]);
+  expect((await put('{"phase":"target-only","force":["queue-old"]}')).status).toBe(409);
 });
 
 test('PUT /phase resolves when the proxy acts on the new phase, by any of its names', async () => {
@@ -74,7 +82,7 @@ test('a path that is no URL is not found, and what is too long is refused, in wo
     });
   expect(await raw('GET // HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')).toMatch(/^HTTP\/1\.1 404 /);
   const long = await call('/phase', { method: 'PUT', headers: token, body: 'x'.repeat(2 * 1024 * 1024) });
-  expect([long.status, await long.json()]).toEqual([413, { error: 'the body is longer than 65536 bytes' }]);
+  expect([long.status, await long.json()]).toEqual([413, { error: 'the body is longer than 1048576 bytes' }]);
 });
 
 test('certificates are read again on request, with the token', async () => {
