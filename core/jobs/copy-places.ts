@@ -6,6 +6,7 @@ import { serializeKey } from '../checksum/selected-row.ts';
 import { encodeBigint } from '../cql/value-codec.ts';
 import { describeError } from '../errors.ts';
 import type { Filter } from '../filter/filter.ts';
+import { compareBefore } from '../ledger/copied-tables.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { primaryOf } from '../ledger/phase-change.ts';
 import type { ReasonCode } from '../ledger/reasons.ts';
@@ -108,6 +109,7 @@ export async function copyPlaces(
       return ended('dead', 'counters can only be brought together while nothing writes them', 'counter');
     }
     const releases = await Promise.all([origin, target].map((session) => ports.schemasOf(session).releaseMajor()));
+    if (message.code === 'crash-window') await holdOlderWrites(message, authority, ports, signal);
     const places = new Places(schema, { ...ports, origin, target }, Math.min(...releases) >= 5, {
       ...options,
       authority,
@@ -121,6 +123,19 @@ export async function copyPlaces(
 
 async function schemaOf(message: CopyMessage, session: CqlSession, ports: CopyPorts): Promise<TableSchema | undefined> {
   return (await ports.schemasOf(session).of(message.keyspace, message.table))?.schema;
+}
+
+/** What the lost writes deleted has no tombstone at the shadow: failed writes older than they are must not be applied there. */
+async function holdOlderWrites(
+  message: CopyMessage,
+  authority: ClusterName,
+  { ledger, clock, sleep }: CopyPorts,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const shadow = authority === 'origin' ? 'target' : 'origin';
+  const lostBefore = Date.parse(message.enqueuedAt);
+  const waitMs = await compareBefore(ledger.store, shadow, message, lostBefore, clock.nowMillis());
+  if (waitMs > 0) await sleep(waitMs, signal);
 }
 
 /** The partitions of one table, on both clusters. */

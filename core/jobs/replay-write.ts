@@ -1,7 +1,8 @@
 /** What becomes of one failed write when it is applied again. */
 
 import { ErrorCode } from '../cql/protocol.ts';
-import { describeError, MessageInvalidError, ServerError } from '../errors.ts';
+import { describeError, LedgerUnavailableError, MessageInvalidError, ServerError } from '../errors.ts';
+import type { CopiedTables } from '../ledger/copied-tables.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { primaryOf } from '../ledger/phase-change.ts';
 import type { ReasonCode } from '../ledger/reasons.ts';
@@ -18,12 +19,13 @@ import { replayLists } from './replay-lists.ts';
 import type { TableSchemas } from './table-schemas.ts';
 
 /**
- * `applied`: the cluster has it. `away`: nothing speaks against the write, only nobody answered. `refused`: the cluster said
+ * `applied`: the cluster has it. `away`: nothing speaks against the write, only nobody answered;
+ * `cluster` is the one that did not, where that is known. `refused`: the cluster said
  * no to this very write. `copy`: its partitions are to be compared instead. `dead`: no later try can help.
  */
 export type WriteOutcome =
   | { readonly kind: 'applied' }
-  | { readonly kind: 'away'; readonly error: unknown }
+  | { readonly kind: 'away'; readonly error: unknown; readonly cluster: ClusterName | null }
   | { readonly kind: 'refused'; readonly reason: string }
   | { readonly kind: 'copy'; readonly code: ReasonCode; readonly reason: string }
   | { readonly kind: 'dead'; readonly code: ReasonCode; readonly reason: string };
@@ -33,6 +35,7 @@ export interface WritePorts {
   readonly openSession: (cluster: ClusterName) => Promise<CqlSession>;
   readonly schemasOf: (session: CqlSession) => TableSchemas;
   readonly ledger: Ledger;
+  readonly copied: CopiedTables;
   readonly clock: Clock;
   readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
 }
@@ -50,7 +53,7 @@ export async function replayWrite(
     session = await ports.openSession(write.destination);
   } catch (error) {
     // Wrong credentials or settings are mended by people; the whole queue waits for it.
-    return { kind: 'away', error };
+    return { kind: 'away', error, cluster: write.destination };
   }
   try {
     const tables = await tablesOf(write, session, ports);
@@ -59,15 +62,17 @@ export async function replayWrite(
       return { kind: 'copy', code: 'too-old', reason: 'it is so old that tombstones newer than it may be gone' };
     }
     if (write.readBack) return await copyLists(write, session, ports, signal);
+    if (await isBehindCopy(write, ports)) return BEHIND_COPY;
     await applyWrite(write, tables, session, ports.clock, signal);
     return { kind: 'applied' };
   } catch (error) {
     if (error instanceof MessageInvalidError) {
       return { kind: write.readBack ? 'copy' : 'dead', code: 'dead-letter', reason: describeError(error) };
     }
-    return isRefusal(error)
-      ? { kind: 'refused', reason: withoutValues(describeError(error)) }
-      : { kind: 'away', error };
+    if (isRefusal(error)) return { kind: 'refused', reason: withoutValues(describeError(error)) };
+    // Lists are read from the other cluster, and the ledger may be away too.
+    const isOther = write.readBack || error instanceof LedgerUnavailableError;
+    return { kind: 'away', error, cluster: isOther ? null : write.destination };
   }
 }
 
@@ -82,6 +87,12 @@ const COUNTS_TWICE: WriteOutcome = {
   kind: 'dead',
   code: 'counter',
   reason: 'applying it again could count or append twice; its partitions must be compared instead',
+};
+
+const BEHIND_COPY: WriteOutcome = {
+  kind: 'copy',
+  code: 'too-old',
+  reason: 'of writes that are newer only the places are known',
 };
 
 const LISTS_EXPIRE: WriteOutcome = {
@@ -105,6 +116,15 @@ export function withoutValues(message: string): string {
 export function isRefusal(error: unknown): boolean {
   if (!(error instanceof ServerError) || error.retryable) return false;
   return error.code !== ErrorCode.UNAUTHORIZED && error.code !== ErrorCode.AUTH_ERROR;
+}
+
+/** Whether a deletion that is newer may be known by its place only, which shows no tombstone. */
+async function isBehindCopy(
+  { destination, tables, writtenAtSeconds }: FailedWrite,
+  ports: WritePorts,
+): Promise<boolean> {
+  const before = await Promise.all(tables.map((table) => ports.copied.before(destination, table)));
+  return before.some((millis) => writtenAtSeconds * 1000 < millis);
 }
 
 /** Whether the cluster that a list would be read from is the one that is right no more. */

@@ -1,5 +1,6 @@
 import pLimit from 'p-limit';
 import { describeError, MessageInvalidError } from '../errors.ts';
+import { CopiedTables } from '../ledger/copied-tables.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { ClusterName } from '../model/cluster-name.ts';
 import type { FailedWrite } from '../model/failed-write.ts';
@@ -89,6 +90,7 @@ class Replay {
   readonly #signal: AbortSignal | undefined;
   readonly #limit: ReturnType<typeof pLimit>;
   readonly #rate: Pick<ByteBudget, 'pay'> | undefined;
+  readonly #copied: CopiedTables;
   readonly #schemas = new Map<CqlSession, TableSchemas>();
 
   constructor(ports: ReplayPorts, options: ReplayOptions, signal: AbortSignal | undefined) {
@@ -96,6 +98,7 @@ class Replay {
     this.#ports = ports;
     this.#options = options;
     this.#signal = signal;
+    this.#copied = new CopiedTables(ports.ledger.store, ports.clock);
     this.#rules = {
       maxAttempts: maxAttempts ?? DEFAULT_RULES.maxAttempts,
       retryIntervalSeconds: retryIntervalSeconds ?? DEFAULT_RULES.retryIntervalSeconds,
@@ -146,7 +149,7 @@ class Replay {
     const dead = deadOf(writes, outcomes, this.#rules);
     const markError = await this.#mark(dead);
     if (markError !== undefined) {
-      for (const { write } of dead) outcomes[writes.indexOf(write)] = { kind: 'away', error: markError };
+      for (const { write } of dead) outcomes[writes.indexOf(write)] = { kind: 'away', error: markError, cluster: null };
     }
     const settled = { id, text, message, outcomes, dead: markError === undefined ? dead : [] };
     const outcome = settleBundle(settled, this.#rules, this.#ports.clock.nowMillis());
@@ -192,11 +195,12 @@ class Replay {
     const untilMillis = write.notBefore === undefined ? 0 : Date.parse(write.notBefore);
     if (untilMillis > clock.nowMillis()) return { kind: 'early', untilMillis };
     if (this.#isLate()) return { kind: 'early', untilMillis: clock.nowMillis() };
-    if (run.awayInARow >= MAX_AWAY_IN_A_ROW) return { kind: 'away', error: NOT_TRIED };
-    if (await breaker.isOpen(write.destination)) return { kind: 'away', error: NOT_TRIED };
+    if (run.awayInARow >= MAX_AWAY_IN_A_ROW) return { kind: 'away', error: NOT_TRIED, cluster: null };
+    if (await breaker.isOpen(write.destination)) return { kind: 'away', error: NOT_TRIED, cluster: null };
     await this.#rate?.pay(1, this.#signal);
     const margin = this.#options.tombstoneMarginSeconds ?? DEFAULT_TOMBSTONE_MARGIN_SECONDS;
-    const ports = { ...this.#ports, schemasOf: (session: CqlSession) => this.#schemasOf(session) };
+    const schemasOf = (session: CqlSession) => this.#schemasOf(session);
+    const ports = { ...this.#ports, copied: this.#copied, schemasOf };
     const outcome = await replayWrite(write, ports, margin, this.#signal);
     if (outcome.kind === 'away') run.awayInARow++;
     else run.awayInARow = 0;
@@ -212,7 +216,7 @@ class Replay {
         await this.#ports.breaker.noteAnswered(cluster);
         continue;
       }
-      const away = own.find((outcome) => outcome.kind === 'away' && outcome.error !== NOT_TRIED);
+      const away = own.find((outcome) => outcome.kind === 'away' && outcome.cluster === cluster);
       if (away?.kind === 'away') await this.#ports.breaker.noteAway(cluster, away.error);
     }
   }

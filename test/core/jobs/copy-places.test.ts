@@ -1,0 +1,228 @@
+import fc from 'fast-check';
+import { beforeEach, expect, test } from 'vitest';
+import { encodeInt, encodeText } from '#core/cql/value-codec.ts';
+import { ClusterUnreachableError, ServerError } from '#core/errors.ts';
+import { createFilter } from '#core/filter/filter.ts';
+import { NO_FILTER_RULES, parseFilterRules } from '#core/filter/filter-rules.ts';
+import { type ReplayOptions, type ReplayPorts, replayMessages } from '#core/jobs/replay.ts';
+import { createLedger } from '#core/ledger/ledger.ts';
+import { Consistency } from '#core/model/cql-request.ts';
+import type { FailedWrite } from '#core/model/failed-write.ts';
+import { type CopyMessage, decodeMessage, encodeMessage } from '#core/model/message.ts';
+import type { TableSchema } from '#core/model/table-schema.ts';
+import { MIN_TOKEN, tokenOf } from '#core/token/token.ts';
+import { MemoryCluster } from '../../support/memory-cluster.ts';
+import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
+import { CLOSED_BREAKER, delivered, messageOf } from '../../support/messages.ts';
+
+const NOW = 1_800_000_000;
+const text = { kind: 'native', name: 'text' } as const;
+const schema: TableSchema = {
+  keyspace: 'ks',
+  table: 't',
+  partitionKey: [{ name: 'k', type: text }],
+  clustering: [{ name: 'c', type: { kind: 'native', name: 'int' }, reversed: false }],
+  staticColumns: [],
+  regularColumns: [{ name: 'v', type: text }],
+  droppedColumns: [],
+  defaultTimeToLiveSeconds: 0,
+  gcGraceSeconds: 864_000,
+  isCounter: false,
+};
+
+let origin: MemoryCluster;
+let target: MemoryCluster;
+let nowMillis: number;
+let ports: ReplayPorts;
+const options: ReplayOptions = {
+  copy: {
+    filter: createFilter(NO_FILTER_RULES),
+    settleMs: 1000,
+    originConsistency: Consistency.LOCAL_QUORUM,
+    targetConsistency: Consistency.LOCAL_QUORUM,
+    originWriteConsistency: Consistency.LOCAL_QUORUM,
+    targetWriteConsistency: Consistency.LOCAL_QUORUM,
+  },
+};
+
+beforeEach(() => {
+  origin = new MemoryCluster(schema);
+  target = new MemoryCluster(schema);
+  nowMillis = NOW * 1000;
+  ports = {
+    openSession: async (cluster) => (cluster === 'origin' ? origin : target),
+    breaker: CLOSED_BREAKER,
+    ledger: createLedger(createMemoryLedgerStore()),
+    clock: { nowMillis: () => nowMillis },
+    logger: { debug() {}, info() {}, warn() {}, error() {} },
+    sleep: async (ms) => {
+      nowMillis += ms;
+    },
+  };
+});
+
+const micros = (secondsAgo: number): bigint => BigInt(NOW - secondsAgo) * 1_000_000n;
+const tokenOfKey = (key: string): bigint => tokenOf(encodeText(key));
+
+function put(cluster: MemoryCluster, key: string, v: string, secondsAgo: number, c = 0): void {
+  const values = [encodeText(key), encodeInt(c), encodeText(v)];
+  cluster.apply('INSERT INTO ks.t (k, c, v) VALUES (?, ?, ?)', values, { timestampMicros: micros(secondsAgo) });
+}
+
+function copyOf(keys: readonly string[], change: Partial<CopyMessage> = {}): string {
+  return encodeMessage({
+    kind: 'copy',
+    id: 'c1',
+    keyspace: 'ks',
+    table: 't',
+    tokens: keys.map(tokenOfKey),
+    lacking: 'target',
+    code: 'unknown-outcome',
+    attempts: 1,
+    enqueuedAt: new Date(NOW * 1000).toISOString(),
+    instance: 'p1',
+    ...change,
+  });
+}
+
+const replay = async (body: string, change: Partial<ReplayOptions> = {}) =>
+  (await replayMessages([delivered(body)], ports, { ...options, ...change }))[0]!;
+
+test('only the places that are named are read and made the same', async () => {
+  for (const key of ['a', 'b', 'c']) put(origin, key, key, 60);
+  const read: string[] = [];
+  origin.onRequest = (request) => void read.push(request);
+  const outcome = await replay(copyOf(['a', 'b'], { tokens: [MIN_TOKEN, tokenOfKey('a'), tokenOfKey('b')] }));
+  expect(outcome).toMatchObject({ remove: true, resend: [], bury: [], counts: { copied: 3 } });
+  expect(read).not.toContain(origin.table.scanText);
+  const rowsOf = async (key: string) => (await target.query(target.table.partitionText, [encodeText(key)])).rows.length;
+  expect([await rowsOf('a'), await rowsOf('b'), await rowsOf('c')]).toEqual([1, 1, 0]);
+});
+
+test('what differs in one of two readings only is a write on its way, and is left alone', async () => {
+  put(origin, 'a', 'old', 60);
+  put(target, 'a', 'old', 60);
+  // Its time is the client's own, long ago: nothing but a second reading tells that it is on its way.
+  put(origin, 'a', 'x', 50);
+  const { sleep } = ports;
+  ports = {
+    ...ports,
+    sleep: async (ms) => {
+      put(target, 'a', 'x', 50);
+      await sleep(ms);
+    },
+  };
+  target.written.length = 0;
+  expect((await replay(copyOf(['a']))).counts.copied).toBe(1);
+  expect(target.written.filter((one) => one.startsWith('UPDATE') || one.startsWith('DELETE'))).toEqual([]);
+});
+
+test('what there was no time for comes again as a smaller message', async () => {
+  const keys = Array.from({ length: 450 }, (_, index) => `k${index}`);
+  for (const key of keys) put(origin, key, 'x', 60);
+  // The first two hundred take the settle time once, and then the time is over.
+  const outcome = await replay(copyOf(keys), { deadlineMillis: nowMillis + 500 });
+  expect(outcome).toMatchObject({ remove: true, bury: [], counts: { copied: 200, away: 250 } });
+  expect(decodeMessage(outcome.resend[0]!.body)).toMatchObject({
+    attempts: 1,
+    tokens: keys.slice(200).map(tokenOfKey),
+  });
+  expect(await ports.ledger.listSuspects()).toEqual([]);
+});
+
+test('a cluster that is away keeps the message, and the breaker hears of it', async () => {
+  const heard: string[] = [];
+  const noteAway = async (cluster: string) => void heard.push(cluster);
+  ports = {
+    ...ports,
+    breaker: { ...CLOSED_BREAKER, noteAway },
+    openSession: async (cluster) => {
+      if (cluster === 'target') throw new ClusterUnreachableError('gone');
+      return origin;
+    },
+  };
+  expect(await replay(copyOf(['a']))).toMatchObject({ remove: false, resend: [], counts: { away: 1 } });
+  expect(heard).toEqual(['target']);
+});
+
+test('places that stay different are tried again after longer and longer, and marked in the end', async () => {
+  put(origin, 'a', 'x', 60);
+  put(origin, 'b', 'x', 60);
+  put(target, 'b', 'x', 60);
+  target.onRequest = (request) => {
+    if (request.startsWith('UPDATE')) throw new ServerError("no '(secret)'", 0x2200, false);
+  };
+  const first = await replay(copyOf(['a', 'b']));
+  expect(first).toMatchObject({ remove: true, counts: { refused: 2 }, reason: "no '…'" });
+  expect(first.resend[0]!.delaySeconds).toBe(60);
+  const again = decodeMessage(first.resend[0]!.body);
+  expect(again).toMatchObject({ attempts: 2, tokens: [tokenOfKey('a'), tokenOfKey('b')] });
+  const last = await replay(copyOf(['a'], { attempts: 3 }));
+  expect(last).toMatchObject({ remove: true, resend: [], bury: [], counts: { dead: 1, refused: 0 } });
+  const tokens = [String(tokenOfKey('a'))];
+  expect(await ports.ledger.listSuspects()).toMatchObject([
+    { table: 't', tokens, lacking: 'target', code: 'unknown-outcome' },
+  ]);
+  expect(await ports.ledger.readTable('ks', 't')).toMatchObject({ state: 'suspect' });
+});
+
+test('what the filter keeps on the origin is not copied', async () => {
+  put(origin, 'a', 'x', 60);
+  const filter = createFilter(parseFilterRules('{"tables": {"exclude": ["ks.t"]}}', 'rules'));
+  const outcome = await replay(copyOf(['a']), { copy: { ...options.copy, filter } });
+  expect(outcome).toMatchObject({ remove: true, resend: [], counts: { copied: 1 } });
+  expect(target.contents()).toEqual([]);
+});
+
+function failedWrite(key: string, v: string, secondsAgo: number): FailedWrite {
+  return {
+    id: `${key}-${v}`,
+    keyspace: 'ks',
+    tables: [{ keyspace: 'ks', table: 't', tokens: [tokenOfKey(key)] }],
+    consistency: 6,
+    timestampMicros: micros(secondsAgo),
+    writtenAtSeconds: NOW - secondsAgo,
+    expiresAtSeconds: null,
+    epoch: 2,
+    destination: 'target',
+    kind: 'query',
+    statements: [
+      { text: 'INSERT INTO t (k, c, v) VALUES (?, ?, ?)', values: [encodeText(key), encodeInt(0), encodeText(v)] },
+    ],
+    idempotent: true,
+    attempts: 1,
+  };
+}
+
+test('a deletion that was lost in a crash is not undone by an older write that is replayed after its place was compared', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.constantFrom(0, 1, 2), { minLength: 3, maxLength: 8 }), async (order) => {
+      origin = new MemoryCluster(schema);
+      target = new MemoryCluster(schema);
+      const store = createMemoryLedgerStore();
+      nowMillis = NOW * 1000;
+      ports = { ...ports, ledger: createLedger(store) };
+      // A failed write, a deletion of which only the place is known, and a failed write after the crash.
+      put(origin, 'a', 'older', 60);
+      const key = [encodeText('a'), encodeInt(0)];
+      origin.apply('DELETE FROM ks.t WHERE k = ? AND c = ?', key, { timestampMicros: micros(50) });
+      put(origin, 'b', 'newer', -5);
+      const bodies = [
+        messageOf(failedWrite('a', 'older', 60)),
+        copyOf(['a'], { code: 'crash-window' }),
+        messageOf(failedWrite('b', 'newer', -5)),
+      ];
+      let waiting = [...order, 0, 1, 2].map((index) => bodies[index]!);
+      for (let round = 0; waiting.length > 0 && round < 20; round++) {
+        const next: string[] = [];
+        for (const body of waiting) next.push(...(await replay(body)).resend.map((one) => one.body));
+        waiting = next;
+      }
+      expect(waiting).toEqual([]);
+      expect(target.contents()).toEqual(origin.contents());
+      // The newer one is applied as it is.
+      expect(target.written.some((one) => one.startsWith('INSERT'))).toBe(true);
+    }),
+    { numRuns: 60 },
+  );
+});
