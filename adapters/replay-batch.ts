@@ -111,6 +111,7 @@ export function retryDelaySeconds(receiveCount: number, random: number): number 
 /**
  * Asks a cluster that was away whether it is back: by a query, and by one message of the queue where one is due, whatever
  * the breaker says.
+ * @returns what became of the message
  * @throws what the cluster answered instead
  */
 export async function probeCluster(
@@ -119,7 +120,7 @@ export async function probeCluster(
   ports: ReplayPorts,
   options: ReplayOptions,
   signal?: AbortSignal,
-): Promise<void> {
+): Promise<ReplayCounts> {
   const session = await ports.openSession(cluster);
   await session.query('SELECT key FROM system.local', [], signal ? { signal } : {});
   const messages = await queue.receive(1, signal);
@@ -131,10 +132,11 @@ export async function probeCluster(
     },
     noteAnswered: async () => undefined,
   };
-  const { ended, staying } = await replayBatch(queue, messages, { ...ports, breaker }, options, signal);
+  const { ended, staying, counts } = await replayBatch(queue, messages, { ...ports, breaker }, options, signal);
   await queue.remove(ended);
   await putBack(queue, staying, ports.logger);
   if (away.length > 0) throw away[0];
+  return counts;
 }
 
 export function addCounts(one: ReplayCounts, other: ReplayCounts): ReplayCounts {

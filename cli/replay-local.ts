@@ -101,11 +101,13 @@ async function drain(
     ...replayOptions(config, await readFilter(config)),
     rate: new ByteBudget(rate, clock, sleep),
   };
-  const probe = (cluster: ClusterName) => probeCluster(cluster, queue, ports, settings, abort);
+  let counts = NO_COUNTS;
+  const probe = async (cluster: ClusterName) => {
+    counts = addCounts(counts, await probeCluster(cluster, queue, ports, settings, abort));
+  };
   const noteLag = createLagNote({ store, clock, logger });
   const probeMs = config.failedWrites.probeSecs * 1000;
   const progress = createProgress('replay');
-  let counts = NO_COUNTS;
   const reasons: string[] = [];
   let probedAt = Number.NEGATIVE_INFINITY;
   try {

@@ -20,7 +20,7 @@ export interface TendPorts {
   /** undefined: whoever replays asks the breaker by itself, and nothing is to be turned. */
   readonly flow: MessageFlow | undefined;
   /** Resolves when the cluster answers. @throws what it answered instead, or that it did not */
-  readonly probe: (cluster: ClusterName) => Promise<void>;
+  readonly probe: (cluster: ClusterName) => Promise<unknown>;
 }
 
 /**

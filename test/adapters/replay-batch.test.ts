@@ -125,7 +125,7 @@ test('a message whose successor could not be sent stays, and the others end', as
 test('a probe asks the cluster and applies one message, although the breaker is open', async () => {
   const { queue, ports, told } = bed({ isOpen: true });
   queue.waiting.push(received('m1', bodyOf(write('w1'))), received('m2', bodyOf(write('w2'))));
-  await probeCluster('target', queue, ports, OPTIONS);
+  expect(await probeCluster('target', queue, ports, OPTIONS)).toMatchObject({ applied: 1 });
   expect(told).toEqual(['remove m1']);
   expect(queue.waiting).toHaveLength(1);
 });
