@@ -124,7 +124,7 @@ export class ProxyProcess {
   /** SIGTERM; resolves to the exit code. */
   async stop(): Promise<number | null> {
     const child = this.#child;
-    if (!child || child.exitCode !== null) return child?.exitCode ?? null;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
     child.kill('SIGTERM');
     return new Promise((resolve) => child.once('exit', (code) => resolve(code)));
   }
