@@ -1,8 +1,9 @@
 /** The thread of a journal: everything about failed writes that would keep the other thread from its clients. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { openQueue } from '../processes/open-queue.ts';
+import { hasQueue, openQueue } from '../processes/open-queue.ts';
 import { JournalCore } from './journal-core.ts';
 import type { JournalSettings, ToJournal } from './journal-protocol.ts';
+import { queueWhenOpen } from './queue-when-open.ts';
 
 const settings = workerData as JournalSettings;
 const port = parentPort!;
@@ -12,7 +13,7 @@ port.on('message', (message: ToJournal) => receive(message));
 
 const core = new JournalCore({
   settings,
-  queue: await openQueue(settings.stores),
+  queue: hasQueue(settings.stores) ? queueWhenOpen(async () => (await openQueue(settings.stores))!) : null,
   clock: { nowMillis: Date.now },
   post: (message) => {
     port.postMessage(message);

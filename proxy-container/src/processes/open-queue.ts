@@ -2,6 +2,11 @@ import { join } from 'node:path';
 import type { MigrationConfig } from '#core/config/schema.ts';
 import type { FailedWriteQueue } from '#core/ports.ts';
 
+/** Whether the config names a queue. */
+export function hasQueue({ failedWrites }: Pick<MigrationConfig, 'failedWrites'>): boolean {
+  return failedWrites.kind === 'directory' || failedWrites.queueUrl !== null;
+}
+
 /**
  * The queue of failed writes that the config names; null: there is none. What it is made of is loaded where it is asked
  * for only: clients of AWS are some 25 MiB.
