@@ -3,6 +3,8 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { auth, Client, types } from 'cassandra-driver';
+import { createFileLedgerStore } from '#adapters/ledger-file.ts';
+import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import { nodetool, tableFolder } from '../../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../../infra/local/environment.ts';
 import { projectRoot } from '../../../infra/local/paths.ts';
@@ -31,6 +33,7 @@ export class LiveMigration {
   readonly relay: FrameRelay;
   readonly proxy: ProxyProcess;
   readonly app: Client;
+  readonly ledger: Ledger;
 
   private constructor(
     keyspace: string,
@@ -44,6 +47,7 @@ export class LiveMigration {
     this.app = clients.app;
     this.relay = relay;
     this.proxy = proxy;
+    this.ledger = createLedger(createFileLedgerStore(join(proxy.folder, 'ledger')));
   }
 
   static async open(options: LiveMigrationOptions): Promise<LiveMigration> {
