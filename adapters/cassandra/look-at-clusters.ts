@@ -98,13 +98,19 @@ async function readClocks(
         await client.execute(text, [], options);
         const before = Date.now();
         const { rows } = await client.execute(text, [], options);
-        const clock = rows[0]?.['clock'] as Date;
-        return { cluster, node: host.address, skewMs: clock.getTime() - (before + Date.now()) / 2 };
+        const clock = (rows[0]?.['clock'] as Date).getTime();
+        return { cluster, node: host.address, skewMs: leastSkew(clock, before, Date.now()) };
       } catch {
         return { cluster, node: host.address, skewMs: null };
       }
     }),
   );
+}
+
+/** By how much a clock that was read within this time differs at least: a slow answer is no skew. Milliseconds. */
+function leastSkew(clock: number, before: number, after: number): number {
+  if (clock < before) return clock - before;
+  return Math.max(0, clock - after);
 }
 
 /** What contradicts, and what one of them lacks. */
