@@ -2,7 +2,7 @@
 
 import { BUCKET_BYTES, encodeBuckets, rangesOf } from '../ledger/mark-places.ts';
 import type { SuspectRecord } from '../ledger/records.ts';
-import { changeSuspect, listMarksOf, type NamedSuspect, suspectKey } from '../ledger/suspects.ts';
+import { changeSuspect, listMarksOf, type NamedSuspect, removeCleared } from '../ledger/suspects.ts';
 import type { Clock, LedgerStore } from '../ports.ts';
 import { BUCKET_COUNT, bucketRange } from '../token/buckets.ts';
 import { joinRanges, subtractRanges } from '../token/range-sets.ts';
@@ -104,5 +104,5 @@ function bucketsOf(ranges: readonly TokenRange[]): string {
 
 async function forget(mark: NamedSuspect, store: LedgerStore, clock: Clock): Promise<void> {
   if (Date.parse(mark.at) + REWRITTEN_MS > clock.nowMillis()) return;
-  await store.remove(suspectKey(mark.keyspace, mark.table, mark.id));
+  await removeCleared(store, mark);
 }

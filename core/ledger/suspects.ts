@@ -21,17 +21,21 @@ export function parseSuspect(key: string, text: string): NamedSuspect {
 
 /** The marks of one table, also those that are cleared. */
 export async function listMarksOf(store: LedgerStore, keyspace: string, table: string): Promise<NamedSuspect[]> {
-  const keys: string[] = [];
-  for await (const key of store.list(prefixOf(keyspace, table))) keys.push(key);
   const found: NamedSuspect[] = [];
-  const width = 16;
-  for (let start = 0; start < keys.length; start += width) {
-    const entries = await Promise.all(
-      keys.slice(start, start + width).map(async (key) => ({ key, entry: await store.get(key) })),
-    );
-    for (const { key, entry } of entries) if (entry) found.push(parseSuspect(key, entry.value));
-  }
+  for await (const { key, value } of store.entries(prefixOf(keyspace, table))) found.push(parseSuspect(key, value));
   return found;
+}
+
+/** Removes a mark that is cleared, unless it is written again meanwhile. */
+export async function removeCleared(store: LedgerStore, { keyspace, table, id }: NamedSuspect): Promise<void> {
+  const key = suspectKey(keyspace, table, id);
+  const found = await store.get(key);
+  if (found === undefined || parseSuspect(key, found.value).clearedAt === undefined) return;
+  try {
+    await store.remove(key, found.version);
+  } catch (error) {
+    if (!(error instanceof LedgerConflictError)) throw error;
+  }
 }
 
 /**

@@ -68,7 +68,7 @@ test('tables are loaded in their order, and one that is put first while the load
   await ledger.setTable(KEYSPACE, 'd', 'loading', { now: new Date(), by: 'somebody', facts: { order: 0 } });
   const loaded = await running;
   expect(loaded.json['status'], loaded.stderr).toBe('done');
-  const ended = (await ledger.listRanges('ordered'))
+  const ended = [...(await ledger.listRanges('ordered'))]
     .sort((x, y) => x.updatedAt.localeCompare(y.updatedAt))
     .map(({ table }) => table);
   expect(ended).toEqual(['c', 'd', 'b', 'a']);

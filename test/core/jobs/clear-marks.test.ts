@@ -122,7 +122,7 @@ test('no place that was not looked at is ever taken from a mark, and one that wa
       if (rest.length === 0) expect(left).toBeUndefined();
       else expect(subtractRanges(rest, rangesOf(left!))).toEqual([]);
     }),
-    { numRuns: 300 },
+    { numRuns: 100 },
   );
 });
 
