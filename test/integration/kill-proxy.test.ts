@@ -90,7 +90,7 @@ async function write(writer: number, round: number, signal: AbortSignal): Promis
   try {
     await client.connect();
     for (let version = round * 1_000_000 + 1; !signal.aborted; version++) {
-      const id = writer * 1000 + (version % 50);
+      const id = writer * 1000 + (version % 8);
       const prepared = { prepare: true };
       if (writer < 2) {
         const text = 'INSERT INTO items (id, v) VALUES (?, ?)';

@@ -5,6 +5,10 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createLogger } from '#adapters/logger.ts';
 import { migrationConfigSchema } from '#core/config/schema.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
+import { decodeMessage } from '#core/model/message.ts';
+import { LogCounters } from '../../proxy-container/src/in-flight/log-counters.ts';
+import { logFolderOf } from '../../proxy-container/src/in-flight/log-folder.ts';
+import { openInFlight } from '../../proxy-container/src/in-flight/open-in-flight.ts';
 import { DirectoryLock } from '../../proxy-container/src/journal/directory-lock.ts';
 import { LeftoverJournals } from '../../proxy-container/src/journal/leftover-journals.ts';
 import { openJournal } from '../../proxy-container/src/journal/open-journal.ts';
@@ -16,6 +20,8 @@ import {
   processCount,
   readPlace,
 } from '../../proxy-container/src/processes/process-place.ts';
+import { Flusher } from '../../proxy-container/src/transport/frame-writer.ts';
+import { TimestampGenerator } from '../../proxy-container/src/writes/timestamps.ts';
 import { eventually } from '../support/eventually.ts';
 import { failedInsert } from '../support/failed-frames.ts';
 import { MemoryQueue } from '../support/in-process-proxy.ts';
@@ -55,9 +61,9 @@ async function leave(directory: string, timestampMicros: number): Promise<void> 
   await journal.stop(10_000);
 }
 
-function leftovers(directories: readonly string[], queue: MemoryQueue): LeftoverJournals {
+function leftovers(directories: readonly string[], queue: MemoryQueue, its = config): LeftoverJournals {
   return new LeftoverJournals({
-    config,
+    config: its,
     instance: 'me',
     processId: 'mine',
     directories,
@@ -81,6 +87,34 @@ test('what processes have left that are no more asked for goes to the queue', as
   await eventually(() => expect(readdirSync(directory).filter((name) => /journal|lock/.test(name))).toEqual([]));
   await found.stop();
 });
+
+test.each([null, 'memory'])(
+  'what such a process had under way when it was killed is to be copied (log in %s)',
+  async (kind) => {
+    const inFlightDir = kind && join(folder, kind);
+    const failedWrites = { ...config.failedWrites, journalDir: join(folder, 'process-5'), inFlightDir };
+    const marks = { mark: () => undefined };
+    const journal = { addCopy: () => Promise.resolve() };
+    const log = await openInFlight({
+      ...{ failedWrites, instance: 'other', journal, marks, facts: undefined, logger },
+      ...{ timestamps: new TimestampGenerator(), flusher: new Flusher(), counters: new LogCounters() },
+    });
+    log.begin({ keyspace: 'ks', table: 't', index: -1 }, 0, 7, 0);
+    log.flush();
+    mkdirSync(failedWrites.journalDir, { recursive: true });
+    const queue = new MemoryQueue();
+    const found = leftovers([failedWrites.journalDir], queue, { ...config, failedWrites });
+    found.start();
+    await eventually(() =>
+      expect(queue.messages.map(({ body }) => decodeMessage(body))).toMatchObject([
+        { kind: 'copy', keyspace: 'ks', table: 't', tokens: [7n], lacking: 'target' },
+      ]),
+    );
+    await eventually(() => expect(existsSync(logFolderOf(failedWrites))).toBe(false));
+    await found.stop();
+    await log.close();
+  },
+);
 
 test('a directory whose process lives is left to it', async () => {
   const directory = join(folder, 'process-2');

@@ -1,12 +1,22 @@
+import { createHash } from 'node:crypto';
 import { open, readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 
-/** Where the log lies in its directory. */
-export const LOG_FOLDER = 'in-flight';
 export const RESERVE_NAME = 'reserve.log';
 export const RESERVE_BYTES = 2 * 1024 * 1024;
 
+const FOLDER = 'in-flight';
 const SEGMENT_NAME = /^\d{12,15}\.log$/;
+
+/**
+ * Where the log of a process lies: beside its journal, or in a directory of its own in `inFlightDir`, which several
+ * processes of a machine may have in common. As with the journal, one process at a time uses it.
+ */
+export function logFolderOf({ inFlightDir, journalDir }: { inFlightDir: string | null; journalDir: string }): string {
+  if (inFlightDir === null) return join(journalDir, FOLDER);
+  const owner = createHash('sha256').update(resolve(journalDir)).digest('hex').slice(0, 12);
+  return join(inFlightDir, `${FOLDER}-${owner}`);
+}
 
 export function segmentName(number: number): string {
   return `${String(number).padStart(12, '0')}.log`;

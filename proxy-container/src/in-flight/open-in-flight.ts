@@ -1,12 +1,11 @@
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
 import type { TimestampGenerator } from '../writes/timestamps.ts';
 import { readBootId } from './boot-id.ts';
 import { InFlightLog } from './in-flight-log.ts';
 import type { LogCounters } from './log-counters.ts';
-import { LOG_FOLDER, prepareReserve } from './log-folder.ts';
+import { logFolderOf, prepareReserve } from './log-folder.ts';
 import { type RecoveryPorts, recoverLog } from './recover.ts';
 
 export interface OpenInFlightOptions extends Omit<RecoveryPorts, 'bootId'> {
@@ -22,7 +21,7 @@ export interface OpenInFlightOptions extends Omit<RecoveryPorts, 'bootId'> {
  */
 export async function openInFlight(options: OpenInFlightOptions): Promise<InFlightLog> {
   const { failedWrites, marks, timestamps, flusher, counters, logger } = options;
-  const directory = join(failedWrites.inFlightDir ?? failedWrites.journalDir, LOG_FOLDER);
+  const directory = logFolderOf(failedWrites);
   const bootId = readBootId();
   // Above whatever is there, were that not to be read.
   let first = { firstSegment: Date.now(), firstSequence: Date.now() * 1024 };

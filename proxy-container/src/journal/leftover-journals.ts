@@ -4,6 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { MigrationConfig } from '#core/config/schema.ts';
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
+import { readBootId } from '../in-flight/boot-id.ts';
+import { logFilesIn, logFolderOf } from '../in-flight/log-folder.ts';
+import { recoverLog } from '../in-flight/recover.ts';
 import { DirectoryLock } from './directory-lock.ts';
 import { DATABASE_NAME } from './journal-protocol.ts';
 import { MARKS_FILE } from './marked-places.ts';
@@ -55,7 +58,8 @@ export class LeftoverJournals {
     while (!signal.aborted) {
       try {
         const names = await readdir(directory).catch(() => []);
-        if (!names.some((name) => KEPT.has(name))) return;
+        const logFiles = await logFilesIn(logFolderOf({ ...this.#options.config.failedWrites, journalDir: directory }));
+        if (logFiles.length === 0 && !names.some((name) => KEPT.has(name))) return;
         if (await this.#takeUp(directory)) return;
       } catch (error) {
         logger.warn('a journal that another process left can not be taken up yet', {
@@ -81,6 +85,10 @@ export class LeftoverJournals {
         onDone: () => undefined,
       });
       logger.warn('a journal that another process left is taken up', { directory, messages: journal.health.messages });
+      const log = logFolderOf(failedWrites);
+      // Nothing is known of its tables here; who copies the places asks.
+      await recoverLog(log, { instance, bootId: readBootId(), journal, marks, facts: undefined, logger });
+      await rm(log, { recursive: true, force: true });
       const hasQueue = failedWrites.kind === 'directory' || failedWrites.queueUrl !== null;
       const isLeft = (): boolean => marks.pendingCount > 0 || (hasQueue && journal.health.messages > 0);
       while (isLeft() && !this.#stop.signal.aborted) {

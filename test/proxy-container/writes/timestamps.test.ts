@@ -1,0 +1,20 @@
+import { expect, test } from 'vitest';
+import { TimestampGenerator } from '../../../proxy-container/src/writes/timestamps.ts';
+
+test('after a restart write times go on behind the last one, though the clock was set back meanwhile', () => {
+  const before = new TimestampGenerator(() => 1_800_000_000_000);
+  before.next();
+  const last = before.next();
+  expect(before.lastMicros).toBe(last);
+  const after = new TimestampGenerator(() => 1_800_000_000_000 - 3_600_000);
+  after.seed(last);
+  expect(after.next()).toBe(last + 1);
+  after.seed(1);
+  expect(after.next()).toBe(last + 2);
+});
+
+test('a clock that is right is not held back by what was given out before', () => {
+  const generator = new TimestampGenerator(() => 1_800_000_000_000);
+  generator.seed(1_700_000_000_000_000);
+  expect(generator.next()).toBe(1_800_000_000_000_000);
+});
