@@ -293,7 +293,9 @@ test('one of three that is killed in the middle of a change stops it, and the ot
       ['target-primary', 'dual-sync'],
     ] as const) {
       const changed = change(to, { drainTimeoutMs: 6000 });
-      const proposed = eventually(async () => expect((await ledger.readPhase())?.proposal?.phase).toBe(to));
+      const proposed = eventually(async () => {
+        expect((await ledger.readPhase())?.proposal?.phase).toBe(to);
+      });
       expect(await Promise.race([proposed, changed]), 'a change that is refused before it is proposed').toBeUndefined();
       await third.kill();
       const outcome = await changed;
