@@ -3,6 +3,12 @@ import { constants } from 'node:os';
 import { join, resolve } from 'node:path';
 
 /**
+ * For glibc, unless the environment says otherwise: memory that was needed for a moment, by whichever thread, goes back to
+ * the system. Read when a process starts, so a program can not set it for itself.
+ */
+const ALLOCATION = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '65536' };
+
+/**
  * Becomes a program of another app of this project: it is this very process, so who signals or kills this one reaches the
  * program itself. On Windows, where no process can do that, the program is a child.
  * @param path absolute
@@ -10,7 +16,8 @@ import { join, resolve } from 'node:path';
 export async function becomeProgram(path: string, args: readonly string[]): Promise<void> {
   const { execve } = process;
   if (execve === undefined || process.platform === 'win32') return runProgram(path, args);
-  execve.call(process, process.execPath, [process.execPath, ...process.execArgv, path, ...args], process.env);
+  const env = { ...ALLOCATION, ...process.env };
+  execve.call(process, process.execPath, [process.execPath, ...process.execArgv, path, ...args], env);
 }
 
 /**

@@ -102,7 +102,7 @@ export class JournalCore {
   }
 
   #store(): void {
-    if (this.#outbox.heldCount === 0) return;
+    if (this.#outbox.heldCount === 0 && this.#outbox.diskError === undefined) return;
     this.#outbox.store();
     this.#sender?.wake();
     this.#changed();

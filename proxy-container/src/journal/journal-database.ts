@@ -85,7 +85,7 @@ export class JournalDatabase {
   readonly #ballast: Ballast;
   readonly #tables: TablesFile;
   readonly #database: DatabaseSync;
-  #statements: Record<'insert' | 'due' | 'remove' | 'putBack' | 'state' | 'oldest' | 'note', StatementSync>;
+  #statements: Record<'insert' | 'due' | 'one' | 'remove' | 'putBack' | 'state' | 'oldest' | 'note', StatementSync>;
   readonly counts: StoredCounts = { waiting: 0, bytes: 0, setAside: 0, unreadable: 0 };
 
   constructor(options: DatabaseOptions) {
@@ -132,12 +132,13 @@ export class JournalDatabase {
     return of === run ? Number(number) : 0;
   }
 
-  /** What waits and is due, the longest due first, up to so many bytes of messages; one at least. */
-  due(nowMs: number, maxBytes: number): StoredMessage[] {
+  /** What waits and is due, the longest due first, up to so many bytes of messages; one at least, but none of `skipped`. */
+  due(nowMs: number, maxBytes: number, skipped: ReadonlySet<number>): StoredMessage[] {
     const found: StoredMessage[] = [];
     let bytes = 0;
-    for (const row of this.#statements.due.iterate(nowMs)) {
-      const message = this.#read(row as unknown as Row);
+    for (const { seq } of this.#statements.due.iterate(nowMs) as Iterable<{ readonly seq: number }>) {
+      if (skipped.has(seq)) continue;
+      const message = this.#read(this.#statements.one.get(seq) as unknown as Row);
       if (message === undefined) continue;
       found.push(message);
       bytes += message.body.length;
@@ -327,9 +328,9 @@ export class JournalDatabase {
       insert: prepare(
         'INSERT INTO messages (id, failed_at, writes, tables, key_id, nonce, body) VALUES (?, ?, ?, ?, ?, ?, ?)',
       ),
-      due: prepare(
-        `SELECT seq, id, failed_at, writes, refusals, tables, key_id, nonce, body FROM messages
-         WHERE state = ${WAITING} AND due_at <= ? ORDER BY due_at, seq LIMIT ${MAX_AT_ONCE}`,
+      due: prepare(`SELECT seq FROM messages WHERE state = ${WAITING} AND due_at <= ? ORDER BY due_at, seq`),
+      one: prepare(
+        'SELECT seq, id, failed_at, writes, refusals, tables, key_id, nonce, body FROM messages WHERE seq = ?',
       ),
       remove: prepare('DELETE FROM messages WHERE seq = ? RETURNING writes, length(body) AS bytes'),
       putBack: prepare('UPDATE messages SET refusals = ?, due_at = ? WHERE seq = ?'),

@@ -176,6 +176,7 @@ export class JournalSender {
     this.#wake = undefined;
     await this.#pause(GATHER_MS);
     this.#options.outbox.store();
+    this.#options.onChange();
   }
 
   /** Ends at once when the last round begins. */

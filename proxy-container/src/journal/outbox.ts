@@ -13,6 +13,8 @@ const SPLIT_AFTER = 5;
 const DISK_RETRY_MS = 1000;
 /** What is read from the disk at once. Bytes of messages. */
 const TAKE_BYTES = 1024 * 1024;
+/** In one transaction, whose size the room for a full disk bounds. */
+const MAX_REMOVED = 500;
 
 /** A message to be sent, from the disk or from memory. */
 export interface Outgoing {
@@ -32,7 +34,7 @@ interface Taken extends Outgoing {
 interface Held {
   readonly number: number;
   readonly chunk: Buffer;
-  /** Of the first one only, as messages are several times as large as what they are made of. */
+  /** Of the first ones only, as messages are several times as large as what they are made of. */
   made: { messages: NewMessage[]; readonly writes: number; readonly lost: readonly LostWrite[] } | undefined;
 }
 
@@ -129,9 +131,14 @@ export class Outbox {
     const found = this.#takeStored(nowMs);
     if (found.length > 0 || this.#diskError === undefined) return found;
     // The disk is away: straight from memory, and for that reason in order.
+    return this.#takeHeld(nowMs);
+  }
+
+  #takeHeld(nowMs: number): readonly Taken[] {
     const held: Taken[] = [];
-    const [first] = this.#held;
-    for (const message of first ? this.#made(first).messages : []) {
+    const messages = this.#firstHeld();
+    this.#settleHeld();
+    for (const message of messages) {
       const { count, dueAtMs } = this.#refusals.get(message.id) ?? { count: 0, dueAtMs: 0 };
       if (dueAtMs > nowMs) continue;
       const { id, body, writes } = message;
@@ -171,17 +178,14 @@ export class Outbox {
     } catch (error) {
       this.#noteDisk(error);
     }
-    if (this.#held[0]?.made?.messages.length === 0) this.#keptFirst();
+    this.#settleHeld();
   }
 
   #takeStored(nowMs: number): readonly Taken[] {
-    if (this.#sent.size > 0) {
-      this.store();
-      // Else they would be sent again and again.
-      if (this.#sent.size > 0) return [];
-    }
+    if (this.#sent.size > 0) this.store();
     try {
-      return this.#options.database.due(nowMs, TAKE_BYTES).map((message) => {
+      // What could not be deleted yet would be sent again and again.
+      return this.#options.database.due(nowMs, TAKE_BYTES, this.#sent).map((message) => {
         const { id, body, writes, refusals, seq } = message;
         return { id, body, writes, refusals, message, seq };
       });
@@ -192,9 +196,11 @@ export class Outbox {
   }
 
   #removeSent(): void {
-    if (this.#sent.size === 0) return;
-    this.#options.database.remove([...this.#sent]);
-    this.#sent.clear();
+    while (this.#sent.size > 0) {
+      const seqs = [...this.#sent].slice(0, MAX_REMOVED);
+      this.#options.database.remove(seqs);
+      for (const seq of seqs) this.#sent.delete(seq);
+    }
   }
 
   /** With a pause of its own, so that it keeps no other one waiting; aside, when the queue will never take it. */
@@ -219,8 +225,24 @@ export class Outbox {
 
   #dropHeld(message: NewMessage): void {
     this.#refusals.delete(message.id);
-    const made = this.#held[0]?.made;
-    if (made) made.messages = made.messages.filter((one) => one !== message);
+    for (const { made } of this.#held) {
+      if (made === undefined) return;
+      made.messages = made.messages.filter((one) => one !== message);
+    }
+  }
+
+  /** Messages of the first chunks in memory. */
+  #firstHeld(): NewMessage[] {
+    const found: NewMessage[] = [];
+    let bytes = 0;
+    for (const held of this.#held) {
+      for (const message of this.#made(held).messages) {
+        found.push(message);
+        bytes += message.body.length;
+      }
+      if (bytes >= TAKE_BYTES) break;
+    }
+    return found;
   }
 
   #made(held: Held): NonNullable<Held['made']> {
@@ -229,6 +251,10 @@ export class Outbox {
       held.made = { messages, writes: messages.reduce((sum, one) => sum + one.writes, 0), lost };
     }
     return held.made;
+  }
+
+  #settleHeld(): void {
+    while (this.#held[0]?.made?.messages.length === 0) this.#keptFirst();
   }
 
   /** In their order: a chunk is never told to be kept before an earlier one. */
@@ -249,8 +275,7 @@ export class Outbox {
 
   #heldDueAtMs(): number {
     let least = Number.POSITIVE_INFINITY;
-    const [first] = this.#held;
-    for (const { id } of first?.made?.messages ?? []) least = Math.min(least, this.#refusals.get(id)?.dueAtMs ?? 0);
+    for (const { id } of this.#firstHeld()) least = Math.min(least, this.#refusals.get(id)?.dueAtMs ?? 0);
     return least;
   }
 
