@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { remainingDifferences } from '#core/jobs/settle-table.ts';
 import { type RunSummary, summarizeRun } from '#core/jobs/summarize-run.ts';
 import { jobHandler } from './support/job-handler.ts';
-import { writeMetrics } from './support/logger.ts';
+import { migrationName, writeMetrics } from './support/logger.ts';
 import { causeOf, type Failure, parseFailure } from './support/run-cause.ts';
 
 const eventSchema = z.object({
@@ -29,7 +29,7 @@ export const handler = jobHandler('summarize-run', async (event: unknown, job) =
   const status = failure === undefined || summary.status === 'failed' ? summary.status : statusAfter(summary, failure);
   job.logger.info('run summarized', { runId, status, ranges: summary.rangeCount, failed: summary.failed.length });
   if (kind === 'validation') {
-    writeMetrics(migrationName(), { Differences: remainingDifferences(summary.totals) }, clock.nowMillis());
+    writeMetrics(migrationName('summarize-run'), { Differences: remainingDifferences(summary.totals) }, clock.nowMillis());
   }
   return {
     ...summary,
@@ -47,9 +47,4 @@ export const handler = jobHandler('summarize-run', async (event: unknown, job) =
 /** All ranges are there although the map failed: a retry made up for it, unless the map never began. */
 function statusAfter(summary: RunSummary, failure: Failure): RunSummary['status'] {
   return summary.rangeCount === 0 || failure.error === 'States.ItemReaderFailed' ? 'failed' : summary.status;
-}
-
-/** Functions are called PREFIX-summarize-run, and the prefix is the migration's name. */
-function migrationName(): string {
-  return (process.env['AWS_LAMBDA_FUNCTION_NAME'] ?? 'ringshift').replace(/-summarize-run$/, '');
 }
