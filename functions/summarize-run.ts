@@ -29,7 +29,11 @@ export const handler = jobHandler('summarize-run', async (event: unknown, job) =
   const status = failure === undefined || summary.status === 'failed' ? summary.status : statusAfter(summary, failure);
   job.logger.info('run summarized', { runId, status, ranges: summary.rangeCount, failed: summary.failed.length });
   if (kind === 'validation') {
-    writeMetrics(migrationName('summarize-run'), { Differences: remainingDifferences(summary.totals) }, clock.nowMillis());
+    writeMetrics(
+      migrationName('summarize-run'),
+      { Differences: remainingDifferences(summary.totals) },
+      clock.nowMillis(),
+    );
   }
   return {
     ...summary,
