@@ -42,10 +42,7 @@ async function tellTable(ledger: Ledger, id: string, record: SuspectRecord): Pro
  * What TRUNCATE and changes of a definition mean for loads: a snapshot from before brings back what is gone, so none may be
  * loaded, and a load that had begun from one can't be finished.
  */
-function signalsOf(
-  { code, at, reason, by }: SuspectRecord,
-  found: TableRecord | undefined,
-): Partial<TableRecord> {
+function signalsOf({ code, at, reason, by }: SuspectRecord, found: TableRecord | undefined): Partial<TableRecord> {
   if (code !== 'truncate' && code !== 'definition') return {};
   const facts = code === 'truncate' ? { truncatedAt: at } : { definedAt: at };
   return found?.state === 'loading' ? { ...facts, remigrate: { at, why: reason, by } } : facts;
