@@ -52,7 +52,8 @@ export async function collectSlowFacts(kind: StepKind, { gates, now, sleep }: Po
     queue && isAsked('queue-unknown', kind) ? lookAtQueue(queue, queue.isExact ? 1 : QUEUE_LOOKS, sleep) : Promise.resolve([]);
   const [seen, clusters] = await Promise.all([
     looks,
-    isAsked('cluster-away', kind) ? gates.lookAtClusters() : undefined,
+    // They know of tables of which the ledger has never heard.
+    kind === 'back' ? undefined : gates.lookAtClusters(),
   ]);
   return { since, queue: seen, clusters };
 }

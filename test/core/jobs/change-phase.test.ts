@@ -9,7 +9,7 @@ import { createLedger } from '#core/ledger/ledger.ts';
 import { proposePhase } from '#core/ledger/phase-change.ts';
 import { changeSavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
-import { openGates } from '../../support/open-gates.ts';
+import { nothingSeen, openGates } from '../../support/open-gates.ts';
 
 const input = (phase: Phase, more: Partial<ChangePhaseInput> = {}): ChangePhaseInput => ({
   phase,
@@ -222,6 +222,17 @@ test.each(['target-primary', 'dual-sync'] as const)(
     expect(record.active).toMatchObject({ phase: next, forced: ['conditional-missing:ks.t'] });
   },
 );
+
+test.each([
+  'target-only',
+  'dual-sync',
+] as const)('from target-primary to %s a table is asked for that the ledger does not know', async (next) => {
+  const { ports } = await world(['a'], () => 'obeys');
+  await changePhase(input('target-primary', { force: ['step-skips-phase'] }), ports);
+  const lookAtClusters = async () => ({ ...nothingSeen, tables: [{ keyspace: 'ks', table: 'new' }] });
+  const change = changePhase(input(next), { ...ports, gates: { ...openGates, lookAtClusters } });
+  await expect(change).rejects.toThrow(/table-not-validated:ks\.new/);
+});
 
 test('what is forced must be exactly what is closed, and stays closed where nobody may force it', async () => {
   const { ledger, ports } = await world(['a'], () => 'obeys');
