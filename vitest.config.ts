@@ -35,7 +35,7 @@ export default defineConfig({
           include: ['test/faults/**/*.test.ts'],
           globalSetup: ['test/integration/global-setup.ts'],
           testTimeout: 7_200_000,
-          hookTimeout: 300_000,
+          hookTimeout: 900_000,
           // Each bed has both clusters to itself: it kills them.
           maxWorkers: 1,
           sequence: { groupOrder: 2 },

@@ -8,10 +8,14 @@ import { runRingshift } from '../../cli/run-ringshift.ts';
 import type { ProxyProcess } from '../proxy-process.ts';
 import type { FaultWorld } from './fault-world.ts';
 
+/** Of the tables that the oracle writes: what is compared. */
+const COLUMNS = { plain: 'v, n, writetime(v), writetime(n)', lists: 'l', counts: 'c' };
 const DRAIN_MS = 180_000;
 const POLL_MS = 500;
 /** How often in a row the queue must be empty: its counts are approximate. */
 const EMPTY_LOOKS = 3;
+/** How often the replay is looked after: a schedule allows a minute at the least. */
+const TEND_EVERY_LOOKS = 10;
 
 interface ProxyStatus {
   readonly failedWrites: { readonly journalMessages: number; readonly suspectMarksWaiting: number };
@@ -22,9 +26,10 @@ interface ProxyStatus {
 export async function drain(world: FaultWorld): Promise<void> {
   const deadline = Date.now() + DRAIN_MS;
   let owed: string[] = [];
-  for (let empty = 0; empty < EMPTY_LOOKS; ) {
+  for (let look = 0, empty = 0; empty < EMPTY_LOOKS; look++) {
     if (Date.now() > deadline)
       throw new Error(`after ${DRAIN_MS / 1000} s something is still owed: ${owed.join(', ')}`);
+    if (look % TEND_EVERY_LOOKS === 0) await world.tendReplay();
     owed = (await Promise.all(world.proxies.map(owedBy))).flat();
     const { waiting } = await world.queue.depth();
     if (waiting > 0) owed.push(`${waiting} messages in the queue`);
@@ -48,9 +53,12 @@ export interface DifferingPartition {
 }
 
 /** Compares every partition by values and write times. */
-export async function differingPartitions(world: FaultWorld, keyspace: string): Promise<DifferingPartition[]> {
+export async function differingPartitions(
+  world: Pick<FaultWorld, 'origin' | 'target'>,
+  keyspace: string,
+  columns: Readonly<Record<string, string>> = COLUMNS,
+): Promise<DifferingPartition[]> {
   const found: DifferingPartition[] = [];
-  const columns = { plain: 'v, n, writetime(v), writetime(n)', lists: 'l', counts: 'c' };
   for (const [table, what] of Object.entries(columns)) {
     const [mine, theirs] = [
       await partitionsOf(world.origin, `${keyspace}.${table}`, what),
@@ -66,18 +74,18 @@ export async function differingPartitions(world: FaultWorld, keyspace: string): 
 }
 
 async function partitionsOf(client: Client, table: string, what: string): Promise<Map<string, string>> {
-  const query = `SELECT token(id) AS token, id, ${what} FROM ${table}`;
+  const query = `SELECT token(id) AS place, id, ${what} FROM ${table}`;
   const { rows } = await client.execute(query, [], { prepare: true, fetchSize: 10_000 });
   return new Map(
     rows.map((row) => [
-      String(row['token']),
+      String(row['place']),
       JSON.stringify(row.values().map((value: unknown) => (value === null ? null : String(value)))),
     ]),
   );
 }
 
-export async function readMarks(world: FaultWorld, of: string): Promise<readonly SuspectRecord[]> {
-  const { ledger } = await openRuns(world.stacks.configFile);
+export async function readMarks(configFile: string, of: string): Promise<readonly SuspectRecord[]> {
+  const { ledger } = await openRuns(configFile);
   return (await ledger.listSuspects()).filter(({ keyspace }) => keyspace === of);
 }
 
@@ -101,9 +109,16 @@ export function countPlaces(marks: readonly SuspectRecord[]): number {
   return marks.reduce((sum, mark) => sum + Math.max(1, rangesOf(mark).length), 0);
 }
 
-/** What an operator does about marks: compare and repair. Resolves to what the command said. */
+/** What an operator does when all is quiet: marks are compared and repaired, counters brought together. Resolves to what was said. */
 export async function reconcileMarks(world: FaultWorld, keyspace: string): Promise<string> {
-  const args = ['validate', 'start', '--local', '--reconcile', '--keyspace', keyspace];
-  const { code, stdout, stderr } = await runRingshift([...args, '--config', world.stacks.configFile, '--json']);
-  return `exit code ${code}: ${stdout}${stderr}`;
+  const verbs = [
+    ['validate', 'start', '--local', '--suspects', '--reconcile', '--keyspace', keyspace],
+    ['reconcile', '--counters', '--quiesced', '--keyspace', keyspace],
+  ];
+  const said: string[] = [];
+  for (const verb of verbs) {
+    const { code, stdout, stderr } = await runRingshift([...verb, '--config', world.stacks.configFile, '--json']);
+    said.push(`ringshift ${verb.join(' ')} ended with ${code}: ${stdout}${stderr}`);
+  }
+  return said.join('\n');
 }

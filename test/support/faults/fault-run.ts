@@ -38,6 +38,7 @@ export async function runFaults(world: FaultWorld, options: FaultRunOptions): Pr
   const silent: string[] = [];
   const lost: string[] = [];
   const duplicated: string[] = [];
+  let isJudged = false;
   let marked = 0;
   let differed = 0;
   try {
@@ -50,26 +51,28 @@ export async function runFaults(world: FaultWorld, options: FaultRunOptions): Pr
     }
     await drain(world);
     const differing = await differingPartitions(world, keyspace);
-    const marks = await readMarks(world, keyspace);
+    const marks = await readMarks(world.stacks.configFile, keyspace);
     differed = differing.length;
     marked = countPlaces(marks);
     silent.push(...unmarked(differing, marks).map(({ text }) => text));
     const said = await reconcileMarks(world, keyspace);
-    const rest = (await differingPartitions(world, keyspace)).filter(({ table }) => table !== 'counts');
+    const rest = await differingPartitions(world, keyspace);
     lost.push(...rest.map(({ text }) => `still different: ${text}`));
     if (rest.length > 0) print(said);
     for (const name of ['origin', 'target'] as const) {
-      const verdict = await oracle.judge(name, world[name], name === 'origin');
+      const verdict = await oracle.judge(name, world[name]);
       lost.push(...verdict.lost);
       duplicated.push(...verdict.duplicated);
     }
+    isJudged = true;
   } finally {
     const { acknowledged, unknown, faults } = oracle;
     const { done, skipped } = injectors;
     const counts = { acknowledged, unknown, lost: lost.length + silent.length, duplicated: duplicated.length };
     print(reportLine({ seed, done, skipped, ...counts, marked, differed, replayed: world.queuedWrites }));
-    if (lost.length + duplicated.length + silent.length + faults.length > 0) {
+    if (!isJudged || lost.length + duplicated.length + silent.length + faults.length > 0) {
       print(`the same again: ${replayCommand(seed, process.env)}`);
+      print(`logs of the proxies: ${await world.keepLogs()}`);
       print(`planned: ${describePlan(plan)}`);
       print(`done: ${done.map(({ kind, beganAt }) => `${kind} ${beganAt}`).join(', ')}`);
     }

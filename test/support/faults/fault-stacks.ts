@@ -9,6 +9,8 @@ import { migrationYaml, putSecrets } from '../../../infra/local/local-migration.
 const NAME = 'faults';
 
 export interface FaultStacks {
+  /** What the names of its functions begin with. */
+  readonly name: string;
   /** Of the functions and the command: straight to both clusters. */
   readonly configFile: string;
   readonly bucket: string;
@@ -36,7 +38,10 @@ export async function deployFaultStacks(): Promise<FaultStacks> {
   await putSecrets(testEnvironment.aws);
   const outputs = await deployStacks(
     { ...testEnvironment.aws, folder },
-    { context: { config: configFile, name: NAME, bucketName: `${NAME}-bucket`, mapConcurrency: 'config' } },
+    {
+      stacks: [`${NAME}-storage`, `${NAME}-replay`],
+      context: { config: configFile, name: NAME, bucketName: `${NAME}-bucket`, mapConcurrency: 'config' },
+    },
   );
   const output = (name: string): string => {
     const value = outputNamed(outputs, name);
@@ -45,5 +50,5 @@ export async function deployFaultStacks(): Promise<FaultStacks> {
   };
   const deployed = { bucket: output('BucketName'), queueUrl: output('FailedWritesQueueUrl') };
   write(deployed);
-  return { configFile, ...deployed, deadLetterQueueUrl: output('DeadLetterQueueUrl') };
+  return { name: NAME, configFile, ...deployed, deadLetterQueueUrl: output('DeadLetterQueueUrl') };
 }

@@ -1,8 +1,10 @@
 /** Everything that the fault bed does things to: two clusters behind relays, three proxies, AWS behind a fault proxy. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { auth, Client, policies, types } from 'cassandra-driver';
 import { createSqsClient } from '#adapters/aws-clients.ts';
+import { testEnvironment } from '../../../infra/local/environment.ts';
 import { connectToTestCluster, recreateKeyspace } from '../../integration/support/clusters.ts';
 import { readTestEnvironment } from '../../integration/support/test-environment.ts';
 import { FrameRelay } from '../frame-relay.ts';
@@ -52,6 +54,7 @@ export class FaultWorld {
   /** Failed writes that reached the queue. */
   queuedWrites = 0;
   readonly #keyspaces: string[] = [];
+  readonly #lambda = new LambdaClient({});
   readonly #env: NodeJS.ProcessEnv;
 
   constructor({ java, env = {} }: FaultWorldOptions) {
@@ -104,6 +107,21 @@ export class FaultWorld {
     return keyspace;
   }
 
+  /** What the schedule does each minute: the replay goes on once the cluster is back, and who has vanished is noticed. */
+  async tendReplay(): Promise<void> {
+    await this.#lambda.send(new InvokeCommand({ FunctionName: `${this.stacks.name}-replay-breaker` }));
+  }
+
+  /** Keeps what the proxies have logged and what they say of themselves; resolves to where. */
+  async keepLogs(): Promise<string> {
+    const folder = join(testEnvironment.folder, 'faults');
+    for (const [index, proxy] of this.proxies.entries()) {
+      const status = await proxy.text('/status').catch(String);
+      writeFileSync(join(folder, `proxy-${index}.log`), `${proxy.output}\n${status}\n`);
+    }
+    return folder;
+  }
+
   async stop(): Promise<void> {
     for (const app of this.apps) await app.shutdown();
     for (const proxy of this.proxies) {
@@ -119,6 +137,7 @@ export class FaultWorld {
       await client?.shutdown();
     }
     this.queue?.close();
+    this.#lambda.destroy();
   }
 
   async #startProxy(index: number, awsUrl: string, targetPort: number): Promise<void> {
@@ -154,6 +173,8 @@ export class FaultWorld {
     });
     this.proxies.push(proxy);
     await proxy.start();
+    const { pid } = await proxy.get<{ pid: number }>('/status');
+    if (pid !== proxy.pid) throw new Error(`process ${pid} of an earlier run has the ports of proxy ${index}`);
   }
 
   async #connect(index: number): Promise<Client> {

@@ -19,6 +19,7 @@ import { ProxyProcess } from '../proxy-process.ts';
 import { type InterleavedCase, type InterleavedTable, operations } from './interleaving-cases.ts';
 import { differingRows } from './same-partitions.ts';
 import { TestQueue } from './test-queue.ts';
+import { until } from './until.ts';
 
 const PORT = 19801;
 const ADMIN_PORT = 18801;
@@ -303,13 +304,4 @@ async function inLanes<T>(all: readonly T[], work: (one: T) => Promise<unknown>)
     for (const one of queue) await work(one);
   };
   await Promise.all(Array.from({ length: LANES }, lane));
-}
-
-/** Asks until it holds, two minutes at most. */
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 120_000;
-  while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`it took too long until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }

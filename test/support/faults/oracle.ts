@@ -57,8 +57,8 @@ export class Oracle {
     this.#isEnding = true;
   }
 
-  /** What a cluster has of what was acknowledged. Counters are judged where they are exact: on the primary. */
-  async judge(name: string, client: Client, hasCounters: boolean): Promise<Verdict> {
+  /** What a cluster has of what was acknowledged. */
+  async judge(name: string, client: Client): Promise<Verdict> {
     const lost: string[] = [];
     const duplicated: string[] = [];
     const plain = await readAll(client, `${this.#keyspace}.plain`, 'v');
@@ -76,7 +76,6 @@ export class Oracle {
       if (missing.length + strange.length > 0) lost.push(`${name}: list ${id} lacks ${missing}, has ${strange}`);
       if (distinct.size < found.length) duplicated.push(`${name}: list ${id} is ${found}`);
     }
-    if (!hasCounters) return { lost, duplicated };
     const counts = await readAll(client, `${this.#keyspace}.counts`, 'c');
     for (const [id, { acknowledged, unknown }] of this.#counts) {
       const found = Number(counts.get(id) ?? 0);
