@@ -52,11 +52,9 @@ test('a table that is to be loaded again says why and who, and keeps its place',
 });
 
 test.each([
-  [['order', 'carts=1'], 'carts is not KEYSPACE.TABLE'],
   [['order', 'shop.carts'], 'is not KEYSPACE.TABLE=N'],
   [['order', 'shop.orders=5', 'shop.carts=first'], 'the order is a whole number'],
   [['remigrate', 'shop.carts', '--why', ' '], '--why needs words'],
-  [['remigrate', 'shop.carts'], '--why'],
 ])('%j is refused and nothing is changed', async (args, message) => {
   const before = await ledger.listTables();
   const { code, stderr } = await tables(...args);
