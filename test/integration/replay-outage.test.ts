@@ -10,11 +10,12 @@ import {
   LambdaClient,
   ListEventSourceMappingsCommand,
 } from '@aws-sdk/client-lambda';
+import { DeleteObjectCommand } from '@aws-sdk/client-s3';
 import { PurgeQueueCommand, SendMessageCommand } from '@aws-sdk/client-sqs';
 import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { createSqsClient } from '#adapters/aws-clients.ts';
+import { createS3Client, createSqsClient } from '#adapters/aws-clients.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import type { FailedWrite } from '#core/model/failed-write.ts';
 import { deployStacks, outputNamed } from '../../infra/local/cdk.ts';
@@ -48,6 +49,7 @@ interface Status {
 
 const folder = join(testEnvironment.folder, NAME);
 const configFile = join(folder, 'migration.yaml');
+const s3 = createS3Client();
 const sqs = createSqsClient();
 const lambda = new LambdaClient({});
 let target: Client;
@@ -148,11 +150,14 @@ beforeAll(async () => {
     { ...testEnvironment.aws, folder },
     {
       stacks: [`${NAME}-storage`, `${NAME}-replay`],
-      context: { config: configFile, name: NAME, bucketName: `${NAME}-${process.pid}` },
+      context: { config: configFile, name: NAME, bucketName: `${NAME}-bucket` },
     },
   );
   queueUrl = outputNamed(outputs, 'FailedWritesQueueUrl')!;
-  write({ bucket: outputNamed(outputs, 'BucketName')!, queueUrl });
+  const bucket = outputNamed(outputs, 'BucketName')!;
+  write({ bucket, queueUrl });
+  // Where the local AWS was left running, the stacks are there already, with what an earlier run put into them.
+  await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: 'ledger/replay.json' }));
   for (const url of [queueUrl, outputNamed(outputs, 'DeadLetterQueueUrl')!]) {
     await sqs.send(new PurgeQueueCommand({ QueueUrl: url }));
   }
@@ -160,12 +165,12 @@ beforeAll(async () => {
     new ListEventSourceMappingsCommand({ FunctionName: `${NAME}-replay-failed-writes` }),
   );
   mappingId = EventSourceMappings![0]!.UUID!;
-});
+}, 600_000);
 
 afterAll(async () => {
   await relay?.cut();
   for (const client of [origin, target]) await client?.shutdown();
-  for (const client of [sqs, lambda]) client.destroy();
+  for (const client of [s3, sqs, lambda]) client.destroy();
 });
 
 test('while the target is away the function is switched off, nothing is dead, and what comes meanwhile waits', async () => {
