@@ -1,6 +1,6 @@
 /** Suspect marks as they are stored, and how they are changed while their writers may write them again. */
 
-import { LedgerConflictError } from '../errors.ts';
+import { LedgerConflictError, LedgerUnavailableError } from '../errors.ts';
 import type { LedgerStore } from '../ports.ts';
 import { parseRecord, type SuspectRecord, suspectRecordSchema } from './records.ts';
 
@@ -34,7 +34,8 @@ export async function removeCleared(store: LedgerStore, { keyspace, table, id }:
   try {
     await store.remove(key, found.version);
   } catch (error) {
-    if (!(error instanceof LedgerConflictError)) throw error;
+    // It counts no more in any case, and some endpoint of S3 may not remove under a condition.
+    if (!(error instanceof LedgerConflictError || error instanceof LedgerUnavailableError)) throw error;
   }
 }
 
