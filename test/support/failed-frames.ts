@@ -23,7 +23,6 @@ export function failedInsert(
     failedAtMs: Date.now(),
     takenAtSeconds: 1_700_000_000,
     timestampMicros: undefined,
-    defaultTtlSeconds: 0,
     reason: 'the shadow refused it',
     keyspace: 'ks',
     tables: [{ keyspace: 'ks', table }],

@@ -7,7 +7,7 @@ import type { TableName, WrittenTable } from '#core/model/failed-write.ts';
 //   record  = kind u8, length u32 of what follows, body
 //   text    = UTF-8                             the first one is number 0; records behind it refer to it by its number
 //   write   = flags u8, version u8, opcode u8, 0 u8, epoch u32, failed at f64 (ms), taken at f64 (s), write time i64 (µs),
-//             default TTL u32 (s), reason u32, keyspace u32, offset u32, tables u16, statements u16, tokens u32,
+//             reason u32, keyspace u32, offset u32, tables u16, statements u16, tokens u32,
 //             tables × (keyspace u32, table u32), tokens × (index of the table u32, token i64),
 //             statements × (text u32, types u32), frame
 //   message = failed at f64 (ms), tables u16, tables × (keyspace u32, table u32), UTF-8
@@ -16,7 +16,7 @@ const TEXT = 1;
 const WRITE = 2;
 const MESSAGE = 3;
 const HEAD_BYTES = 5;
-const WRITE_BYTES = 56;
+const WRITE_BYTES = 52;
 const MESSAGE_BYTES = 10;
 const PAIR_BYTES = 8;
 const TOKEN_BYTES = 12;
@@ -48,8 +48,6 @@ export interface ChunkWrite {
   readonly takenAtSeconds: number;
   /** undefined: the frame has it. */
   readonly timestampMicros: bigint | undefined;
-  /** Of its table, for what has no TTL of its own; 0: none. */
-  readonly defaultTtlSeconds: number;
   readonly reason: string;
   readonly keyspace: string | undefined;
   readonly tables: readonly WrittenTable[];
@@ -143,13 +141,12 @@ export class ChunkWriter {
     bytes.writeDoubleLE(write.failedAtMs, at + 8);
     bytes.writeDoubleLE(write.takenAtSeconds, at + 16);
     if (micros !== undefined) bytes.writeBigInt64LE(BigInt.asIntN(64, micros), at + 24);
-    bytes.writeUInt32LE(write.defaultTtlSeconds, at + 32);
-    bytes.writeUInt32LE(reason, at + 36);
-    bytes.writeUInt32LE(keyspace, at + 40);
-    bytes.writeUInt32LE(write.offset, at + 44);
-    bytes.writeUInt16LE(tables.length, at + 48);
-    bytes.writeUInt16LE(statements.length, at + 50);
-    bytes.writeUInt32LE(tokenCount, at + 52);
+    bytes.writeUInt32LE(reason, at + 32);
+    bytes.writeUInt32LE(keyspace, at + 36);
+    bytes.writeUInt32LE(write.offset, at + 40);
+    bytes.writeUInt16LE(tables.length, at + 44);
+    bytes.writeUInt16LE(statements.length, at + 46);
+    bytes.writeUInt32LE(tokenCount, at + 48);
     at += WRITE_BYTES;
     for (const one of tables) at = this.#pair(this.#numberOf(one.keyspace), this.#numberOf(one.table), at);
     for (const [index, { tokens }] of tables.entries()) {
@@ -239,10 +236,10 @@ export function* readChunk(bytes: Buffer): Generator<ChunkRecord> {
 }
 
 function readWrite(bytes: Buffer, start: number, end: number, texts: readonly string[]): ChunkRecord {
-  const tableCount = bytes.readUInt16LE(start + 48);
-  const statementCount = bytes.readUInt16LE(start + 50);
+  const tableCount = bytes.readUInt16LE(start + 44);
+  const statementCount = bytes.readUInt16LE(start + 46);
   const tokensStart = start + WRITE_BYTES + tableCount * PAIR_BYTES;
-  const statementsStart = tokensStart + bytes.readUInt32LE(start + 52) * TOKEN_BYTES;
+  const statementsStart = tokensStart + bytes.readUInt32LE(start + 48) * TOKEN_BYTES;
   const tokens = new Map<number, bigint[]>();
   for (let at = tokensStart; at < statementsStart; at += TOKEN_BYTES) {
     const index = bytes.readUInt32LE(at);
@@ -261,10 +258,9 @@ function readWrite(bytes: Buffer, start: number, end: number, texts: readonly st
     failedAtMs: bytes.readDoubleLE(start + 8),
     takenAtSeconds: bytes.readDoubleLE(start + 16),
     timestampMicros: (bytes[start]! & HAS_TIME) !== 0 ? bytes.readBigInt64LE(start + 24) : undefined,
-    defaultTtlSeconds: bytes.readUInt32LE(start + 32),
-    reason: textAt(bytes, start + 36, texts) ?? '',
-    keyspace: textAt(bytes, start + 40, texts),
-    offset: bytes.readUInt32LE(start + 44),
+    reason: textAt(bytes, start + 32, texts) ?? '',
+    keyspace: textAt(bytes, start + 36, texts),
+    offset: bytes.readUInt32LE(start + 40),
     tables: tablesAt(bytes, start + WRITE_BYTES, tableCount, texts).map((table, index) => {
       const known = tokens.get(index);
       return known ? { ...table, tokens: known } : table;

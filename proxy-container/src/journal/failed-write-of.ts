@@ -50,7 +50,7 @@ export class FailedWriteReader {
       consistency: layout.consistency,
       timestampMicros,
       writtenAtSeconds,
-      expiresAtSeconds: this.#expiryOf(statements, write.defaultTtlSeconds, writtenAtSeconds),
+      expiresAtSeconds: this.#expiryOf(statements, writtenAtSeconds),
       epoch: write.epoch,
       destination: write.destination,
       ...(write.opcode === Opcode.BATCH ? { kind: 'batch', batchKind } : { kind: 'query' }),
@@ -84,7 +84,6 @@ export class FailedWriteReader {
   /** null: some of it does not end, or not with the rest. */
   #expiryOf(
     statements: readonly FailedStatement[],
-    defaultTtlSeconds: number,
     writtenAtSeconds: number,
   ): number | null {
     const ttls = new Set<number>();
@@ -93,7 +92,7 @@ export class FailedWriteReader {
       for (const child of statement.kind === 'batch' ? statement.children : [statement]) {
         // What it leaves is a tombstone.
         if (child.kind === 'delete') continue;
-        ttls.add(ttlOf(child.usingTtl, one, defaultTtlSeconds));
+        ttls.add(ttlOf(child.usingTtl, one));
       }
     }
     const [ttl] = ttls;
@@ -102,11 +101,11 @@ export class FailedWriteReader {
 }
 
 /** 0: it lives for ever. Seconds. */
-function ttlOf(term: BoundTerm | undefined, statement: FailedStatement, defaultTtlSeconds: number): number {
-  if (term === undefined) return defaultTtlSeconds;
+function ttlOf(term: BoundTerm | undefined, statement: FailedStatement): number {
+  // The default of its table is the replay's to know.
+  if (term === undefined) return 0;
   if (term.kind === 'literal') return Number(term.text) || 0;
   if (term.kind !== 'marker') return 0;
   const value = valueLookup(statement)(term.index, term.name);
-  if (value === undefined) return defaultTtlSeconds;
   return value?.length === 4 ? decodeInt(value) : 0;
 }

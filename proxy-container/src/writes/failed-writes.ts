@@ -13,7 +13,7 @@ import type { ClientRequest } from '../requests/client-request.ts';
 import { tablesWritten } from '../requests/count-tables.ts';
 import { tokensOf } from '../requests/routing-token.ts';
 import type { SchemaFacts } from '../schema/schema-facts.ts';
-import { type Failure, keptCopy, keptForm, UsualForms, type WriteCopy } from './kept-form.ts';
+import { keptCopy, keptForm, UsualForms, type WriteCopy } from './kept-form.ts';
 import { type FactsOf, tablesOf, treatmentOfRequest } from './treat-request.ts';
 
 export interface FailedWritesOptions {
@@ -80,8 +80,8 @@ export class FailedWrites {
   /** Keeps the mutations that stand for a write. Never throws, never waits. */
   addCopy(request: ClientRequest, destination: ClusterName, epoch: number, reason: string, copy: WriteCopy): void {
     try {
-      const failure: Failure = { ...this.#failure(destination, epoch, reason, tablesOf(request)), isReadBack: false };
-      this.#keep(request, keptCopy(copy, failure));
+      const tables = tablesOf(request);
+      this.#keep(request, keptCopy(copy, { destination, epoch, reason, tables, isReadBack: false }));
     } catch (error) {
       this.#lose(request, destination, reason, error);
     }
@@ -141,12 +141,7 @@ export class FailedWrites {
     }
     if (treatment === 'replay') this.#usual.learn(request, tables, facts[0]);
     const isReadBack = treatment === 'readBack';
-    const failure: Failure = { ...this.#failure(destination, epoch, reason, tables), isReadBack };
-    this.#keep(request, keptForm(request, failure));
-  }
-
-  #failure(destination: ClusterName, epoch: number, reason: string, tables: readonly TableName[]) {
-    return { destination, epoch, reason, tables, defaultTtlSeconds: 0 };
+    this.#keep(request, keptForm(request, { destination, epoch, reason, tables, isReadBack }));
   }
 
   #keep(request: ClientRequest, write: ChunkWrite): void {

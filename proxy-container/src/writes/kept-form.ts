@@ -31,8 +31,6 @@ export interface Failure {
   readonly epoch: number;
   readonly reason: string;
   readonly tables: readonly TableName[];
-  /** Of its tables; 0: none, or not the same for all of them. */
-  readonly defaultTtlSeconds: number;
   readonly isReadBack: boolean;
 }
 
@@ -145,7 +143,6 @@ export class UsualForms {
       failedAtMs: Date.now(),
       takenAtSeconds: request.takenAtSeconds,
       timestampMicros: undefined,
-      defaultTtlSeconds: 0,
       reason,
       keyspace: entry!.keyspace ?? request.keyspace,
       tables: plan.tables,

@@ -16,7 +16,6 @@ const write = fc
     failedAtMs: time,
     takenAtSeconds: time,
     timestampMicros: fc.option(token, { nil: undefined }),
-    defaultTtlSeconds: fc.integer({ min: 0, max: 630_720_000 }),
     reason: fc.string({ maxLength: 40, unit: 'grapheme' }),
     keyspace: fc.option(name, { nil: undefined }),
     tables: fc.array(

@@ -127,9 +127,8 @@ test('a write travels with everything that applying it again needs', async () =>
     failedInsert(7, {
       epoch: 9,
       destination: 'origin',
-      defaultTtlSeconds: 60,
       tables: [{ keyspace: 'ks', table: 't', tokens: [-5n, 6n] }],
-      statements: [{ text: 'INSERT INTO t (id, v) VALUES (1, ?)', types }],
+      statements: [{ text: 'INSERT INTO t (id, v) VALUES (1, ?) USING TTL 60', types }],
     }),
     -1,
   );
@@ -148,7 +147,7 @@ test('a write travels with everything that applying it again needs', async () =>
       epoch: 9,
       destination: 'origin',
       kind: 'query',
-      statements: [{ text: 'INSERT INTO t (id, v) VALUES (1, ?)', types: ['text'], values: [new Uint8Array([118])] }],
+      statements: [{ text: 'INSERT INTO t (id, v) VALUES (1, ?) USING TTL 60', types: ['text'], values: [new Uint8Array([118])] }],
       idempotent: true,
       reason: 'the shadow refused it',
       attempts: 1,
