@@ -11,8 +11,6 @@ export interface DeployOptions {
   readonly stacks?: readonly string[];
   /** Environment of the CDK app beside the AWS endpoint. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Which of the app's, by name; default: all. */
-  readonly stacks?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
@@ -33,7 +31,6 @@ export async function deployStacks(settings: LocalAwsSettings, options: DeployOp
     ([key, value]) => ['--context', `${key}=${value}`],
   );
   const which = options.stacks === undefined ? ['--all'] : [...options.stacks, '--exclusively'];
-  const chosen = options.stacks ?? ['--all'];
   // Synthesized once; bootstrap then takes no app, so that it does not synthesize a second time.
   await Promise.all([
     runOrFail('cdk synth', cdk, ['synth', ...which, '--quiet', '--output', assembly, ...context], common),
