@@ -1,7 +1,7 @@
 import { describeError } from '#core/errors.ts';
 import type { Mark } from '#core/ledger/mark.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
-import type { TableName } from '#core/model/failed-write.ts';
+import type { TableName, WrittenTable } from '#core/model/failed-write.ts';
 import type { TableFacts } from '#core/model/table-facts.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from '../counters/counters.ts';
@@ -153,10 +153,18 @@ export class FailedWrites {
       this.#markAndEnd(request, { code: 'too-large', lacking: write.destination, reason });
       return;
     }
-    if (journal.add(write, request.sequence)) return;
+    if (journal.add({ ...write, tables: this.#withTokens(request, write.tables) }, request.sequence)) return;
     counters.journalFull++;
     const reason = 'a shadow write failed and the journal is full';
     this.#markAndEnd(request, { code: 'journal-full', lacking: write.destination, reason });
+  }
+
+  /** What becomes too old for a replay is compared there. */
+  #withTokens(request: ClientRequest, tables: readonly TableName[]): readonly WrittenTable[] {
+    return tables.map(({ keyspace, table }) => {
+      const tokens = tokensOf(request, this.#options.facts, { keyspace, table });
+      return tokens === null ? { keyspace, table } : { keyspace, table, tokens };
+    });
   }
 
   #lose(request: ClientRequest, lacking: ClusterName, reason: string, error: unknown): void {
