@@ -18,6 +18,8 @@ export interface RepairOptions
   /** Whose state is right; `authorityOf` the phase in force. */
   readonly authority: Authority;
   readonly compareWriteTime: boolean;
+  /** Row differences repaired in one round; the next round finds the rest. */
+  readonly maxRows?: number;
 }
 
 export interface RepairResult {
@@ -29,8 +31,7 @@ export interface RepairResult {
 const ROUNDS = 5;
 /** Rounds of a partition that differs in more rows than one round repairs. */
 const MAX_ROUNDS = 1000;
-/** Row differences repaired in one round; the next round finds the rest. */
-const MAX_ROWS = 5000;
+const DEFAULT_MAX_ROWS = 5000;
 
 /** Partitions that are read or repaired at once, and statements of each. */
 const CONCURRENCY = 8;
@@ -72,7 +73,7 @@ function readComparison(
   const pages = (reader: TableReader) => readPartition(reader, table, keyValues, signal);
   return comparePartition(table, pages(readers.origin), pages(readers.target), {
     compareWriteTime: options.compareWriteTime,
-    maxRows: MAX_ROWS,
+    maxRows: options.maxRows ?? DEFAULT_MAX_ROWS,
   });
 }
 

@@ -4,6 +4,7 @@ import { encodeInt, encodeText } from '#core/cql/value-codec.ts';
 import { ClusterUnreachableError, ServerError } from '#core/errors.ts';
 import { createFilter } from '#core/filter/filter.ts';
 import { NO_FILTER_RULES, parseFilterRules } from '#core/filter/filter-rules.ts';
+import { repairPartitions } from '#core/jobs/repair-partition.ts';
 import { type ReplayOptions, type ReplayPorts, replayMessages } from '#core/jobs/replay.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { Consistency } from '#core/model/cql-request.ts';
@@ -128,6 +129,18 @@ test('what there was no time for comes again as a smaller message', async () => 
     tokens: keys.slice(200).map(tokenOfKey),
   });
   expect(await ports.ledger.listSuspects()).toEqual([]);
+});
+
+test('a partition that differs in more rows than one round holds becomes the same all the same', async () => {
+  for (let c = 0; c < 300; c++) put(origin, 'wide', 'x', 60, c);
+  const results = await repairPartitions(
+    origin.table,
+    [[encodeText('wide')]],
+    { origin, target, clock: ports.clock, sleep: ports.sleep },
+    { ...options.copy, authority: 'origin', compareWriteTime: true, readsTwice: true, maxRows: 40 },
+  );
+  expect(results).toEqual([{ isSame: true, statements: 300 }]);
+  expect(target.contents()).toEqual(origin.contents());
 });
 
 test('a cluster that is away keeps the message, and the breaker hears of it', async () => {
