@@ -82,10 +82,7 @@ export class FailedWriteReader {
   }
 
   /** null: some of it does not end, or not with the rest. */
-  #expiryOf(
-    statements: readonly FailedStatement[],
-    writtenAtSeconds: number,
-  ): number | null {
+  #expiryOf(statements: readonly FailedStatement[], writtenAtSeconds: number): number | null {
     const ttls = new Set<number>();
     for (const one of statements) {
       const statement = this.#statementOf(one.text);
