@@ -275,7 +275,10 @@ async function replayAll(): Promise<void> {
   expect(replayed.code, `${replayed.stdout}${replayed.stderr}`).toBe(0);
 }
 
-test('one of three that is killed in the middle of a change stops it, and the others neither fail nor read what is old', async () => {
+// Its waits are those of leases and drains.
+test('one of three that is killed in the middle of a change stops it, and the others neither fail nor read what is old', {
+  timeout: 400_000,
+}, async () => {
   await third.start();
   const [a, b, c] = await Promise.all([connect(0), connect(1), connect(2)]);
   const stale: string[] = [];
