@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import { readMigrationConfig } from '#adapters/config-file.ts';
-import { openLedger } from '#adapters/ledger.ts';
 import { UsageError } from '#core/errors.ts';
 import { forgetIndex } from '#core/jobs/forget-index.ts';
 import { listSavedIndexes, type SavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { withCommonOptions } from './clusters.ts';
 import { restoreVisibly } from './index-ports.ts';
+import { openCliLedger } from './open-ledger.ts';
 import { type CommonOptions, ExitCode, printResult } from './output.ts';
 
 export function register(program: Command): void {
@@ -32,7 +32,7 @@ export function register(program: Command): void {
 
 async function openContext(options: CommonOptions) {
   const config = await readMigrationConfig(options.config);
-  return { config, ledger: openLedger(config.ledger) };
+  return { config, ledger: await openCliLedger(config) };
 }
 
 async function status(options: CommonOptions): Promise<void> {

@@ -1,5 +1,4 @@
 /** Bringing counters together, in this process. */
-import { hostname, userInfo } from 'node:os';
 import { GateClosedError, SchemaMismatchError } from '#core/errors.ts';
 import { type ConvergedTable, convergeCounters } from '#core/jobs/converge-counters.ts';
 import { authorityOf } from '#core/jobs/reconcile-range.ts';
@@ -8,6 +7,7 @@ import { hasExpired } from '#core/ledger/phase-change.ts';
 import { compareSchemas } from '#core/model/compare-schema.ts';
 import { refuseRenames } from '#core/model/rename.ts';
 import { readSchemaOf, withSessions } from './local-validation.ts';
+import { whoAmI } from './open-ledger.ts';
 import { createProgress } from './output.ts';
 import type { RunContext } from './runs.ts';
 
@@ -26,7 +26,7 @@ export async function convergeLocally(
     throw new GateClosedError(`counters of ${keyspace}`, ['the phase is being changed; do it before or after']);
   }
   const authority = authorityOf(phase?.active.phase);
-  const by = `${userInfo().username}@${hostname()}`;
+  const by = whoAmI();
   const runId = newRunId('validation', keyspace, new Date(), Math.random());
   return withSessions(context, async ({ ports, options }) => {
     const [origin, target] = await Promise.all([

@@ -1,6 +1,7 @@
 /** The `ringshift` command: finds the verb's file, loads that one only (start-up stays quick), runs it. */
 import { Command, CommanderError } from 'commander';
 import { UsageError } from '#core/errors.ts';
+import { closeLedgers } from './open-ledger.ts';
 import { ExitCode, printFailure, reportFailure } from './output.ts';
 
 interface Verb {
@@ -56,4 +57,6 @@ try {
     process.exitCode = ExitCode.usage;
     if (json) printFailure(new UsageError(describeUsage(error)));
   }
+} finally {
+  await closeLedgers();
 }

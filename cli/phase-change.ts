@@ -1,5 +1,4 @@
 /** What the verbs that change the phase share: their options, their ports, and how gates are shown. */
-import { hostname, userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { lookAtClusters } from '#adapters/cassandra/look-at-clusters.ts';
@@ -12,6 +11,7 @@ import { type ChangePhaseInput, type ChangePhasePorts, changePhase, examinePhase
 import { gateLimits } from '#core/jobs/gate-facts.ts';
 import { type AskedGate, refusals } from '#core/ledger/gates.ts';
 import type { PhaseRecord, ProxyRecord } from '#core/ledger/records.ts';
+import { whoAmI } from './open-ledger.ts';
 import { type CommonOptions, ExitCode, printResult } from './output.ts';
 import { openRuns, readFilter } from './runs.ts';
 
@@ -96,7 +96,7 @@ function inputOf(phase: Phase, options: ChangeOptions): ChangePhaseInput {
   }
   return {
     phase,
-    by: `${userInfo().username}@${hostname()}`,
+    by: whoAmI(),
     why: options.why,
     force: options.force,
     fence: options.fence,

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { readMigrationConfig } from '#adapters/config-file.ts';
-import { openLedger } from '#adapters/ledger.ts';
 import { phases } from '#core/config/schema.ts';
 import { withdrawProposal } from '#core/ledger/phase-change.ts';
 import { parsePhase } from '#core/ledger/phase-names.ts';
 import { withCommonOptions } from './clusters.ts';
+import { openCliLedger } from './open-ledger.ts';
 import { type CommonOptions, printResult } from './output.ts';
 import { type ChangeOptions, openChange, phaseLines, runChange, withChangeOptions } from './phase-change.ts';
 
@@ -26,7 +26,7 @@ export function register(program: Command): void {
 
 async function get(options: CommonOptions): Promise<void> {
   const config = await readMigrationConfig(options.config);
-  const ledger = openLedger(config.ledger);
+  const ledger = await openCliLedger(config);
   const [record, proxies] = await Promise.all([ledger.readPhase(), ledger.listProxies()]);
   printResult(options, { phase: record ?? null, proxies }, phaseLines(record, proxies));
 }
@@ -38,7 +38,7 @@ async function set(name: string, options: ChangeOptions): Promise<void> {
 
 async function withdraw(options: CommonOptions): Promise<void> {
   const config = await readMigrationConfig(options.config);
-  const ledger = openLedger(config.ledger);
+  const ledger = await openCliLedger(config);
   const record = await ledger.changePhase(withdrawProposal);
   const proxies = await ledger.listProxies();
   printResult(options, { phase: record, proxies }, phaseLines(record, proxies));

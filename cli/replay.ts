@@ -1,4 +1,3 @@
-import { hostname, userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { openReplayQueue } from '#adapters/open-queue.ts';
 import type { ReplayQueue } from '#adapters/replay-queue.ts';
@@ -6,6 +5,7 @@ import { UsageError } from '#core/errors.ts';
 import { changeReplayState, openBreakers, type ReplayState, readReplayState } from '#core/ledger/replay-state.ts';
 import { withCommonOptions } from './clusters.ts';
 import { byTable, type DeadTable, describeDeadLetter, withoutAttempts } from './dead-letters.ts';
+import { whoAmI } from './open-ledger.ts';
 import { type CommonOptions, ExitCode, printResult } from './output.ts';
 import { runLocalReplay } from './replay-local.ts';
 import { openRuns, type RunContext } from './runs.ts';
@@ -147,7 +147,7 @@ async function redrive(options: RedriveOptions): Promise<void> {
 
 async function pause(options: WhyOptions): Promise<void> {
   const { ledger } = await openRuns(options.config);
-  const paused = { by: `${userInfo().username}@${hostname()}`, why: options.why, at: new Date().toISOString() };
+  const paused = { by: whoAmI(), why: options.why, at: new Date().toISOString() };
   await changeReplayState(ledger.store, (state) => ({ ...state, paused }));
   printResult(options, { paused }, [
     'paused: what is being applied now ends, nothing more is begun. The queue keeps messages for 14 days',
@@ -156,7 +156,7 @@ async function pause(options: WhyOptions): Promise<void> {
 
 async function resume(options: WhyOptions): Promise<void> {
   const { ledger } = await openRuns(options.config);
-  const resumed = { by: `${userInfo().username}@${hostname()}`, why: options.why, at: new Date().toISOString() };
+  const resumed = { by: whoAmI(), why: options.why, at: new Date().toISOString() };
   const state = await changeReplayState(ledger.store, (found) => ({ ...found, paused: null, resumed }));
   printResult(options, { paused: null, open: openBreakers(state) }, [
     'resumed: in AWS it goes on at the next look of the breaker (failedWrites.probeSecs)',

@@ -2,10 +2,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { createS3Client, createSfnClient } from '#adapters/aws-clients.ts';
 import { readMigrationConfig, readYamlFile } from '#adapters/config-file.ts';
-import { openLedger } from '#adapters/ledger.ts';
 import { createFileObjectStore } from '#adapters/object-store-file.ts';
 import { createS3ObjectStore } from '#adapters/s3.ts';
 import { createStateMachines, executionArnOf } from '#adapters/step-functions.ts';
+import { bucketOf } from '#core/config/ledger-schema.ts';
 import type { MigrationConfig } from '#core/config/schema.ts';
 import { RunFailedError, UsageError } from '#core/errors.ts';
 import { createFilter, type Filter } from '#core/filter/filter.ts';
@@ -16,6 +16,7 @@ import { runKeys } from '#core/jobs/validation-plan.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import type { RunKind, RunRecord } from '#core/ledger/records.ts';
 import type { ObjectStore } from '#core/ports.ts';
+import { openCliLedger } from './open-ledger.ts';
 import { createProgress } from './output.ts';
 
 const POLL_MS = 1000;
@@ -31,11 +32,10 @@ export interface RunContext {
 /** The config with the ledger and the bucket that it names; a ledger in a directory has its objects beside it. */
 export async function openRuns(configFile: string): Promise<RunContext> {
   const config = await readMigrationConfig(configFile);
-  const objects =
-    config.ledger.kind === 's3'
-      ? createS3ObjectStore(createS3Client(), config.ledger.bucket)
-      : createFileObjectStore(`${config.ledger.path}-objects`);
-  return { config, ledger: openLedger(config.ledger), objects };
+  const bucket = bucketOf(config.ledger);
+  const directory = config.ledger.kind === 'file' ? `${config.ledger.path}-objects` : '.ringshift/objects';
+  const objects = bucket ? createS3ObjectStore(createS3Client(), bucket) : createFileObjectStore(directory);
+  return { config, ledger: await openCliLedger(config), objects };
 }
 
 /** The filter that the proxy uses too; without rules everything migrates. */

@@ -9,8 +9,7 @@ import {
 } from '#adapters/cassandra/copy-schema.ts';
 import { readIndexes } from '#adapters/cassandra/index-admin.ts';
 import { readSchema, readTypeNames, readViews } from '#adapters/cassandra/read-schema.ts';
-import { openLedger } from '#adapters/ledger.ts';
-import type { LedgerConfig } from '#core/config/schema.ts';
+import type { MigrationConfig } from '#core/config/schema.ts';
 import { SchemaMismatchError } from '#core/errors.ts';
 import { WHOLE_KEYSPACE } from '#core/ledger/records.ts';
 import { compareIndexes } from '#core/model/compare-indexes.ts';
@@ -18,6 +17,7 @@ import { compareSchemas, type SchemaDifference } from '#core/model/compare-schem
 import { findUnmovable } from '#core/model/find-unmovable.ts';
 import { createRenames, type Renames } from '#core/model/rename.ts';
 import { withBothClusters, withCommonOptions } from './clusters.ts';
+import { openCliLedger } from './open-ledger.ts';
 import { type CommonOptions, ExitCode, printResult } from './output.ts';
 
 interface CopyArguments extends CommonOptions {
@@ -88,7 +88,7 @@ async function diff(keyspaces: string[], options: CommonOptions): Promise<void> 
       ...(await indexDifferences(keyspaces, origin, target, renames)),
       ...(await elementDifferences(keyspaces, origin, target, renames)),
     ];
-    const cleared = found.length === 0 ? await clearKeyspaceMarks(keyspaces, config.ledger) : 0;
+    const cleared = found.length === 0 ? await clearKeyspaceMarks(keyspaces, config) : 0;
     printResult(
       options,
       { differences: found, clearedMarks: cleared },
@@ -154,8 +154,8 @@ async function elementDifferences(
 }
 
 /** The proxy marks a keyspace whose definition reached one cluster only; equal schemas settle that. */
-async function clearKeyspaceMarks(keyspaces: readonly string[], ledgerConfig: LedgerConfig): Promise<number> {
-  const ledger = openLedger(ledgerConfig);
+async function clearKeyspaceMarks(keyspaces: readonly string[], config: MigrationConfig): Promise<number> {
+  const ledger = await openCliLedger(config);
   const marks = (await ledger.listSuspects()).filter(
     ({ keyspace, table }) => table === WHOLE_KEYSPACE && keyspaces.includes(keyspace),
   );

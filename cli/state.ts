@@ -1,31 +1,57 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { z } from 'zod';
-import { readMigrationConfig } from '#adapters/config-file.ts';
-import { openLedger } from '#adapters/ledger.ts';
+import { readMigrationConfig, resolveCluster } from '#adapters/config-file.ts';
+import { createCqlSession } from '#adapters/cql/session.ts';
+import { openLedgerStore } from '#adapters/ledger.ts';
+import { ledgerTables } from '#adapters/ledger-cassandra.ts';
 import { UsageError } from '#core/errors.ts';
+import { probeStore } from '#core/ledger/probe-store.ts';
+import type { LedgerStore } from '#core/ports.ts';
 import { withCommonOptions } from './clusters.ts';
-import { type CommonOptions, printResult } from './output.ts';
-
-const exportSchema = z.strictObject({ version: z.literal(1), records: z.record(z.string(), z.unknown()) });
+import { openCliLedger } from './open-ledger.ts';
+import { type CommonOptions, ExitCode, printResult } from './output.ts';
+import { importRecords, readExport, writeExport } from './state-records.ts';
 
 export function register(program: Command): void {
   const state = program.command('state').description('the ledger: what both halves of the migration agree on');
   withCommonOptions(state.command('list').description('the keys').argument('[prefix]', 'only these', '')).action(list);
   withCommonOptions(
-    state.command('export').description('write all records to a JSON file').argument('<file>', '- for standard output'),
-  ).action(exportState);
+    state.command('init').description('create the keyspace and the tables of a ledger that is in a cluster'),
+  ).action(init);
+  withCommonOptions(
+    state.command('probe').description('write a record, read it, remove it; name the step that failed'),
+  ).action(probe);
   withCommonOptions(
     state
-      .command('import')
-      .description('put all records of an export; existing keys are kept unless --overwrite')
-      .argument('<file>')
-      .option('--overwrite', 'replace records that exist'),
+      .command('export')
+      .description('write all records to a file of JSON lines')
+      .argument('<file>', '- for standard output'),
+  ).action(exportState);
+  withImportOptions(
+    state.command('import').description('put the records of an export').argument('<file>', '- for standard input'),
   ).action(importState);
+  withImportOptions(
+    state
+      .command('copy')
+      .description('put the records of another ledger, such as that of a directory into that of a cluster')
+      .requiredOption('--from-config <file>', 'the migration config that names the other ledger'),
+  ).action(copyState);
 }
 
-const openStore = async (options: CommonOptions) =>
-  openLedger((await readMigrationConfig(options.config)).ledger).store;
+interface ImportOptions extends CommonOptions {
+  readonly overwrite?: boolean;
+  readonly whileRunning?: boolean;
+}
+
+function withImportOptions(command: Command): Command {
+  return withCommonOptions(command)
+    .option('--overwrite', 'replace records that exist; without it they are kept')
+    .option('--while-running', 'though proxies are registered there, whose phase may change under them');
+}
+
+const openStore = async (options: CommonOptions): Promise<LedgerStore> =>
+  (await openCliLedger(await readMigrationConfig(options.config))).store;
 
 async function list(prefix: string, options: CommonOptions): Promise<void> {
   const keys: string[] = [];
@@ -33,52 +59,65 @@ async function list(prefix: string, options: CommonOptions): Promise<void> {
   printResult(options, { keys }, keys);
 }
 
-async function exportState(file: string, options: CommonOptions): Promise<void> {
-  const store = await openStore(options);
-  const records: Record<string, unknown> = {};
-  for await (const key of store.list('')) {
-    const entry = await store.get(key);
-    if (entry) records[key] = JSON.parse(entry.value);
+async function init(options: CommonOptions): Promise<void> {
+  const config = await readMigrationConfig(options.config);
+  const { ledger } = config;
+  if (ledger.kind !== 'cassandra') {
+    throw new UsageError(`a ledger of the kind ${ledger.kind} needs no tables; this is for ledger.kind: cassandra`);
   }
-  const text = `${JSON.stringify({ version: 1, records }, null, 2)}\n`;
-  if (file === '-') {
-    process.stdout.write(text);
-    return;
+  const session = await createCqlSession(await resolveCluster(ledger.cluster, config[ledger.cluster]));
+  try {
+    const statements = ledgerTables(ledger.keyspace, ledger.replication);
+    for (const statement of statements) await session.query(statement);
+    printResult(options, { statements }, [`the tables of ${ledger.keyspace} on the ${ledger.cluster} are there`]);
+  } finally {
+    await session.close();
   }
-  await writeFile(file, text, { mode: 0o600 });
-  printResult(options, { file, records: Object.keys(records).length }, [
-    `${Object.keys(records).length} records in ${file}`,
+}
+
+async function probe(options: CommonOptions): Promise<void> {
+  const ports = {
+    nowMillis: Date.now,
+    newId: randomUUID,
+    sleep: (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined),
+  };
+  const outcome = await probeStore(await openStore(options), ports);
+  printResult(options, outcome, [
+    outcome.isHealthy
+      ? `the ledger answers: written, read and removed in ${Math.round(outcome.tookMs)} ms`
+      : `the ledger fails to ${outcome.step}: ${outcome.error}`,
   ]);
+  if (!outcome.isHealthy) process.exitCode = ExitCode.found;
 }
 
-async function importState(file: string, options: CommonOptions & { readonly overwrite?: boolean }): Promise<void> {
-  const parsed = exportSchema.safeParse(await readJson(file));
-  if (!parsed.success)
-    throw new UsageError(`${file} is not an export of the ledger: ${parsed.error.issues[0]?.message}`);
-  const store = await openStore(options);
-  let written = 0;
-  const kept: string[] = [];
-  for (const [key, value] of Object.entries(parsed.data.records)) {
-    if (!options.overwrite && (await store.get(key))) {
-      kept.push(key);
-      continue;
-    }
-    await store.put(key, JSON.stringify(value));
-    written++;
-  }
-  printResult(options, { written, kept }, [`${written} records written, ${kept.length} kept as they were`]);
+async function exportState(file: string, options: CommonOptions): Promise<void> {
+  const records = await writeExport(await openStore(options), file);
+  if (file !== '-') printResult(options, { file, records }, [`${records} records in ${file}`]);
 }
 
-async function readJson(file: string): Promise<unknown> {
-  let text: string;
+async function importState(file: string, options: ImportOptions): Promise<void> {
+  await importInto(await openStore(options), readExport(file), options);
+}
+
+async function copyState(options: ImportOptions & { readonly fromConfig: string }): Promise<void> {
+  const from = await openLedgerStore(await readMigrationConfig(options.fromConfig));
   try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new UsageError(`${file} can't be read: ${(cause as NodeJS.ErrnoException).code}`, { cause });
+    await importInto(await openStore(options), from.entries(''), options);
+  } finally {
+    await from.close();
   }
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new UsageError(`${file} is not an export of the ledger: it is no JSON`, { cause });
-  }
+}
+
+async function importInto(
+  store: LedgerStore,
+  records: AsyncIterable<{ readonly key: string; readonly value: string }>,
+  options: ImportOptions,
+): Promise<void> {
+  const outcome = await importRecords(store, records, {
+    overwrite: options.overwrite ?? false,
+    whileRunning: options.whileRunning ?? false,
+    onProgress: (count) => process.stderr.write(`${count} records so far\n`),
+  });
+  const { written, kept } = outcome;
+  printResult(options, outcome, [`${written} records written, ${kept.length} kept as they were`]);
 }

@@ -1,11 +1,10 @@
-import { hostname, userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { readMigrationConfig } from '#adapters/config-file.ts';
-import { openLedger } from '#adapters/ledger.ts';
 import { UsageError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { type TableRecord, WHOLE_KEYSPACE } from '#core/ledger/records.ts';
 import { withCommonOptions } from './clusters.ts';
+import { openCliLedger, whoAmI } from './open-ledger.ts';
 import { type CommonOptions, printResult } from './output.ts';
 
 export function register(program: Command): void {
@@ -34,8 +33,7 @@ export function register(program: Command): void {
   ).action(remigrate);
 }
 
-const openStore = async (options: CommonOptions) => openLedger((await readMigrationConfig(options.config)).ledger);
-const whoAmI = () => `${userInfo().username}@${hostname()}`;
+const openStore = async (options: CommonOptions) => openCliLedger(await readMigrationConfig(options.config));
 
 interface ListedTable extends TableRecord {
   /** Places that may differ. */

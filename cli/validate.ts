@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { DifferenceLine } from '#core/checksum/difference-line.ts';
+import { bucketOf } from '#core/config/ledger-schema.ts';
 import { UsageError } from '#core/errors.ts';
 import { readRangeDifferences } from '#core/jobs/reconcile-range.ts';
 import { remainingDifferences } from '#core/jobs/settle-table.ts';
@@ -83,8 +84,8 @@ export async function runValidation(
     finish(await validateLocally(runId, input, context), options);
     return;
   }
-  if (context.config.ledger.kind !== 's3') {
-    throw new UsageError('the ledger is a directory, which no state machine reaches: use --local, or a ledger in S3');
+  if (bucketOf(context.config.ledger) === undefined) {
+    throw new UsageError('without a bucket (ledger.bucket) no state machine reaches the plan: use --local');
   }
   await startExecution('validation', runId, input);
   if (options.wait) finish(await waitForExecution('validation', runId, context), options);
@@ -167,7 +168,7 @@ async function stop(runId: string, options: CommonOptions): Promise<void> {
   const { config, ledger } = await openRuns(options.config);
   const run = await findRun(ledger, 'validation', runId);
   if (run.state !== 'running') throw new UsageError(`${runId} has ended (${run.state})`);
-  if (config.ledger.kind === 's3') await stopExecution('validation', runId);
+  if (bucketOf(config.ledger) !== undefined) await stopExecution('validation', runId);
   await ledger.endRun(runId, 'stopped', new Date());
   printResult(options, { runId, state: 'stopped' }, [`${runId} is stopped`]);
 }

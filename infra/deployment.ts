@@ -5,7 +5,7 @@ import { basename } from 'node:path';
 import type { App } from 'aws-cdk-lib';
 import { indexListSchema } from '#core/config/index-list.ts';
 import { parseYamlAs } from '#core/config/parse.ts';
-import type { ClusterConfig, MigrationConfig } from '#core/config/schema.ts';
+import type { ClusterConfig, LedgerConfig, MigrationConfig } from '#core/config/schema.ts';
 import { migrationConfigSchema } from '#core/config/schema.ts';
 import { ConfigError, type ConfigIssue } from '#core/errors.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
@@ -145,7 +145,7 @@ function secretReference(cluster: ClusterConfig): string | undefined {
 export function functionConfig(config: MigrationConfig, bucket: string, queueUrl?: string): Record<string, unknown> {
   const full = {
     ...config,
-    ledger: { kind: 's3', bucket, prefix: config.ledger.kind === 's3' ? config.ledger.prefix : 'ledger/' },
+    ledger: ledgerOfFunctions(config.ledger, bucket),
     failedWrites: { ...config.failedWrites, kind: 'sqs', path: null, queueUrl: queueUrl ?? null },
     deploy: {},
   };
@@ -156,6 +156,12 @@ export function functionConfig(config: MigrationConfig, bucket: string, queueUrl
     return parsed.success && JSON.stringify(parsed.data) === wanted;
   });
   return pruned;
+}
+
+/** A ledger in a directory is of one machine; in the deployment it is in the bucket. */
+function ledgerOfFunctions(ledger: LedgerConfig, bucket: string): Record<string, unknown> {
+  if (ledger.kind === 'cassandra') return { ...ledger, bucket };
+  return { kind: 's3', bucket, prefix: ledger.kind === 's3' ? ledger.prefix : 'ledger/' };
 }
 
 /** Removes, outermost first, each property without which the schema still gives the same result. */

@@ -1,20 +1,24 @@
 /** Composition root of all functions: what an execution environment makes once and keeps across invocations. */
 
+import { randomUUID } from 'node:crypto';
 import { createS3Client, createSecretsManagerClient } from '#adapters/aws-clients.ts';
 import { resolveCluster } from '#adapters/config-file.ts';
 import { createCqlSession } from '#adapters/cql/session.ts';
+import { openCassandraLedger } from '#adapters/ledger.ts';
 import { createS3LedgerStore } from '#adapters/ledger-s3.ts';
 import { createS3ObjectStore, parseS3Uri } from '#adapters/s3.ts';
 import { createSecretReader } from '#adapters/secrets.ts';
 import { type IndexList, indexListSchema } from '#core/config/index-list.ts';
+import { bucketOf } from '#core/config/ledger-schema.ts';
 import { parseMigrationConfig, parseYamlAs } from '#core/config/parse.ts';
 import type { MigrationConfig, ResolvedCluster } from '#core/config/schema.ts';
 import { AuthenticationFailedError, ConfigError, PrerequisiteError } from '#core/errors.ts';
 import { createFilter, type Filter } from '#core/filter/filter.ts';
 import { type FilterRules, NO_FILTER_RULES, parseFilterRules } from '#core/filter/filter-rules.ts';
+import { withAuthor } from '#core/ledger/authored-store.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
-import type { Clock, LoadSession, ObjectStore } from '#core/ports.ts';
+import type { Clock, LedgerStore, LoadSession, ObjectStore } from '#core/ports.ts';
 
 export interface JobEnvironment {
   readonly config: MigrationConfig;
@@ -51,12 +55,12 @@ export async function createJobEnvironment(variables: Variables = process.env): 
   }
   // JSON is YAML; an empty environment, since the deployment has put every variable in place.
   const config = parseMigrationConfig(text, 'RINGSHIFT_CONFIG', {});
-  if (config.ledger.kind !== 's3') {
-    throw new ConfigError('RINGSHIFT_CONFIG', [{ path: 'ledger.kind', message: 'functions need s3' }]);
+  const bucket = bucketOf(config.ledger);
+  if (bucket === undefined) {
+    throw new ConfigError('RINGSHIFT_CONFIG', [{ path: 'ledger.bucket', message: 'functions need a bucket' }]);
   }
   const s3 = createS3Client(variables);
   const secrets = createSecretReader(createSecretsManagerClient());
-  const { bucket, prefix } = config.ledger;
   const openBucket = (name: string) => createS3ObjectStore(s3, name);
   const filterRules = await readFilterRules(variables['RINGSHIFT_FILTER_RULES'], openBucket);
   const sessions = new Map<string, Promise<LoadSession>>();
@@ -71,6 +75,8 @@ export async function createJobEnvironment(variables: Variables = process.env): 
     }
   }
 
+  const name = variables['AWS_LAMBDA_FUNCTION_NAME'] ?? 'a function';
+  const author = { by: name, why: variables['_HANDLER'] ?? name };
   return {
     config,
     filter: createFilter(filterRules),
@@ -78,7 +84,7 @@ export async function createJobEnvironment(variables: Variables = process.env): 
     readIndexList: () => readIndexList(variables['RINGSHIFT_INDEX_LIST'], openBucket),
     bucket,
     objects: openBucket(bucket),
-    ledger: createLedger(createS3LedgerStore(s3, bucket, prefix)),
+    ledger: createLedger(withAuthor(await openStore(config, s3, openSession), author, changePorts)),
     clock: { nowMillis: Date.now },
     openBucket,
     cluster,
@@ -95,6 +101,19 @@ export async function createJobEnvironment(variables: Variables = process.env): 
       return session;
     },
   };
+}
+
+const changePorts = { now: () => new Date(), newId: randomUUID };
+
+async function openStore(
+  config: MigrationConfig,
+  s3: ReturnType<typeof createS3Client>,
+  openSession: (side: ClusterName, keyspace: string | null) => Promise<LoadSession>,
+): Promise<LedgerStore> {
+  const { ledger } = config;
+  if (ledger.kind === 's3') return createS3LedgerStore(s3, ledger.bucket, ledger.prefix);
+  if (ledger.kind === 'file') throw new TypeError('a function has no directory that lasts');
+  return openCassandraLedger(ledger, config, () => openSession(ledger.cluster, null));
 }
 
 function forgetSecret(config: MigrationConfig, side: ClusterName, forget: (name: string) => void): void {

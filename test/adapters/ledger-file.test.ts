@@ -3,24 +3,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFileLedgerStore } from '#adapters/ledger-file.ts';
-import { GateClosedError, LedgerConflictError } from '#core/errors.ts';
+import { GateClosedError } from '#core/errors.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
+import { itKeepsTheLedgersContract } from '../support/ledger-contract.ts';
+import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
+
+itKeepsTheLedgersContract('a directory', async () =>
+  createFileLedgerStore(await mkdtemp(join(tmpdir(), 'ledger-contract-'))),
+);
+itKeepsTheLedgersContract('memory', createMemoryLedgerStore);
 
 let directory: string;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'ledger-'));
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
-
-test('a conditional write fails when the record was changed meanwhile', async () => {
-  const store = createFileLedgerStore(directory);
-  const version = await store.put('a/b.json', '1', null);
-  await expect(store.put('a/b.json', '2', null)).rejects.toBeInstanceOf(LedgerConflictError);
-  const next = await store.put('a/b.json', '2', version);
-  await expect(store.put('a/b.json', '3', version)).rejects.toBeInstanceOf(LedgerConflictError);
-  await store.put('a/b.json', '3', next);
-  expect((await store.get('a/b.json'))?.value).toBe('3');
-});
 
 test('of many writers that count together none is lost', async () => {
   const ledger = createLedger(createFileLedgerStore(directory));
@@ -30,14 +27,6 @@ test('of many writers that count together none is lost', async () => {
     ),
   );
   expect((await ledger.readTable('ks', 't'))?.reasons).toHaveLength(12);
-});
-
-test('keys are listed by prefix, in order, without temporary files', async () => {
-  const store = createFileLedgerStore(directory);
-  for (const key of ['r/2.json', 'r/1.json', 's/1.json']) await store.put(key, '{}');
-  const keys: string[] = [];
-  for await (const key of store.list('r/')) keys.push(key);
-  expect(keys).toEqual(['r/1.json', 'r/2.json']);
 });
 
 test('a key can not leave the directory', async () => {

@@ -19,6 +19,7 @@ import { jsonOf, mainFile, runRingshift } from '../cli/run-ringshift.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
+const AUTHOR = { by: 'test', why: 'test' };
 const KS = 'load_indexes';
 const TAG = 'load-indexes';
 const ROWS = 300;
@@ -205,7 +206,7 @@ test('a load that fails leaves every index restored, and once repaired it is res
 test('an interrupted load of one process restores its indexes before it ends', async () => {
   const before = await indexTexts(clients['5.0']);
   const config = await readMigrationConfig(configOf('5.0'));
-  const { store } = openLedger(config.ledger);
+  const { store } = await openLedger(config, AUTHOR);
   // So slow that it can't come to its end by itself.
   const args = ['load', 'start', '--keyspace', KS, '--snapshot', place, '--local', '--allow-early-snapshot'];
   const more = ['--run-id', 'interrupted', '--target-write-mbps', '0.0001', '--config', configOf('5.0')];
@@ -216,20 +217,20 @@ test('an interrupted load of one process restores its indexes before it ends', a
   while (load.exitCode === null && !(await isDropped())) await sleep(50);
   expect(await indexTexts(clients['5.0'])).toEqual([]);
   // Once the first range is under way.
-  while (load.exitCode === null && (await openLedger(config.ledger).readRange('interrupted', 0)) === undefined)
+  while (load.exitCode === null && (await (await openLedger(config, AUTHOR)).readRange('interrupted', 0)) === undefined)
     await sleep(50);
   load.kill('SIGINT');
   expect(await ended).toBe(1);
   expect(await indexTexts(clients['5.0'])).toEqual(before);
   expect(await saved('5.0')).toMatchObject({ runId: 'interrupted', state: 'restored' });
-  expect((await openLedger(config.ledger).readRun('interrupted'))?.state).toBe('failed');
+  expect((await (await openLedger(config, AUTHOR)).readRun('interrupted'))?.state).toBe('failed');
 });
 
 test('what a load that vanished owes is restored by stopping it, or by indexes restore once it is known to have ended', async () => {
   const client = clients['5.0'];
   const before = await indexTexts(client);
   const config = await readMigrationConfig(configOf('5.0'));
-  const ledger = openLedger(config.ledger);
+  const ledger = await openLedger(config, AUTHOR);
   const vanish = async (runId: string): Promise<void> => {
     const last = await ledger.readRun('fails');
     await ledger.startRun({ ...last!, runId, state: 'running', startedAt: new Date().toISOString(), endedAt: null });

@@ -1,6 +1,7 @@
 import { auth, Client, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { openLedger } from '#adapters/ledger.ts';
+import { createFileLedgerStore } from '#adapters/ledger-file.ts';
+import { createLedger } from '#core/ledger/ledger.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
@@ -151,7 +152,7 @@ test('a user that the target does not know is not hurt in dual-async, and its ta
   await proxy.setPhase('dual-async');
   const client = await connect('logins_new');
   await client.execute(`INSERT INTO ${LEFT}.t (id, v) VALUES (10, 'new')`);
-  const ledger = openLedger({ kind: 'file', path: `${proxy.folder}/ledger` });
+  const ledger = createLedger(createFileLedgerStore(`${proxy.folder}/ledger`));
   await soon(async () => expect(await ledger.listSuspects()).toMatchObject([{ keyspace: LEFT, table: 't' }]));
   expect((await target.execute(`SELECT * FROM ${LEFT}.t WHERE id = 10`)).rowLength).toBe(0);
 });

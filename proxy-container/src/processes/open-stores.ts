@@ -1,6 +1,6 @@
-import { createFileLedgerStore } from '#adapters/ledger-file.ts';
+import { openLedger } from '#adapters/ledger.ts';
 import type { MigrationConfig } from '#core/config/schema.ts';
-import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
+import type { Ledger } from '#core/ledger/ledger.ts';
 import type { FailedWriteQueue } from '#core/ports.ts';
 import { openQueue } from './open-queue.ts';
 
@@ -11,14 +11,12 @@ export interface Stores {
   readonly queue: FailedWriteQueue | null;
 }
 
-/** The ledger and the queue of the config. Clients of AWS are some 25 MiB, so they are loaded where they are asked for only. */
-export async function openStores(config: MigrationConfig): Promise<Stores> {
-  return { ledger: await openLedgerOf(config.ledger), queue: await openQueue(config) };
+/** The ledger and the queue of the config. @param instance who changes the ledger */
+export async function openStores(config: MigrationConfig, instance: string): Promise<Stores> {
+  return { ledger: await openProxyLedger(config, instance), queue: await openQueue(config) };
 }
 
-/** The ledger of the config. */
-export async function openLedgerOf(ledger: MigrationConfig['ledger']): Promise<Ledger> {
-  if (ledger.kind === 'file') return createLedger(createFileLedgerStore(ledger.path));
-  const { openLedger } = await import('#adapters/ledger.ts');
-  return openLedger(ledger);
+/** The ledger of the config, as the proxy of this name changes it. */
+export function openProxyLedger(config: MigrationConfig, instance: string): Promise<Ledger> {
+  return openLedger(config, { by: instance, why: 'proxy' });
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { resolveCluster, resolveLogins } from '#adapters/config-file.ts';
 import { readKey } from '#adapters/secret-reference.ts';
+import { bucketOf } from '#core/config/ledger-schema.ts';
 import type { MigrationConfig } from '#core/config/schema.ts';
 import type { Logger } from '#core/ports.ts';
 import { LeftoverJournals } from '../journal/leftover-journals.ts';
@@ -9,7 +10,7 @@ import { startThread } from '../journal/start-thread.ts';
 import { CqlProxy } from '../proxy.ts';
 import { defaultInstance } from './default-instance.ts';
 import { installLastResort } from './last-resort.ts';
-import { openLedgerOf, openStores } from './open-stores.ts';
+import { openProxyLedger, openStores } from './open-stores.ts';
 import { ProcessLink } from './process-link.ts';
 import { configOfProcess, leftoverDirectories, processCount, readPlace } from './process-place.ts';
 import { reloadOnHangup } from './reload-on-hangup.ts';
@@ -62,7 +63,7 @@ async function createProxy(
     resolveCluster('target', config.target),
   ]);
   return new CqlProxy(config, {
-    ...(await openStores(config)),
+    ...(await openStores(config, config.proxy.instance ?? defaultInstance(process.env))),
     ...(await journalPorts(config, logger)),
     origin,
     target,
@@ -89,7 +90,7 @@ async function createLeftovers(
     directories: await leftoverDirectories(config.failedWrites.journalDir, count),
     instance,
     processId: randomUUID(),
-    ledger: await openLedgerOf(config.ledger),
+    ledger: await openProxyLedger(config, instance),
     ports: await journalPorts(config, logger),
   });
 }
@@ -101,7 +102,7 @@ async function journalPorts({ failedWrites, ledger }: MigrationConfig, logger: L
   const previous = await Promise.all(
     previousJournalKeys.map((one, index) => readKey(`failedWrites.previousJournalKeys.${index}`, one)),
   );
-  const isBounded = failedWrites.kind === 'sqs' && ledger.kind !== 's3';
+  const isBounded = failedWrites.kind === 'sqs' && bucketOf(ledger) === undefined;
   const maxMessageBytes = isBounded ? MAX_INLINE_BYTES : MAX_OVERFLOW_BYTES;
   return { startJournal: startThread, journalKeys: { current, previous }, maxMessageBytes, logger };
 }

@@ -35,7 +35,7 @@ export async function loadInPieces(random: Random, command: MigrationCommand, ea
         throw new Error(`no bucket is expected: ${bucket}`);
       }),
     target: session,
-    ledger: openLedger(config.ledger),
+    ledger: await openLedger(config, { by: 'test', why: 'test' }),
     clock: { nowMillis: Date.now },
     logger: createLogger('load', 'warn', 2),
     sleep: (ms: number) => delay(ms),
