@@ -10,7 +10,7 @@ import type { FaultWorld } from './fault-world.ts';
 
 /** Of the tables that the oracle writes: what is compared. */
 const COLUMNS = { plain: 'v, n, writetime(v), writetime(n)', lists: 'l', counts: 'c' };
-const DRAIN_MS = 180_000;
+const DRAIN_MS = 600_000;
 const POLL_MS = 500;
 /** How often in a row the queue must be empty: its counts are approximate. */
 const EMPTY_LOOKS = 3;
