@@ -172,7 +172,7 @@ export class Oracle {
 
   #note(error: unknown): void {
     const { name, code, message } = error as { name: string; code?: unknown; message: string };
-    const isSocket = typeof code === 'string' && /^E[A-Z]+$/.test(code);
+    const isSocket = (typeof code === 'string' && /^E[A-Z]+$/.test(code)) || message === 'Socket was closed';
     const isRetryable =
       RETRYABLE_ERRORS.has(name) || isSocket || (name === 'ResponseError' && RETRYABLE_CODES.has(Number(code)));
     if (!isRetryable) this.faults.push(`${name} ${String(code)}: ${message}`);
