@@ -74,15 +74,16 @@ export class Cluster {
   }
 
   /**
-   * Nodes in the order in which to try them: the owner of the key's token, then the others by turns; those that were
-   * just unreachable last.
+   * Nodes in the order in which to try them: the owner of the key's token (unless the config leaves that out), then the
+   * others by turns; those that were just unreachable last.
    */
   candidates(routingKey?: Uint8Array): NodePool[] {
     this.#refreshSometimes();
     const all = [...this.#nodes.values()];
     const start = this.#turn++ % Math.max(all.length, 1);
     const ordered = [...all.slice(start), ...all.slice(0, start)];
-    const owner = routingKey && this.#ownerOf(tokenOf(routingKey));
+    const isRouted = routingKey !== undefined && this.#config.routing.tokenAware;
+    const owner = isRouted ? this.#ownerOf(tokenOf(routingKey)) : undefined;
     if (owner) ordered.unshift(...ordered.splice(ordered.indexOf(owner), 1));
     const pools = ordered.map(({ pool }) => pool);
     return [...pools.filter((pool) => pool.isAvailable), ...pools.filter((pool) => !pool.isAvailable)];
@@ -142,7 +143,8 @@ export class Cluster {
     const version = this.protocolVersion;
     const isFirst = first?.node.host === host && first.node.port === port;
     const options = connectionOptions(this.#config, this.#endpoints, host, port, version, version, this.#keyspace);
-    return new NodePool(options, this.#config.connectionsPerHost, isFirst ? first : undefined);
+    const { connectionsPerHost: size, maxWaitMs } = this.#config;
+    return new NodePool(options, { size, maxWaitMs }, isFirst ? first : undefined);
   }
 
   /** In the background: a session that is used learns of nodes that came and went. */

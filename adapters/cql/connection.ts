@@ -89,6 +89,11 @@ export class Connection {
     return this.#pending.inFlight;
   }
 
+  /** Whether one more request may be in flight. */
+  get hasRoom(): boolean {
+    return this.#pending.hasRoom;
+  }
+
   /** Bytes written that the network has not taken. */
   get bufferedBytes(): number {
     return this.#transport.bufferedBytes;

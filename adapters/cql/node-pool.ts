@@ -7,19 +7,28 @@ const BUSY_IN_FLIGHT = 64;
 const MIN_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
 
+interface PoolBounds {
+  /** Connections at most. */
+  readonly size: number;
+  /** How long a request waits while every connection has as many in flight as it may. */
+  readonly maxWaitMs: number;
+}
+
 /** Connections to one node: opened when needed, at most `size`, and again after a failure. */
 export class NodePool {
   readonly #options: ConnectionOptions;
-  readonly #size: number;
+  readonly #bounds: PoolBounds;
+  /** Who waits for room, in the order in which they came. */
+  readonly #waiting = new Set<() => void>();
   #connections: Connection[] = [];
   #opening: Promise<Connection> | undefined;
   #downUntilMillis = 0;
   #backoffMs = MIN_BACKOFF_MS;
   #isClosed = false;
 
-  constructor(options: ConnectionOptions, size: number, first?: Connection) {
+  constructor(options: ConnectionOptions, bounds: PoolBounds, first?: Connection) {
     this.#options = options;
-    this.#size = size;
+    this.#bounds = bounds;
     if (first) this.#connections.push(first);
   }
 
@@ -34,19 +43,56 @@ export class NodePool {
 
   /**
    * The reply frame of one request.
-   * @param onSent called when a connection is there; what fails before has certainly not been applied
+   * @param onSent called when a connection has room; what fails before has certainly not been applied
    * @throws ClusterUnreachableError, RequestTimeoutError, AuthenticationFailedError
    */
   async request(opcode: number, body: Buffer, onSent: () => void): Promise<{ frame: Buffer; node: NodeName }> {
-    const connection = await this.#connection();
+    const deadline = performance.now() + this.#bounds.maxWaitMs;
+    let connection = await this.#connection();
+    while (!connection.hasRoom) {
+      await this.#turn(deadline - performance.now());
+      connection = await this.#connection();
+    }
     onSent();
-    return { frame: await connection.request(opcode, body), node: connection.node };
+    try {
+      return { frame: await connection.request(opcode, body), node: connection.node };
+    } finally {
+      this.#wakeNext();
+    }
   }
 
   close(): void {
     this.#isClosed = true;
     for (const connection of this.#connections) connection.close();
     this.#connections = [];
+    this.#wakeAll();
+  }
+
+  /** Resolves when there may be room. @throws ClusterUnreachableError when the time is over */
+  #turn(withinMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const wake = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(wake);
+        resolve();
+      };
+      const timer = setTimeout(() => {
+        this.#waiting.delete(wake);
+        const { size, maxWaitMs } = this.#bounds;
+        const message = `${this.name} has no room for a request within ${maxWaitMs} ms (maxWaitMs) on ${size} connections (connectionsPerHost)`;
+        reject(new ClusterUnreachableError(message, { context: { ...this.#options.node } }));
+      }, withinMs);
+      this.#waiting.add(wake);
+    });
+  }
+
+  #wakeNext(): void {
+    const [next] = this.#waiting;
+    next?.();
+  }
+
+  #wakeAll(): void {
+    for (const wake of [...this.#waiting]) wake();
   }
 
   #hasOpen(): boolean {
@@ -60,7 +106,7 @@ export class NodePool {
       if (best === undefined || connection.inFlight < best.inFlight) best = connection;
     }
     if (best === undefined) return this.#open();
-    if (best.inFlight >= BUSY_IN_FLIGHT && this.#connections.length < this.#size) {
+    if (best.inFlight >= BUSY_IN_FLIGHT && this.#connections.length < this.#bounds.size) {
       // The extra one is for later requests; this one does not wait for it.
       this.#open().catch(() => undefined);
     }
@@ -76,6 +122,7 @@ export class NodePool {
           if (this.#isClosed) connection.close();
           this.#connections.push(connection);
           this.#backoffMs = MIN_BACKOFF_MS;
+          this.#wakeAll();
           return connection;
         },
         (error: unknown) => {

@@ -23,6 +23,11 @@ export class PendingRequests {
     return this.#waiting.size;
   }
 
+  /** Whether an id is free. */
+  get hasRoom(): boolean {
+    return this.#free.length > 0 || this.#next < this.#capacity;
+  }
+
   get orphans(): number {
     return this.#orphans.size;
   }

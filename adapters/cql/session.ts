@@ -18,9 +18,6 @@ import type { NodePool } from './node-pool.ts';
 import { mayRetry, type Retryability, waitBeforeRetry } from './retry.ts';
 import { retryabilityOf } from './retryability.ts';
 
-const PREPARED_STATEMENTS = 2000;
-const PAGE_SIZE = 5000;
-
 /** A prepared statement with what an EXECUTE and its retries need. */
 interface Prepared extends PreparedStatement {
   readonly message: PreparedMessage;
@@ -55,10 +52,11 @@ class Session implements LoadSession {
   readonly protocolVersion: number;
   readonly #config: ResolvedCluster;
   readonly #cluster: Cluster;
-  readonly #prepared = new LRUCache<string, Promise<Prepared>>({ max: PREPARED_STATEMENTS });
+  readonly #prepared: LRUCache<string, Promise<Prepared>>;
 
   constructor(config: ResolvedCluster, cluster: Cluster) {
     this.#config = config;
+    this.#prepared = new LRUCache({ max: config.preparedCacheSize });
     this.#cluster = cluster;
     this.protocolVersion = cluster.protocolVersion;
   }
@@ -174,13 +172,13 @@ class Session implements LoadSession {
     values: readonly BoundValue[],
     options: RequestOptions,
   ): QueryParameters {
-    const { consistency } = this.#config;
+    const { consistency, pageSize } = this.#config;
     const isRead = statement?.isRead ?? false;
     const serial = options.serialConsistency ?? (statement?.isLwt ? Consistency[consistency.serial] : undefined);
     return {
       consistency: options.consistency ?? Consistency[isRead ? consistency.read : consistency.write],
       values,
-      ...(isRead ? { pageSize: options.pageSize ?? PAGE_SIZE } : {}),
+      ...(isRead ? { pageSize: options.pageSize ?? pageSize } : {}),
       ...(options.pagingState ? { pagingState: options.pagingState } : {}),
       ...(serial === undefined ? {} : { serialConsistency: serial }),
       ...(options.timestampMicros === undefined ? {} : { timestampMicros: options.timestampMicros }),

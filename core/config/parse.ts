@@ -1,13 +1,14 @@
 import { type Document, isMap, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { ConfigError, type ConfigIssue } from '../errors.ts';
+import { type Unaliased, withoutAliases } from './cluster-aliases.ts';
 import { type MigrationConfig, migrationConfigSchema } from './schema.ts';
 
 /** Environment variables by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Reads the text of `migration.yaml`.
+ * Reads the text of `migration.yaml`, in which `origin` and `target` may use the names of `cluster-aliases.ts`.
  * @param sourceName the file's name, for messages
  * @param change what comes over its values before they are looked at
  * @throws ConfigError with every fault: its path, line and what would be right
@@ -18,7 +19,7 @@ export function parseMigrationConfig(
   env: Environment,
   change?: (value: unknown) => unknown,
 ): MigrationConfig {
-  return parseYamlAs(migrationConfigSchema, text, sourceName, env, change);
+  return parse(migrationConfigSchema, text, sourceName, env, withoutAliases, change);
 }
 
 /** The same for any other YAML file that has a schema (filter rules, indexes). */
@@ -27,6 +28,16 @@ export function parseYamlAs<S extends z.ZodType>(
   text: string,
   sourceName: string,
   env: Environment,
+): z.output<S> {
+  return parse(schema, text, sourceName, env, asItIs);
+}
+
+function parse<S extends z.ZodType>(
+  schema: S,
+  text: string,
+  sourceName: string,
+  env: Environment,
+  translate: (value: unknown) => Unaliased,
   change: (value: unknown) => unknown = (value) => value,
 ): z.output<S> {
   const lines = new LineCounter();
@@ -45,25 +56,30 @@ export function parseYamlAs<S extends z.ZodType>(
   const value = substitute(document.toJS() ?? {}, [], env, (path, message) =>
     issues.push({ path: path.join('.'), message, line: lineOf(document, lines, path) }),
   );
-  const result = schema.safeParse(change(value));
+  const translated = translate(value);
+  const tell = (path: readonly string[], message: string): void => {
+    const issue = { path: path.join('.') || '(file)', message, line: lineOf(document, lines, path) };
+    // One key of the file may stand for two.
+    if (!issues.some((known) => known.path === issue.path && known.message === message)) issues.push(issue);
+  };
+  for (const { path, message } of translated.faults) tell(path, message);
+  const result = schema.safeParse(change(translated.value));
   if (!result.success) {
-    for (const issue of result.error.issues) issues.push(...toConfigIssues(issue, document, lines));
+    for (const issue of result.error.issues) {
+      for (const { path, message } of faultsOf(issue)) tell(translated.pathInFile(path), message);
+    }
   }
   if (issues.length > 0) throw new ConfigError(sourceName, issues);
   return result.data as z.output<S>;
 }
 
-function toConfigIssues(issue: z.core.$ZodIssue, document: Document, lines: LineCounter): ConfigIssue[] {
+function faultsOf(issue: z.core.$ZodIssue): { readonly path: readonly string[]; readonly message: string }[] {
   const path = issue.path.map(String);
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({
-      path: [...path, key].join('.'),
-      message: 'unknown key',
-      line: lineOf(document, lines, [...path, key]),
-    }));
-  }
-  return [{ path: path.join('.') || '(file)', message: issue.message, line: lineOf(document, lines, path) }];
+  if (issue.code !== 'unrecognized_keys') return [{ path, message: issue.message }];
+  return issue.keys.map((key) => ({ path: [...path, key], message: 'unknown key' }));
 }
+
+const asItIs = (value: unknown): Unaliased => ({ value, faults: [], pathInFile: (path) => path });
 
 /** The line of a path; of its nearest existing parent where the path itself is missing. */
 function lineOf(document: Document, lines: LineCounter, path: readonly string[]): number | undefined {

@@ -54,6 +54,17 @@ const clusterShape = {
   connectionsPerHost: z.int().min(1).max(64).default(4),
   connectTimeoutMs: milliseconds.default(5000),
   requestTimeoutMs: milliseconds.default(10_000),
+  maxWaitMs: milliseconds
+    .default(1000)
+    .describe('How long a request waits for room on the connections of a node, before another node is asked'),
+  pageSize: z.int().min(1).max(100_000).default(5000).describe('Rows of one page, where nobody says otherwise'),
+  preparedCacheSize: z.int().min(1).max(100_000).default(1000).describe('Prepared statements that a session keeps'),
+  routing: z
+    .strictObject({
+      tokenAware: z.boolean().default(true).describe("false: nodes by turns, not first the owner of a request's key"),
+    })
+    .prefault({})
+    .describe('Of sessions; the proxy spreads requests over all nodes'),
   retry,
   addressMap: z.record(z.string(), z.string()).default({}).describe('advertised address -> reachable address'),
 };

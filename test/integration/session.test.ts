@@ -27,6 +27,10 @@ function clusterAt(name: 'origin' | 'target', changes: Partial<ResolvedCluster> 
     requestTimeoutMs: 20_000,
     retry: { maxAttempts: 3, minDelayMs: 50, maxDelayMs: 500, on: ['timeout', 'unavailable', 'overloaded'] },
     addressMap: {},
+    maxWaitMs: 1000,
+    pageSize: 5000,
+    preparedCacheSize: 1000,
+    routing: { tokenAware: true },
     ...changes,
   };
 }

@@ -13,6 +13,7 @@ import type { ToStatements } from '#core/merge/statements.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
 import type { LoadSession } from '#core/ports.ts';
+import { tokenOf } from '#core/token/token.ts';
 import { type StubNode, startStubNode } from '../../support/stub-node.ts';
 
 const open: { close(): Promise<void> }[] = [];
@@ -46,21 +47,26 @@ const done: Answer = { opcode: Opcode.RESULT, body: encodeVoid() };
 async function sessionWith(
   answers: Answer[],
   peers = encodeRows({ columnCount: 0, columns: [] }, []),
+  changes: Partial<ResolvedCluster> = {},
 ): Promise<{
   session: LoadSession;
   seen: number[];
   texts: string[];
   batches: Buffer[];
+  pageSizes: (number | undefined)[];
 }> {
+  const pageSizes: (number | undefined)[] = [];
   const seen: number[] = [];
   const texts: string[] = [];
   const batches: Buffer[] = [];
   const node: StubNode = await startStubNode(({ opcode, body }) => {
     if (opcode === Opcode.QUERY) {
-      const query = readRequestLayout(opcode, body, 4).statements[0]!.text!;
+      const { statements, pageSize } = readRequestLayout(opcode, body, 4);
+      const query = statements[0]!.text!;
       if (query.includes('system.local')) return { opcode: Opcode.RESULT, body: local };
       if (query.includes('system.peers')) return { opcode: Opcode.RESULT, body: peers };
       texts.push(query);
+      pageSizes.push(pageSize);
     }
     if (opcode === Opcode.PREPARE) {
       const id = Buffer.from(`id of ${decodePrepare(body, 4).text}`);
@@ -89,10 +95,15 @@ async function sessionWith(
     requestTimeoutMs: 5000,
     retry: { maxAttempts: 3, minDelayMs: 1, maxDelayMs: 2, on: ['timeout', 'unavailable', 'overloaded'] },
     addressMap: {},
+    maxWaitMs: 1000,
+    pageSize: 5000,
+    preparedCacheSize: 1000,
+    routing: { tokenAware: true },
+    ...changes,
   };
   const session = await createCqlSession(config);
   open.push(session);
-  return { session, seen, texts, batches };
+  return { session, seen, texts, batches, pageSizes };
 }
 
 const writeTimeout = refused(ErrorCode.WRITE_TIMEOUT, { writeType: 'SIMPLE' });
@@ -118,6 +129,15 @@ test.each([
   const { session, texts } = await sessionWith([writeTimeout]);
   await expect(session.query(query, [], options)).rejects.toMatchObject({ code: ErrorCode.WRITE_TIMEOUT });
   expect(texts.length).toBe(1);
+});
+
+test('a session keeps as many prepared statements as its config says, and asks for pages of that size', async () => {
+  const { session, seen, pageSizes } = await sessionWith([], undefined, { preparedCacheSize: 2, pageSize: 7 });
+  for (const table of ['a', 'b', 'b', 'a', 'c', 'a', 'b']) await session.prepare(`SELECT v FROM ${table}`);
+  expect(seen.filter((opcode) => opcode === Opcode.PREPARE)).toHaveLength(4);
+  await session.query('SELECT v FROM a');
+  await session.query('SELECT v FROM a', [], { pageSize: 3 });
+  expect(pageSizes).toEqual([7, 3]);
 });
 
 test('attempts end with the policy, and the last error is told', async () => {
@@ -207,9 +227,10 @@ test('a batch that its caller calls idempotent is repeated by the session', asyn
   expect(batches).toHaveLength(2);
 });
 
-test('a token of another data centre divides partitions too: their replicas there differ', async () => {
+/** `system.peers_v2` with one node. */
+function peersWith(address: string, port: number, dataCenter: string, token: string): Buffer {
   const peer = (name: string, type: CqlType) => ({ keyspace: 'system', table: 'peers_v2', name, type });
-  const peers = encodeRows(
+  return encodeRows(
     {
       columnCount: 5,
       columns: [
@@ -222,19 +243,41 @@ test('a token of another data centre divides partitions too: their replicas ther
     },
     [
       [
-        encodeInet('127.0.0.250'),
-        encodeInt(9042),
-        encodeText('dc2'),
+        encodeInet(address),
+        encodeInt(port),
+        encodeText(dataCenter),
         encodeUuid('223e4567-e89b-12d3-a456-426655440000'),
-        encodeList([encodeText('1000')]),
+        encodeList([encodeText(token)]),
       ],
     ],
   );
-  const { session } = await sessionWith([], peers);
+}
+
+test('a token of another data centre divides partitions too: their replicas there differ', async () => {
+  const { session } = await sessionWith([], peersWith('127.0.0.250', 9042, 'dc2', '1000'));
   expect(session.replicaSet(43n)).toBe(session.replicaSet(1000n));
   expect(session.replicaSet(42n)).not.toBe(session.replicaSet(43n));
   // Behind the last token the ring begins again.
   expect(session.replicaSet(1001n)).toBe(session.replicaSet(-5n));
+});
+
+test.each([
+  ['goes to its owner first, of two nodes', true],
+  ['goes to the nodes by turns where tokenAware is off', false],
+])('a request with a routing key %s', async (_, tokenAware) => {
+  const served: number[] = [];
+  const other = await startStubNode(({ opcode }) => {
+    if (opcode !== Opcode.QUERY) return undefined;
+    served.push(opcode);
+    return done;
+  });
+  open.push(other);
+  const peers = peersWith('127.0.0.1', other.port, 'dc1', '9223372036854775807');
+  const { session, texts } = await sessionWith([], peers, { routing: { tokenAware } });
+  // Its token is above 42, so the ring gives it to the other node.
+  const routingKey = [encodeInt(1), encodeInt(2), encodeInt(3)].find((key) => tokenOf(key) > 42n)!;
+  for (let round = 0; round < 4; round++) await session.query('SELECT a FROM t', [], { routingKey });
+  expect([texts.length, served.length]).toEqual(tokenAware ? [0, 4] : [2, 2]);
 });
 
 test('all partitions of a single node have the same replicas', async () => {
