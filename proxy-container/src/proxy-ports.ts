@@ -4,11 +4,14 @@ import type { FencedError } from '#core/errors.ts';
 import type { ClustersSeen } from '#core/ledger/gate-facts.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import type { FailedWriteQueue } from '#core/ports.ts';
+import type { Counters } from './counters/counters.ts';
 import type { JournalPorts } from './journal/open-journal.ts';
 
 /** What the proxy needs of the world. */
 export interface ProxyPorts extends JournalPorts {
   readonly ledger: Ledger;
+  /** In which the ledger's operations are counted; none: new ones, without these. */
+  readonly counters?: Counters;
   /** To be looked at: the journal has one of its own. null: there is none. */
   readonly queue: FailedWriteQueue | null;
   readonly origin: ResolvedCluster;

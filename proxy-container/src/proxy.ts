@@ -52,7 +52,7 @@ export class CqlProxy {
   readonly #instance: string;
   readonly #clusterWatch: ClusterWatch;
   readonly #sisters: Sisters;
-  readonly #counters = new Counters();
+  readonly #counters: Counters;
   readonly #prepared = new PreparedStatements();
   readonly #timestamps = new TimestampGenerator();
   readonly #flusher = new Flusher();
@@ -83,6 +83,7 @@ export class CqlProxy {
     const { logger, ledger } = ports;
     this.#config = config;
     this.#ports = ports;
+    this.#counters = ports.counters ?? new Counters();
     this.#instance = config.proxy.instance ?? defaultInstance(process.env);
     this.#filter = new FilterInForce(config.proxy.filterRules);
     this.#queueDepth = new QueueDepth(ports.queue);

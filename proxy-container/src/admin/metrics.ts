@@ -1,6 +1,7 @@
 import packageJson from '../../../package.json' with { type: 'json' };
 import type { Counters } from '../counters/counters.ts';
 import { countMetrics } from './count-metrics.ts';
+import { ledgerMetrics } from './ledger-metrics.ts';
 import { labelText, type MetricDefinition, type MetricFamily, type MetricSample } from './metric-family.ts';
 import { runtimeMetrics } from './runtime-metrics.ts';
 import type { RuntimeWatch } from './runtime-watch.ts';
@@ -39,6 +40,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   buildInfo,
   ...stateMetrics,
   ...countMetrics,
+  ...ledgerMetrics,
   ...runtimeMetrics,
   ...Object.values(hostMetrics),
 ];
@@ -60,7 +62,7 @@ export function collectMetrics({ counters, runtime, zdmPrefix, status }: MetricS
     ...collectHostMetrics({ configured: 1, serving: isServing ? 1 : 0, restarts: 0 }),
     { ...buildInfo, samples: [[labelText({ version: packageJson.version, node: process.version }), 1]] },
     ...stateMetrics.map(({ read, ...metric }) => ({ ...metric, samples: read(now) })),
-    ...countMetrics.map(({ read, ...metric }) => ({ ...metric, samples: read(counters) })),
+    ...[...countMetrics, ...ledgerMetrics].map(({ read, ...metric }) => ({ ...metric, samples: read(counters) })),
     ...runtimeMetrics.map(({ read, ...metric }) => ({ ...metric, samples: read(runtime) })),
     ...(zdmPrefix === null ? [] : zdmMetrics(zdmPrefix, counters, now)),
   ];

@@ -4,6 +4,7 @@ import { ClientBacklog } from '../transport/client-backlog.ts';
 import { ShadowQueue } from '../writes/shadow-queue.ts';
 import { ClusterErrors } from './cluster-errors.ts';
 import { LatencyHistogram } from './latency.ts';
+import { LedgerCounters } from './ledger-counters.ts';
 import { type TableCounters, TableRegistry } from './table-counters.ts';
 
 /** What clients ask for, as far as its durations are told apart. */
@@ -56,6 +57,7 @@ export class Counters {
   journalFull = 0;
   pinnedTimestamps = 0;
   readonly log = new LogCounters();
+  readonly ledger = new LedgerCounters();
   definitionsNotCopied = 0;
   /** Tables, types, indexes, views and functions that differ between the clusters; 0 while one is not in use. */
   schemaDrift = 0;

@@ -63,16 +63,13 @@ async function createProxy(
     resolveCluster('target', config.target),
   ]);
   return new CqlProxy(config, {
-    ...(await openStores(config, config.proxy.instance ?? defaultInstance(process.env))),
+    ...(await openStores(config, config.proxy.instance ?? defaultInstance(process.env), logger)),
     ...(await journalPorts(config, logger)),
     origin,
     target,
     // A driver of its own, of which a proxy that nobody asks for a change needs nothing.
     lookAtClusters: async () =>
-      (await import('#adapters/cassandra/look-at-clusters.ts')).lookAtClusters(
-        { origin, target },
-        config.gates.keyspaces,
-      ),
+      (await import('#adapters/cassandra/look-at-clusters.ts')).lookAtClusters({ origin, target }, config),
     logins: await resolveLogins(config.proxy.logins),
     isOneOfSeveral,
     onFenced,
