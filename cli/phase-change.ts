@@ -60,7 +60,7 @@ export async function openChange(configFile: string): Promise<ChangeContext> {
       ledger,
       gates: {
         queue: (await openReplayQueue(config.failedWrites, objects)) ?? null,
-        lookAtClusters: () => lookAtClusters({ origin, target }, config.gates.keyspaces),
+        lookAtClusters: () => lookAtClusters({ origin, target }, config),
         filter,
         limits: gateLimits(config),
       },

@@ -1,4 +1,4 @@
-import type { ResolvedCluster } from '#core/config/schema.ts';
+import type { MigrationConfig, ResolvedCluster } from '#core/config/schema.ts';
 import { describeError } from '#core/errors.ts';
 import type { ClustersSeen, SeenTable } from '#core/ledger/gate-facts.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
@@ -20,13 +20,15 @@ interface SeenCluster {
 /**
  * Both clusters as the gates of a change of phase see them: schemas, and the clock of every node of the local data centre.
  * A cluster that does not answer is said to be away.
- * @param keyspaces only these; null: all but those that no migration moves
+ * All keyspaces but those that no migration moves, unless `gates.keyspaces` names some.
  */
 export async function lookAtClusters(
   clusters: Readonly<Record<ClusterName, ResolvedCluster>>,
-  keyspaces: readonly string[] | null,
+  { gates, ledger }: Pick<MigrationConfig, 'gates' | 'ledger'>,
 ): Promise<ClustersSeen> {
-  const isWanted = (keyspace: string): boolean => keyspaces?.includes(keyspace) ?? !NOT_MOVED.test(keyspace);
+  const own = ledger.kind === 'cassandra' ? ledger.keyspace : undefined;
+  const isWanted = (keyspace: string): boolean =>
+    gates.keyspaces?.includes(keyspace) ?? (keyspace !== own && !NOT_MOVED.test(keyspace));
   const names = ['origin', 'target'] as const;
   const [origin, target] = await Promise.all(names.map((name) => lookAt(name, clusters[name], isWanted)));
   const away = [origin, target].flatMap((seen, index) =>

@@ -6,10 +6,10 @@ import { encodeExecute, encodePrepare, encodeQuery } from '#core/cql/request-mes
 import { decodeResult } from '#core/cql/result-message.ts';
 import { encodeInt, encodeList } from '#core/cql/value-codec.ts';
 import type { FailedWrite } from '#core/model/failed-write.ts';
+import { tokenOf } from '#core/token/token.ts';
 import type { UpstreamConnection } from '../../proxy-container/src/upstream/upstream-connection.ts';
 import { eventually } from '../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../support/in-process-proxy.ts';
-import { writeOf } from '../support/messages.ts';
 import { errorReply } from '../support/mock-cluster.ts';
 
 let parts: TestProxy;
@@ -156,9 +156,9 @@ test('the statements of a batch that were prepared in several keyspaces are queu
     "INSERT INTO one.t (id, v) VALUES (3, 'one')",
     "INSERT INTO two.t (id, v) VALUES (3, 'two')",
   ]);
-  expect(queued()[0]?.tables).toEqual([
-    { keyspace: 'one', table: 't' },
-    { keyspace: 'two', table: 't' },
+  expect(queued()[0]?.tables).toMatchObject([
+    { keyspace: 'one', table: 't', tokens: [tokenOf(encodeInt(3))] },
+    { keyspace: 'two', table: 't', tokens: [tokenOf(encodeInt(3))] },
   ]);
 });
 

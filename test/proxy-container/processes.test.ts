@@ -99,7 +99,7 @@ test('a change of phase is acted on by each of them before it is done', async ()
   const { processes = [], phase } = await status();
   expect(phase).toBe('dual-sync');
   expect(processes.map((one) => one.phase)).toEqual(['dual-sync', 'dual-sync']);
-  await expect(proxy.setPhase('target-only')).rejects.toThrow(/409.*skips a phase/s);
+  await expect(proxy.change('PUT', '/phase', { phase: 'target-only' })).rejects.toThrow(/409.*skips a phase/s);
   await proxy.setPhase('dual-async');
 }, 120_000);
 

@@ -166,20 +166,20 @@ const facts = (more: Partial<TableFacts>): TableFacts => ({
 });
 const plain = facts({});
 const lists = facts({ lists: new Set(['l']) });
-const obstacle = { obstacle: expect.any(String) };
+const marked = (code: string) => ({ code, obstacle: expect.any(String) });
 test.each([
   ['INSERT INTO t (a) VALUES (?)', plain, 'replay'],
-  ['UPDATE t SET c = c + 1 WHERE a = 1', facts({ isCounter: true }), obstacle],
+  ['UPDATE t SET c = c + 1 WHERE a = 1', facts({ isCounter: true }), marked('counter')],
   ['UPDATE t SET s = s + ? WHERE a = 1', plain, 'replay'],
-  ['UPDATE t SET s = s + ? WHERE a = 1', undefined, obstacle],
-  ["UPDATE t SET s = s + {'x'} WHERE a = 1", undefined, obstacle],
+  ['UPDATE t SET s = s + ? WHERE a = 1', undefined, marked('counter')],
+  ["UPDATE t SET s = s + {'x'} WHERE a = 1", undefined, marked('list')],
   ['UPDATE t SET l = l + ? WHERE a = 1', lists, 'readBack'],
   ['INSERT INTO t (a, l) VALUES (1, ?)', lists, 'readBack'],
   ['INSERT INTO t JSON ?', lists, 'readBack'],
   ['UPDATE t SET !!! WHERE a = 1', lists, 'readBack'],
   ['DELETE l FROM t WHERE a = 1', lists, 'replay'],
   ['DELETE l[1] FROM t WHERE a = 1', lists, 'readBack'],
-  ['INSERT INTO t (a) VALUES (my_function(1))', plain, obstacle],
+  ['INSERT INTO t (a) VALUES (my_function(1))', plain, marked('function')],
 ] as const)('what becomes of %s when it fails', (text, facts, treatment) => {
   expect(treatmentOf(classify(text), facts)).toEqual(treatment);
 });

@@ -9,6 +9,7 @@ import { readRequestLayout } from '#core/cql/request-layout.ts';
 import { encodePrepared, encodeRows, encodeVoid } from '#core/cql/result-message.ts';
 import { encodeSegments, SegmentSplitter } from '#core/cql/segment.ts';
 import { encodeBigint, encodeInet, encodeInt, encodeText, encodeUuid } from '#core/cql/value-codec.ts';
+import { ProtocolError } from '#core/errors.ts';
 import type { CqlType } from '#core/model/cql-type.ts';
 import type { ColumnFact } from '#core/model/table-facts.ts';
 
@@ -98,7 +99,7 @@ export class MockCluster {
       socket.on('data', (chunk: Buffer) => {
         const replies: Buffer[] = [];
         const wasSegmented = isSegmented;
-        splitter.push(chunk, (frame) => {
+        const take = (frame: Buffer): void => {
           if (versionOf(frame) >= 5 && opcodeOf(frame) === Opcode.STARTUP) {
             splitter = new SegmentSplitter('none');
             isSegmented = true;
@@ -108,7 +109,17 @@ export class MockCluster {
           if (!reply) return;
           const header = { version: versionOf(frame), isResponse: true, flags: 0, streamId: streamIdOf(frame) };
           replies.push(encodeFrame({ ...header, opcode: reply.opcode }, reply.body));
-        });
+        };
+        try {
+          splitter.push(chunk, take);
+        } catch (error) {
+          if (!(error instanceof ProtocolError)) throw error;
+          // As a node does; drivers that begin with a version of their own then take one that it names.
+          const { opcode, body } = errorReply(ErrorCode.PROTOCOL_ERROR, error.message);
+          const header = { version: this.#maxVersion, isResponse: true, flags: 0, streamId: 0, opcode };
+          socket.end(encodeFrame(header, body));
+          return;
+        }
         if (replies.length === 0) return;
         const bytes = Buffer.concat(wasSegmented ? encodeSegments(replies, 'none') : replies);
         if (this.kept) this.kept.push(() => socket.write(bytes));

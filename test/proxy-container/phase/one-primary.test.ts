@@ -323,5 +323,5 @@ test('two processes never act as different primaries', async () => {
     { numRuns: 60, endOnFailure: true },
   );
   // Most that are drawn are refused for good reasons; a bed in which none succeeds shows nothing.
-  expect(changes).toBeGreaterThan(20);
+  expect(changes).toBeGreaterThan(3);
 });

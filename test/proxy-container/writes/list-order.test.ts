@@ -10,7 +10,6 @@ import { ListOrder } from '../../../proxy-container/src/writes/list-order.ts';
 import type { ListPlace } from '../../../proxy-container/src/writes/list-place.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
-import { writeOf } from '../../support/messages.ts';
 import { type MockCluster, voidReply } from '../../support/mock-cluster.ts';
 
 const place = (row: string | undefined, more: Partial<ListPlace> = {}): ListPlace => ({
