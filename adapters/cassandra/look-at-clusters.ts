@@ -100,7 +100,7 @@ async function readClocks(
         await client.execute(text, [], options);
         const before = Date.now();
         const { rows } = await client.execute(text, [], options);
-        const clock = (rows[0]?.['clock'] as Date).getTime();
+        const clock = (rows[0]!['clock'] as Date).getTime();
         return { cluster, node: host.address, skewMs: leastSkew(clock, before, Date.now()) };
       } catch {
         return { cluster, node: host.address, skewMs: null };

@@ -49,7 +49,9 @@ export async function collectSlowFacts(kind: StepKind, { gates, now, sleep }: Po
   const since = now();
   const { queue } = gates;
   const looks: Promise<QueueLook[]> =
-    queue && isAsked('queue-unknown', kind) ? lookAtQueue(queue, queue.isExact ? 1 : QUEUE_LOOKS, sleep) : Promise.resolve([]);
+    queue && isAsked('queue-unknown', kind)
+      ? lookAtQueue(queue, queue.isExact ? 1 : QUEUE_LOOKS, sleep)
+      : Promise.resolve([]);
   const [seen, clusters] = await Promise.all([
     looks,
     // They know of tables of which the ledger has never heard.

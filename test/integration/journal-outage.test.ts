@@ -152,7 +152,9 @@ function residentBytes(pid: number): number {
 
 test('the application sees nothing of it, and each write is in the queue once, with its time, when that is back', async () => {
   await write(0, 200);
-  await eventually(async () => expect((await status()).counters).toMatchObject({ shadowSucceeded: 200, shadowFailed: 0 }));
+  await eventually(async () =>
+    expect((await status()).counters).toMatchObject({ shadowSucceeded: 200, shadowFailed: 0 }),
+  );
   const before = residentBytes((await status()).pid);
   await Promise.all([awsRelay.cut(), targetRelay.cut()]);
   await write(1, WRITES);

@@ -223,16 +223,16 @@ test.each(['target-primary', 'dual-sync'] as const)(
   },
 );
 
-test.each([
-  'target-only',
-  'dual-sync',
-] as const)('from target-primary to %s a table is asked for that the ledger does not know', async (next) => {
-  const { ports } = await world(['a'], () => 'obeys');
-  await changePhase(input('target-primary', { force: ['step-skips-phase'] }), ports);
-  const lookAtClusters = async () => ({ ...nothingSeen, tables: [{ keyspace: 'ks', table: 'new' }] });
-  const change = changePhase(input(next), { ...ports, gates: { ...openGates, lookAtClusters } });
-  await expect(change).rejects.toThrow(/table-not-validated:ks\.new/);
-});
+test.each(['target-only', 'dual-sync'] as const)(
+  'from target-primary to %s a table is asked for that the ledger does not know',
+  async (next) => {
+    const { ports } = await world(['a'], () => 'obeys');
+    await changePhase(input('target-primary', { force: ['step-skips-phase'] }), ports);
+    const lookAtClusters = async () => ({ ...nothingSeen, tables: [{ keyspace: 'ks', table: 'new' }] });
+    const change = changePhase(input(next), { ...ports, gates: { ...openGates, lookAtClusters } });
+    await expect(change).rejects.toThrow(/table-not-validated:ks\.new/);
+  },
+);
 
 test('what is forced must be exactly what is closed, and stays closed where nobody may force it', async () => {
   const { ledger, ports } = await world(['a'], () => 'obeys');
