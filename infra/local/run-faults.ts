@@ -27,6 +27,10 @@ function readArguments(args: readonly string[]): Readonly<Record<string, string 
   }
 }
 
+if (process.argv.includes('--help')) {
+  process.stdout.write(`${USAGE}\n`);
+  process.exit(0);
+}
 const given = readArguments(process.argv.slice(2));
 const names = given['only']?.split(',') ?? [];
 const beds = new Set(names.map((name) => (BEDS.includes(name) ? name : 'faults')));

@@ -230,10 +230,11 @@ export class InterleavingBed {
     const begun = this.#begun.get(pk) ?? 0;
     const [drawn = 0] = createHash('md5').update(`${this.#seed} ${pk} ${begun}`).digest();
     // The replay of a list waits and looks again, so fewer of them are withheld.
-    const isList = pk.split('/')[1]!.split(',')[begun - 1] === 'list';
-    if (drawn >= (isList ? 4 : 12)) return {};
+    const kind = pk.split('/')[1]!.split(',')[begun - 1];
+    if (drawn >= (kind === 'list' ? 4 : 12)) return {};
     this.#withheld++;
-    if (drawn % 2 === 0) return { hold: true };
+    // A server counts a TTL from when the request arrives: one that is held lives longer, whatever is done later.
+    if (drawn % 2 === 0) return kind === 'ttl' ? { lose: 'request' } : { hold: true };
     return { lose: drawn % 4 === 1 ? 'request' : 'reply' };
   }
 
