@@ -214,8 +214,15 @@ export class DualWrite {
       this.#markIfPartly(request, shadow, second);
     } else {
       this.#countFailure(primary, first);
-      const reason = `a write reached the ${shadow} and perhaps not the ${primary}`;
-      failedWrites.mark(request, { code: 'unknown-outcome', lacking: primary, reason });
+      // The gates of the next primary go by it: who may have it is never said to be the one that lacks it.
+      const isShadowClear = isOnPrimary === 'notApplied' || isOnShadow === 'applied';
+      const lacking = isShadowClear ? primary : isOnShadow === 'notApplied' ? shadow : null;
+      const other = lacking === primary ? shadow : primary;
+      const reason =
+        lacking === null
+          ? 'a write had no clear outcome on either cluster'
+          : `a write may have reached the ${other}, and perhaps not the ${lacking}`;
+      failedWrites.mark(request, { code: 'unknown-outcome', lacking, reason });
     }
     notes.done(request.sequence);
     answer(first);

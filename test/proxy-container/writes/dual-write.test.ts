@@ -273,3 +273,17 @@ test.each(['in force', 'left'])(
     expect(attempts).toBeLessThan(20);
   },
 );
+
+test.each([
+  ['is not clear on the origin and nothing on the target', ErrorCode.UNAVAILABLE, 'target'],
+  ['is not clear on either', ErrorCode.WRITE_TIMEOUT, null],
+  ['is not clear on the origin, and is on the target', undefined, 'origin'],
+] as const)('in dual-sync a write that %s is marked for the cluster that may lack it', async (_, ofTarget, lacking) => {
+  await begin('dual-sync');
+  parts.origin.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.WRITE_TIMEOUT));
+  if (ofTarget !== undefined) parts.target.handlers.set(Opcode.QUERY, () => errorReply(ofTarget));
+  await query(INSERT);
+  await eventually(async () =>
+    expect(await parts.ledger.listSuspects()).toMatchObject([{ table: 't', code: 'unknown-outcome', lacking }]),
+  );
+});
