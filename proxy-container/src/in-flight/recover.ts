@@ -9,6 +9,8 @@ import { type LogContent, type OwedPlaces, readLog } from './read-log.ts';
 
 /** More places are marked instead of copied one by one: a validation is faster then. */
 const MAX_COPIED = 262_144;
+/** So long a start waits for disk or queue to take them, all together; what they do not take is marked. Milliseconds. */
+const KEPT_WITHIN_MS = 15_000;
 /** Of a mark for a part of so many places. */
 const MARK_PLACES = 65_536;
 
@@ -21,6 +23,7 @@ export interface RecoveryPorts {
   /** undefined: nothing is known of tables. */
   readonly facts: { of(keyspace: string, table: string): Promise<TableFacts | undefined> } | undefined;
   readonly logger: Logger;
+  readonly keptWithinMs?: number;
 }
 
 /** What was found, and where a new log goes on. */
@@ -81,9 +84,12 @@ class Recovery {
   copiedCount = 0;
   markedCount = 0;
   readonly #ports: RecoveryPorts;
+  /** By `performance.now()`. */
+  readonly #untilMs: number;
 
   constructor(ports: RecoveryPorts) {
     this.#ports = ports;
+    this.#untilMs = performance.now() + (ports.keptWithinMs ?? KEPT_WITHIN_MS);
   }
 
   mark(mark: Mark): void {
@@ -125,10 +131,12 @@ class Recovery {
     const { instance, journal, logger } = this.#ports;
     const code = 'crash-window';
     try {
-      await journal.addCopy({
-        ...{ kind: 'copy', id: randomUUID(), ...place, tokens, code, attempts: 1 },
-        ...{ enqueuedAt: new Date().toISOString(), instance },
-      });
+      const kept = () =>
+        journal.addCopy({
+          ...{ kind: 'copy', id: randomUUID(), ...place, tokens, code, attempts: 1 },
+          ...{ enqueuedAt: new Date().toISOString(), instance },
+        });
+      await within(this.#untilMs - performance.now(), kept);
       this.copiedCount += tokens.length;
     } catch (error) {
       logger.error('places of writes under way are not in the journal; they are marked', {
@@ -136,5 +144,20 @@ class Recovery {
       });
       this.#markAll(tokens, { ...place, code, reason: 'a write was under way when its proxy died' });
     }
+  }
+}
+
+/** A full journal whose queue is away takes it hours later; the application needs its database now. */
+async function within(ms: number, work: () => Promise<void>): Promise<void> {
+  const late = new Error('neither disk nor queue has taken them in time');
+  if (ms <= 0) throw late;
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(late), ms);
+  });
+  try {
+    await Promise.race([work(), timeout]);
+  } finally {
+    clearTimeout(timer);
   }
 }

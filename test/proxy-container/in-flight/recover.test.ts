@@ -179,3 +179,22 @@ test('a file that the disk does not give back costs the tables that the others n
   expect(marks).toMatchObject([{ table: 'a', tokens: null }]);
   expect(existsSync(broken)).toBe(true);
 });
+
+test('a journal that takes nothing holds no start up: what it would have copied is marked', async () => {
+  for (let lo = 0; lo < MAX_PLACES + 5; lo++) log.begin(tableOf('a'), 0, lo, 0);
+  log.flush();
+  let asked = 0;
+  const journal = {
+    addCopy: () => {
+      asked++;
+      return new Promise<void>(() => undefined);
+    },
+  };
+  const recovered = await recoverLog(directory, ports({ journal, keptWithinMs: 500 }));
+  expect(recovered).toMatchObject({ copiedCount: 0, markedCount: MAX_PLACES + 5 });
+  // Once it is late nothing more is tried.
+  expect(asked).toBe(1);
+  expect(new Set(marks.flatMap(({ tokens }) => tokens ?? [])).size).toBe(MAX_PLACES + 5);
+  expect(marks.every(({ code, lacking }) => code === 'crash-window' && lacking === 'target')).toBe(true);
+  expect(readdirSync(directory)).toEqual(['reserve.log']);
+});
