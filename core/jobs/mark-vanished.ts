@@ -15,6 +15,8 @@ export interface VanishedPorts {
 
 /** So much the clocks of two proxies may differ. */
 const SKEW_MS = 10_000;
+/** So long after its lease a fenced process that comes back finds no record, and gives up all the same. */
+const KEPT_MS = 3_600_000;
 /** A copy may still be under way so long after its phase has ended. */
 const PHASE_MARGIN_MS = 300_000;
 
@@ -22,7 +24,8 @@ const PHASE_MARGIN_MS = 300_000;
  * Looks for ephemeral proxies whose lease is over without a goodbye, and marks what they may have taken with them: every
  * table that they or another such proxy have written, since the time until which all that failed was brought to the queue.
  * One that refuses requests without a lease is then taken out of the ledger; any other may still serve, so its record
- * stays, and stops changes of the phase, until somebody fences it. Any number of callers may look at once.
+ * stays, and stops changes of the phase, until somebody fences it. Names of such instances are not used again, so what is
+ * left of one that was fenced is taken out, too, an hour later. Any number of callers may look at once.
  * @returns names of the instances that were found gone
  * @throws LedgerUnavailableError; then the next call begins anew
  */
@@ -32,34 +35,67 @@ export async function markVanished(ports: VanishedPorts): Promise<readonly strin
   const gone: string[] = [];
   for (const record of records) {
     if (isVanished(record, now) && (await markOne(record, records, ports))) gone.push(record.instance);
+    else if (isDoneWith(record, now)) await takeOut(record, ports.ledger);
   }
   return gone;
 }
 
 /**
- * The same for the predecessor of a process that takes its name over on a new disk.
- * @param hasDisk whether it left its disk to this process, or is this one: then nothing of it is lost
+ * The same for the predecessor of a process that takes its name over on a new disk. One whose disk was to outlive it has not
+ * told which tables it wrote: a disk that nobody has used is then another one (its claim was deleted, its directory
+ * changed), and every table may be concerned.
+ * @param disk whether it left its disk to this process, or is this one: then nothing of it is lost
  */
 export async function markPredecessor(
   instance: string,
-  hasDisk: (processId: string | undefined) => boolean,
+  disk: { readonly hasDisk: (processId: string | undefined) => boolean; readonly isDiskNew: boolean },
   ports: VanishedPorts,
 ): Promise<void> {
   const found = await ports.ledger.readProxy(instance);
-  if (found === undefined || hasDisk(found.record.processId) || !isOwing(found.record)) return;
-  await markOne(found.record, await ports.ledger.listProxies(), ports);
+  if (found === undefined || disk.hasDisk(found.record.processId)) return;
+  const { record } = found;
+  const isLost = record.storage === 'volume' && disk.isDiskNew && !isMarked(record);
+  if (!isLost && !isOwing(record)) return;
+  const all = await ports.ledger.listProxies();
+  await markOne(isLost ? { ...record, tables: [ANY_TABLE] } : record, all, ports);
+}
+
+function isOwing(record: ProxyRecord): boolean {
+  return record.storage === 'ephemeral' && !isMarked(record);
 }
 
 /** Marked since it was last heard of, and since it was fenced: there is nothing more to say. */
-function isOwing({ storage, vanishedAt, fencedAt }: ProxyRecord): boolean {
-  if (storage !== 'ephemeral') return false;
-  return vanishedAt === undefined || (fencedAt !== undefined && Date.parse(fencedAt) > Date.parse(vanishedAt));
+function isMarked({ vanishedAt, fencedAt }: ProxyRecord): boolean {
+  return vanishedAt !== undefined && (fencedAt === undefined || Date.parse(fencedAt) <= Date.parse(vanishedAt));
 }
 
 /** One that somebody has declared dead is, whatever is left of its lease. */
 function isVanished(record: ProxyRecord, now: number): boolean {
   const isOver = record.fencedAt !== undefined || Date.parse(record.leaseUntil) + SKEW_MS < now;
   return isOwing(record) && isOver;
+}
+
+function isDoneWith(record: ProxyRecord, now: number): boolean {
+  const { storage, fencedAt } = record;
+  return storage === 'ephemeral' && fencedAt !== undefined && !isOwing(record) && endOf(record) + KEPT_MS < now;
+}
+
+/** Only as it was read: one that was written since is of a process that lives. */
+async function takeOut({ instance, processId, fencedAt }: ProxyRecord, ledger: Ledger): Promise<void> {
+  const found = await ledger.readProxy(instance);
+  if (found?.record.processId !== processId || found?.record.fencedAt !== fencedAt) return;
+  await removeAs(instance, found!.version, ledger);
+}
+
+/** False: somebody has written it since. */
+async function removeAs(instance: string, version: string, ledger: Ledger): Promise<boolean> {
+  try {
+    await ledger.removeProxy(instance, version);
+    return true;
+  } catch (error) {
+    if (error instanceof LedgerConflictError) return false;
+    throw error;
+  }
 }
 
 /** The last moment at which it may have written. */
@@ -100,15 +136,16 @@ async function note(record: ProxyRecord, now: Date, ledger: Ledger): Promise<boo
   const last = found.record;
   if (last.processId !== record.processId || last.leaseUntil !== record.leaseUntil) return false;
   if (last.fencedAt !== record.fencedAt || last.vanishedAt !== record.vanishedAt) return false;
+  let version: string;
   try {
-    await ledger.renewProxy({ ...last, vanishedAt: now.toISOString() }, found.version);
+    version = await ledger.renewProxy({ ...last, vanishedAt: now.toISOString() }, found.version);
   } catch (error) {
     if (error instanceof LedgerConflictError) return false;
     throw error;
   }
-  // The record of one that was fenced keeps its process from coming back.
-  if (last.stopsWithLease && last.fencedAt === undefined) await ledger.removeProxy(record.instance);
-  return true;
+  // The record of one that was fenced keeps its process from coming back. Any other may be back by now: a change of the phase
+  // must wait for it.
+  return !last.stopsWithLease || last.fencedAt !== undefined || removeAs(record.instance, version, ledger);
 }
 
 /** Its own list may lack what it began to write just before the end; another proxy is likely to write it as well. */

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import type { MigrationConfig } from '#core/config/schema.ts';
 import { gateLimits } from '#core/jobs/gate-facts.ts';
 import { refuseRenames } from '#core/model/rename.ts';
@@ -17,6 +19,7 @@ import { openInFlight } from './in-flight/open-in-flight.ts';
 import { DirectoryLock } from './journal/directory-lock.ts';
 import type { Durability } from './journal/durability.ts';
 import type { Journal } from './journal/journal.ts';
+import { MARKS_FILE } from './journal/marked-places.ts';
 import { countLost, openJournal } from './journal/open-journal.ts';
 import { SuspectMarks } from './journal/suspect-marks.ts';
 import type { PhaseGate } from './phase/phase-gate.ts';
@@ -145,7 +148,8 @@ export class CqlProxy {
     await this.#filter.reload(undefined);
     this.#lock = await DirectoryLock.take(failedWrites.journalDir, this.#processId, logger);
     const { deadProcessId } = this.#lock;
-    await this.#durability.takeOver(deadProcessId, () => this.#registration.waitForName(deadProcessId));
+    const isDiskNew = !existsSync(join(failedWrites.journalDir, MARKS_FILE));
+    await this.#durability.takeOver(deadProcessId, isDiskNew, () => this.#registration.waitForName(deadProcessId));
     const first =
       (await ledger.readPhase()) ?? (await ledger.initPhase(proxy.initialPhase, this.#instance, new Date()));
     if (first.active.phase === 'target-only' && !this.#filter.filter.isEmpty) {
@@ -213,7 +217,8 @@ export class CqlProxy {
     // Behind the journal: what that could not keep is marked.
     await Promise.all([this.#marks.flush(), this.#durability.stop()]);
     await this.#inFlight?.close();
-    await this.#watch.stop(this.#durability.owes);
+    if (this.#durability.leaves) await this.#watch.leaveBehind();
+    else await this.#watch.stop(this.#durability.owes);
     this.#marks.close();
     await this.#lock?.release();
     await Promise.all([this.#clusterWatch.stop(), this.#sisters.stop()]);

@@ -17,6 +17,7 @@ import { installLastResort } from '../../proxy-container/src/processes/last-reso
 import { eventually } from '../support/eventually.ts';
 import { startTestProxy } from '../support/in-process-proxy.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
+import { errorReply } from '../support/mock-cluster.ts';
 
 let folder: string;
 let ledger: Ledger;
@@ -38,8 +39,8 @@ const record = (processId: string, leaseMs = 15_000): ProxyRecord => ({
   actingEpoch: 0,
   counters: {},
 });
-const registration = (processId: string) =>
-  new Registration({ ledger, instance: 'unit', processId, stopsWithLease: false, logger });
+const registration = (processId: string, over = ledger) =>
+  new Registration({ ledger: over, instance: 'unit', processId, stopsWithLease: false, logger });
 
 test('a second proxy of the same name does not start while the first one lives, and takes nothing from it', async () => {
   const first = await startTestProxy({}, { ledger });
@@ -307,4 +308,61 @@ test('what nobody caught is logged and counted, and ends nothing', () => {
   expect(emitter.emit('uncaughtException', new Error('a fault'))).toBe(true);
   expect(emitter.emit('unhandledRejection', undefined)).toBe(true);
   expect(faults).toBe(2);
+});
+
+test('a proxy that stops with failed writes in its journal stays in the ledger, until its next process has sent them', async () => {
+  const journalDir = join(folder, 'journal');
+  const first = await startTestProxy({ initialPhase: 'dual-async' }, { ledger, journalDir });
+  try {
+    const client = await first.connect();
+    first.queue.isAway = true;
+    first.target.handlers.set(Opcode.QUERY, () => errorReply(ErrorCode.OVERLOADED));
+    await client.request(Opcode.QUERY, 0, encodeQuery('INSERT INTO t (id) VALUES (1)', {}, 4), 20_000);
+    await eventually(() => expect(first.proxy.status().failedWrites.journalMessages).toBe(1));
+  } finally {
+    await first.stop();
+  }
+  const [left] = await ledger.listProxies();
+  expect(left).toMatchObject({ instance: 'unit', storage: 'volume', journal: { messages: 1 } });
+  expect(Date.parse(left!.leaseUntil)).toBeLessThanOrEqual(Date.now());
+  const second = await startTestProxy({}, { ledger, journalDir });
+  try {
+    await eventually(() => expect(second.queue.writes).toHaveLength(1));
+    await eventually(() => expect(second.proxy.status().failedWrites.journalMessages).toBe(0));
+  } finally {
+    await second.stop();
+  }
+  // It is the same disk: nothing had to be marked.
+  expect(await ledger.listSuspects()).toEqual([]);
+  expect(await ledger.listProxies()).toEqual([]);
+});
+
+test('a proxy whose predecessor had another disk marks what that one has taken with it', async () => {
+  await ledger.initPhase('dual-async', 'test', new Date(Date.now() - 60_000));
+  await ledger.setTable('ks', 't', 'validated', { now: new Date(), by: 'test' });
+  await ledger.putProxy({
+    ...record('lost', -1),
+    storage: 'volume',
+    journal: { messages: 5, bytes: 1, oldestAt: null },
+  });
+  const proxy = await startTestProxy({}, { ledger, journalDir: join(folder, 'another') });
+  try {
+    expect(await ledger.listSuspects()).toMatchObject([{ table: 't', code: 'vanished', lacking: 'target' }]);
+  } finally {
+    await proxy.stop();
+  }
+});
+
+test('a record that another process has taken meanwhile is not removed', async () => {
+  const interrupted = {
+    ...ledger,
+    removeProxy: async (instance: string, version?: string) => {
+      await ledger.putProxy(record('another'));
+      return ledger.removeProxy(instance, version);
+    },
+  };
+  const stopping = registration('mine', interrupted);
+  await stopping.ledger.putProxy(record('mine', -1));
+  await stopping.ledger.removeProxy('unit');
+  expect((await ledger.listProxies())[0]?.processId).toBe('another');
 });

@@ -40,6 +40,8 @@ export interface DurabilityOptions extends VanishedPorts {
   readonly counters: Counters;
   /** What failed before is in the queue, and what was marked before is in the ledger. Milliseconds since the epoch. */
   readonly settledAtMs: () => number;
+  /** Failed writes, marks and writes under way that only this disk knows of. */
+  readonly leftCount: () => number;
   /** Called at the first write to a table: the ledger must know of it. */
   readonly onFirstWrite: () => void;
 }
@@ -65,15 +67,20 @@ export class Durability {
   /**
    * Takes over from a process of the same name: its debts with its disk, or else marks what it has taken with it.
    * @param deadProcessId the process that this disk says was here before
+   * @param isDiskNew no process has used this one yet
    * @param waitForName resolves when nobody else holds the name
    */
-  async takeOver(deadProcessId: string | undefined, waitForName: () => Promise<void>): Promise<void> {
+  async takeOver(
+    deadProcessId: string | undefined,
+    isDiskNew: boolean,
+    waitForName: () => Promise<void>,
+  ): Promise<void> {
     const { ledger, instance, processId } = this.#options;
     const hasDisk = (id: string | undefined) => id === processId || (id !== undefined && id === deadProcessId);
     const found = await ledger.readProxy(instance);
     if (found && hasDisk(found.record.processId)) this.#inherited = found.record.tables ?? [];
     await waitForName();
-    await markPredecessor(instance, hasDisk, this.#options);
+    await markPredecessor(instance, { hasDisk, isDiskNew }, this.#options);
   }
 
   /** For the heartbeat. */
@@ -87,6 +94,11 @@ export class Durability {
   get owes(): boolean {
     const now = Date.now();
     return this.#options.storage === 'ephemeral' && this.#options.settledAtMs() < now;
+  }
+
+  /** It ends, and leaves on a disk that stays what nobody else has: the gates must know until somebody takes it up. */
+  get leaves(): boolean {
+    return this.#options.storage === 'volume' && this.#options.leftCount() > 0;
   }
 
   /** Looks for first writes, about which the writes themselves are not asked, and for other instances that are gone. */

@@ -128,6 +128,15 @@ export class PhaseWatch {
     if (!owes) await this.#options.ledger.removeProxy(this.#options.instance).catch(() => undefined);
   }
 
+  /**
+   * Ends the watch. The record stays, with what it tells of itself and a lease that is over: what is left on the disk is
+   * for the next process there, which need not wait, and until then the gates see it.
+   */
+  async leaveBehind(): Promise<void> {
+    await this.stop(true);
+    if (this.#gate) await this.#register(0).catch(() => undefined);
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
@@ -148,6 +157,8 @@ export class PhaseWatch {
           this.#options.logger.warn('the ledger is away; the phase stays as it is', { error: describeError(error) });
         }
         this.#lastError = describeError(error);
+        // What it could not tell does not wait for the next heartbeat.
+        this.#hurries++;
       }
     }
   }
@@ -272,17 +283,17 @@ export class PhaseWatch {
     this.#gate!.release();
   }
 
-  async #register(): Promise<void> {
+  async #register(leaseMs = HEARTBEATS_OF_LEASE * this.#options.lease.heartbeatSecs * 1000): Promise<void> {
     const hurries = this.#hurries;
     const now = Date.now();
-    const { ledger, instance, lease } = this.#options;
+    const { ledger, instance } = this.#options;
     const facts = this.#options.facts();
     await ledger.putProxy({
       ...facts,
       version: 1,
       instance,
       startedAt: this.#startedAt,
-      leaseUntil: new Date(now + HEARTBEATS_OF_LEASE * lease.heartbeatSecs * 1000).toISOString(),
+      leaseUntil: new Date(now + leaseMs).toISOString(),
       drainedForEpoch: this.#drainedForEpoch,
       actingEpoch: this.#actingEpoch,
       counters: this.#options.counters(),

@@ -46,6 +46,7 @@ export function watchPhase(proxy: WatchedProxy): { readonly watch: PhaseWatch; r
     storage: storageOf(config.failedWrites, process.env),
     clock: { nowMillis: () => Date.now() },
     settledAtMs: () => Math.min(marks.settledAtMs, proxy.failedWrites()?.settledAtMs ?? 0),
+    leftCount: () => (proxy.journal()?.health.messages ?? 0) + marks.pendingCount + (proxy.inFlight()?.openCount ?? 0),
     onFirstWrite: () => watch.hurry(),
   });
   const watch = new PhaseWatch({

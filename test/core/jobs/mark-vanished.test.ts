@@ -171,6 +171,41 @@ describe('a proxy that is gone with its disk', () => {
     expect(await names()).toEqual(['run-1']);
   });
 
+  it('stays in the ledger when it renews its lease just before it is taken out', async () => {
+    await proxy({ stopsWithLease: true });
+    const comesBack: Ledger = {
+      ...ledger,
+      removeProxy: async (instance, version) => {
+        await proxy({ stopsWithLease: true, leaseUntil: at(90 * MINUTE) });
+        return ledger.removeProxy(instance, version);
+      },
+    };
+    expect(await markVanished({ ...ports(), ledger: comesBack })).toEqual([]);
+    expect((await ledger.listProxies()).map(({ leaseUntil }) => leaseUntil)).toEqual([at(90 * MINUTE)]);
+  });
+
+  it('leaves no record for ever: fenced and marked, it is taken out an hour later, and not if its name is used again', async () => {
+    await proxy({ fencedAt: at(20 * MINUTE) });
+    expect(await markVanished(ports())).toEqual(['run-1']);
+    now = START + 79 * MINUTE;
+    await markVanished(ports());
+    expect(await names()).toEqual(['run-1']);
+    now = START + 82 * MINUTE;
+    const another: Ledger = {
+      ...ledger,
+      removeProxy: async (instance, version) => {
+        await proxy({ processId: 'process-2', leaseUntil: at(90 * MINUTE) });
+        return ledger.removeProxy(instance, version);
+      },
+    };
+    await markVanished({ ...ports(), ledger: another });
+    expect(await names()).toEqual(['run-1']);
+    await proxy({ fencedAt: at(20 * MINUTE), vanishedAt: at(30 * MINUTE) });
+    await proxy({ instance: 'stateful', storage: 'volume', fencedAt: at(20 * MINUTE) });
+    expect(await markVanished(ports())).toEqual([]);
+    expect(await names()).toEqual(['stateful']);
+  });
+
   it('is looked at again when whoever looked died in between', async () => {
     await proxy();
     const dies: Ledger = { ...ledger, setTable: () => Promise.reject(new Error('killed')) };
@@ -181,16 +216,38 @@ describe('a proxy that is gone with its disk', () => {
 });
 
 describe('a process that takes over a name', () => {
+  const disk = (of: string | undefined, isDiskNew = false) => ({
+    hasDisk: (id: string | undefined) => id === of,
+    isDiskNew,
+  });
+  const proxyRecord = async (change: Partial<ProxyRecord>) => {
+    await proxy(change);
+    return (await ledger.readProxy('run-1'))?.record;
+  };
+
   it('marks what its predecessor took with it, whatever the clocks say', async () => {
     await proxy({ leaseUntil: new Date(now - 1).toISOString() });
-    await markPredecessor('run-1', (id) => id === 'process-2', ports());
+    await markPredecessor('run-1', disk('process-2'), ports());
     expect(await marks()).toEqual(['shop.items', 'shop.orders']);
   });
 
   it('marks nothing where it has found the disk of its predecessor', async () => {
     await proxy();
-    await markPredecessor('run-1', (id) => id === 'process-1', ports());
-    await markPredecessor('run-2', () => false, ports());
+    await markPredecessor('run-1', disk('process-1'), ports());
+    await markPredecessor('run-2', disk(undefined), ports());
     expect(await marks()).toEqual([]);
+  });
+
+  it('marks every table where the disk of a proxy that was to keep it is another one, and none where it is the same', async () => {
+    await ledger.setTable('shop', 'orders', 'loaded', { now: new Date(START), by: 'test' });
+    await ledger.setTable('shop', 'items', 'loaded', { now: new Date(START), by: 'test' });
+    const { tables: _, durableAt: __, ...volume } = (await proxyRecord({ storage: 'volume' }))!;
+    await ledger.putProxy(volume);
+    await markPredecessor('run-1', disk(undefined), ports());
+    await markPredecessor('run-1', disk('process-1', true), ports());
+    expect(await marks()).toEqual([]);
+    await markPredecessor('run-1', disk(undefined, true), ports());
+    expect(await marks()).toEqual(['shop.items', 'shop.orders']);
+    expect((await ledger.listSuspects())[0]).toMatchObject({ code: 'vanished', lacking: 'target' });
   });
 });

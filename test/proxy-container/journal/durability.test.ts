@@ -11,6 +11,7 @@ let counters: Counters;
 let ledger: Ledger;
 let settledAtMs: number | undefined;
 let told: number;
+let left: number;
 
 beforeEach(() => {
   vi.useFakeTimers({ now: NOW });
@@ -18,6 +19,7 @@ beforeEach(() => {
   ledger = createLedger(createMemoryLedgerStore());
   settledAtMs = undefined;
   told = 0;
+  left = 0;
 });
 afterEach(() => vi.useRealTimers());
 
@@ -31,6 +33,7 @@ function open(storage: 'volume' | 'ephemeral'): Durability {
     logger,
     clock: { nowMillis: () => Date.now() },
     settledAtMs: () => settledAtMs ?? Date.now(),
+    leftCount: () => left,
     onFirstWrite: () => told++,
   });
 }
@@ -123,13 +126,20 @@ describe('an instance whose disk ends with it', () => {
       tables: ['shop.orders'],
     });
     const heir = open('ephemeral');
-    await heir.takeOver('process-0', async () => undefined);
+    await heir.takeOver('process-0', false, async () => undefined);
     expect(await ledger.listSuspects()).toEqual([]);
     expect(heir.facts().tables).toEqual(['shop.orders']);
     const other = open('ephemeral');
-    await other.takeOver(undefined, async () => undefined);
+    await other.takeOver(undefined, true, async () => undefined);
     expect(other.facts().tables).toEqual([]);
     expect(await ledger.listSuspects()).toMatchObject([{ table: 'orders', code: 'vanished' }]);
+  });
+
+  it('leaves something behind where its disk stays, and something is on it that nobody else has', () => {
+    left = 1;
+    expect([open('volume').leaves, open('ephemeral').leaves]).toEqual([true, false]);
+    left = 0;
+    expect(open('volume').leaves).toBe(false);
   });
 
   it('looks for others that are gone', async () => {
