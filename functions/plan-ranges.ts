@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { connectDriver, type DriverClient } from '#adapters/cassandra/driver-client.ts';
 import { readLoadTarget, readSchema } from '#adapters/cassandra/read-schema.ts';
+import { sleep } from '#adapters/replay-batch.ts';
 import { planLoad } from '#core/jobs/plan-load.ts';
 import { planValidation } from '#core/jobs/plan-validation.ts';
 import { boundDetails } from '#core/jobs/state-size.ts';
@@ -68,6 +69,7 @@ async function planValidationRun(runId: string, input: unknown, job: Job) {
       ledger,
       clock,
       logger,
+      sleep,
       readSchema: (side, keyspace, tables) => withDriver(job, side, (client) => readSchema(client, keyspace, tables)),
     },
     { samplePercent, compareWriteTime, rangesPerTable, maxConcurrency, filter },

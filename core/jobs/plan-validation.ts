@@ -8,6 +8,7 @@ import type { TableSchema } from '../model/table-schema.ts';
 import type { Clock, CqlSession, Logger, ObjectStore } from '../ports.ts';
 import { MIN_TOKEN } from '../token/token.ts';
 import { parseToken, rangeWidth } from '../token/token-range.ts';
+import { holdOlderWrites } from './hold-older-writes.ts';
 import { cutForComparison, markedPlaces } from './marked-places.ts';
 import { encodeValidationTable, parseValidationInput, runKeys, type ValidationItem } from './validation-plan.ts';
 
@@ -25,6 +26,7 @@ export interface PlanValidationPorts {
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly sleep: (ms: number) => Promise<void>;
 }
 
 /** The `validation` section of the config, and the filter. */
@@ -71,6 +73,8 @@ export async function planValidation(
   const samplePercent = input.suspects ? 100 : (input.samplePercent ?? options.samplePercent);
   const suspects = input.suspects ? await markedPlaces(keyspace, ports.ledger) : undefined;
   const tables = comparable.filter(({ table }) => suspects === undefined || suspects.has(table));
+  const heldMs = await holdOlderWrites(keyspace, new Set(tables.map(({ table }) => table)), ports);
+  if (heldMs > 0) await ports.sleep(heldMs);
   const startedAt = new Date(ports.clock.nowMillis()).toISOString();
   await ports.ledger.startRun({
     version: 1,

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { encodeText } from '#core/cql/value-codec.ts';
 import { ObjectStoreError } from '#core/errors.ts';
 import { createFilter } from '#core/filter/filter.ts';
@@ -7,7 +7,9 @@ import { cutForComparison } from '#core/jobs/marked-places.ts';
 import { type PlanValidationPorts, planValidation } from '#core/jobs/plan-validation.ts';
 import { summarizeRun } from '#core/jobs/summarize-run.ts';
 import { rangesOfItem, type ValidationItem } from '#core/jobs/validation-plan.ts';
+import { CopiedTables } from '#core/ledger/copied-tables.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
+import { changeReplayState } from '#core/ledger/replay-state.ts';
 import type { CqlSession } from '#core/ports.ts';
 import { WHOLE_RING } from '#core/token/token-range.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
@@ -42,6 +44,7 @@ function portsOf(changes: Partial<PlanValidationPorts> = {}): PlanValidationPort
     ledger: createLedger(createMemoryLedgerStore()),
     clock: { nowMillis: () => START },
     logger: { debug() {}, info() {}, warn() {}, error() {} },
+    sleep: async () => undefined,
     ...changes,
   };
 }
@@ -127,4 +130,53 @@ test('a mark of a whole table is cut like the table, and many single partitions 
   expect(parts.every((place) => (place.places ?? []).length <= 64)).toBe(true);
   const item = { runId: 'r', index: 0 };
   expect(parts.flatMap((place) => rangesOfItem({ ...item, ...place }))).toEqual(places);
+});
+
+describe('where a mark stands for a write that is lost', () => {
+  const lostAt = START - 1000;
+  const mark = {
+    ...({ version: 1, keyspace: 'shop', table: 'orders', range: null, reason: 'lost', by: 'p' } as const),
+    ...{ at: new Date(lostAt).toISOString(), lacking: 'target' as const },
+  };
+  const heldBefore = (ports: PlanValidationPorts) =>
+    new CopiedTables(ports.ledger.store, ports.clock).before('target', { keyspace: 'shop', table: 'orders' });
+
+  it.each([{ suspects: true }, {}])(
+    'failed writes that are older are compared from then on, since comparing shows no deletion (%j)',
+    async (more) => {
+      const slept: number[] = [];
+      let now = START;
+      const sleep = async (ms: number) => {
+        slept.push(ms);
+        now += ms;
+      };
+      const ports = portsOf({ sleep, clock: { nowMillis: () => now } });
+      await ports.ledger.initPhase('dual-async', 'test', new Date(START));
+      await ports.ledger.addSuspect('m', { ...mark, code: 'journal-full' });
+      const lag = { seconds: 1, at: new Date(START).toISOString() };
+      await changeReplayState(ports.ledger.store, (state) => ({ ...state, lag }));
+      await planValidation('r1', { keyspace: 'shop', ...more }, ports, options);
+      expect(await heldBefore(ports)).toBe(lostAt);
+      // The replay that is at work may not know of it yet; what is compared comes behind that.
+      expect(slept).toHaveLength(1);
+      expect((await ports.ledger.readRun('r1'))?.startedAt).toBe(new Date(now).toISOString());
+      await ports.ledger.endRun('r1', 'done', new Date(now));
+      await planValidation('r2', { keyspace: 'shop', ...more }, ports, options);
+      expect(slept).toHaveLength(1);
+    },
+  );
+
+  it('nobody waits where nothing is replayed, and nothing is held for marks of another kind', async () => {
+    const sleep = () => Promise.reject(new Error('it waits'));
+    const ports = portsOf({ sleep });
+    await ports.ledger.initPhase('dual-async', 'test', new Date(START));
+    await ports.ledger.addSuspect('m', { ...mark, code: 'validation' });
+    await ports.ledger.addSuspect('n', { ...mark, code: 'journal-full', lacking: 'origin' });
+    await planValidation('r1', { keyspace: 'shop' }, ports, options);
+    expect(await heldBefore(ports)).toBe(0);
+    await ports.ledger.endRun('r1', 'done', new Date(START));
+    await ports.ledger.addSuspect('o', { ...mark, code: 'vanished' });
+    await planValidation('r2', { keyspace: 'shop' }, ports, options);
+    expect(await heldBefore({ ...ports, clock: { nowMillis: () => START + 60_000 } })).toBe(lostAt);
+  });
 });
