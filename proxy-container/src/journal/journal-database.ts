@@ -204,8 +204,7 @@ export class JournalDatabase {
 
   /** Leaves nothing behind where nothing waits. */
   close(): void {
-    const { counts } = this;
-    const isEmpty = counts.waiting + counts.setAside + counts.unreadable === 0;
+    const isEmpty = this.#database.prepare('SELECT seq FROM messages LIMIT 1').get() === undefined;
     this.#database.close();
     if (!isEmpty) return;
     this.#removeFiles();

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ReasonCode } from '#core/ledger/reasons.ts';
 import type { TableName } from '#core/model/failed-write.ts';
@@ -84,6 +84,8 @@ export class Journal {
   #restartMs = MIN_RESTART_MS;
   #threadError: string | undefined;
   #health = EMPTY;
+  /** Since when there is a database that nobody has looked into yet. Milliseconds since the epoch; undefined: there is none. */
+  #unreadSinceMs: number | undefined;
   #whenOpened: (() => void) | undefined;
   #whenStopped: (() => void) | undefined;
   #isStopped = false;
@@ -94,7 +96,9 @@ export class Journal {
 
   /** Finds what an earlier process left in the directory; resolves when all that is in doubt there was told. */
   async open(): Promise<void> {
-    if (!existsSync(join(this.#options.settings.directory, DATABASE_NAME))) return;
+    const found = statSync(join(this.#options.settings.directory, DATABASE_NAME), { throwIfNoEntry: false });
+    if (found === undefined) return;
+    this.#unreadSinceMs = found.birthtimeMs || found.mtimeMs;
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
       this.#whenOpened = resolve;
@@ -106,15 +110,16 @@ export class Journal {
 
   /** What waits, in memory and on the disk. */
   get health(): JournalHealth {
-    const first = this.#pending[0];
     const health = this.#health;
-    const oldestAtMs = first ? Math.min(first.failedAtMs, health.oldestAtMs ?? first.failedAtMs) : health.oldestAtMs;
+    const unread = this.#unreadSinceMs;
+    const oldest = [this.#pending[0]?.failedAtMs, health.oldestAtMs, unread].filter((at) => at != null);
     const pending = this.#pending.reduce((sum, { chunk }) => sum + chunk.writeCount, 0);
     return {
       ...health,
-      messages: health.messages + pending,
+      // One that can't be opened is not an empty one.
+      messages: health.messages + pending + (unread === undefined ? 0 : 1),
       bytes: health.bytes + this.#pendingBytes,
-      oldestAtMs,
+      oldestAtMs: oldest.length === 0 ? null : Math.min(...oldest),
       diskError: this.#threadError ?? health.diskError,
     };
   }
@@ -263,6 +268,7 @@ export class Journal {
     switch (message.kind) {
       case 'opened':
         this.#threadError = undefined;
+        this.#unreadSinceMs = undefined;
         this.#whenOpened?.();
         break;
       case 'kept':

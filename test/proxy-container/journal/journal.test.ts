@@ -147,7 +147,9 @@ test('a write travels with everything that applying it again needs', async () =>
       epoch: 9,
       destination: 'origin',
       kind: 'query',
-      statements: [{ text: 'INSERT INTO t (id, v) VALUES (1, ?) USING TTL 60', types: ['text'], values: [new Uint8Array([118])] }],
+      statements: [
+        { text: 'INSERT INTO t (id, v) VALUES (1, ?) USING TTL 60', types: ['text'], values: [new Uint8Array([118])] },
+      ],
       idempotent: true,
       reason: 'the shadow refused it',
       attempts: 1,
@@ -447,3 +449,26 @@ test('in a thread of its own it keeps what was committed, also when that is ende
   await close(journal);
   expect(await found()).toEqual(upTo(4000));
 }, 60_000);
+
+test('a journal that can not be opened is not an empty one', async () => {
+  await close(await open());
+  const first = await open();
+  first.add(failedInsert(1), 1);
+  await first.flush(10_000);
+  await close(first);
+  let mayStart = false;
+  const here = journalHere(null);
+  const start: StartJournalThread = (settings, events) => {
+    if (mayStart) return here(settings, events);
+    setImmediate(() => events.onGone('the disk refuses'));
+    return { post: () => undefined, end: () => undefined };
+  };
+  const journal = await open({ start });
+  expect(journal.health.messages).toBe(1);
+  expect(journal.health.oldestAtMs).toBeLessThanOrEqual(Date.now());
+  expect(journal.settledAtMs).toBe(journal.health.oldestAtMs);
+  mayStart = true;
+  await eventually(() => expect(journal.health).toMatchObject({ messages: 1, diskError: null }));
+  await close(journal);
+  expect(await found()).toEqual([1]);
+});
