@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { GateClosedError, LedgerConflictError } from '../errors.ts';
 import type { Clock, LedgerStore } from '../ports.ts';
 import { parseRecord } from './records.ts';
+import { removeOwn } from './remove-own.ts';
 
 const KEY = 'definitions.json';
 const LEASE_MS = 20_000;
@@ -60,8 +61,7 @@ export async function takeDefinitionLock(
           return version !== undefined;
         },
         async release() {
-          const mine = await store.get(KEY);
-          if (version !== undefined && mine?.version === version) await store.remove(KEY);
+          if (version !== undefined) await removeOwn(store, KEY, version);
         },
       };
     }

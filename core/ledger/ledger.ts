@@ -55,7 +55,11 @@ export interface Ledger {
   /** Declares an instance dead. False: there is none of this name. */
   fenceProxy(instance: string, now: Date): Promise<boolean>;
   listProxies(): Promise<readonly ProxyRecord[]>;
-  removeProxy(instance: string): Promise<void>;
+  /**
+   * @param version the record must still have it; left out: whatever is there
+   * @throws LedgerConflictError when somebody has written it since
+   */
+  removeProxy(instance: string, version?: string): Promise<void>;
 
   readTable(keyspace: string, table: string): Promise<TableRecord | undefined>;
   listTables(): Promise<readonly TableRecord[]>;
@@ -203,7 +207,7 @@ export function createLedger(store: LedgerStore): Ledger {
       return text !== undefined;
     },
     listProxies: () => all('proxies/', (key, text) => parseRecord(proxyRecordSchema, key, text)),
-    removeProxy: (instance) => store.remove(proxyKey(instance)),
+    removeProxy: (instance, version) => store.remove(proxyKey(instance), version),
 
     async readTable(keyspace, table) {
       const key = tableKey(keyspace, table);

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { GateClosedError, LedgerConflictError } from '../errors.ts';
 import type { Clock, LedgerStore, Versioned } from '../ports.ts';
 import { parseRecord } from './records.ts';
+import { removeOwn } from './remove-own.ts';
 
 const claimSchema = z.object({
   version: z.literal(1),
@@ -77,10 +78,8 @@ export async function claimRange(range: ClaimedRange, store: LedgerStore, ports:
   }
   let leasedAt = clock.nowMillis();
   let version = await extend(lapsed.get(own)?.version ?? null);
-  const release = async () => {
-    const mine = await store.get(own);
-    if (mine?.version === version) await store.remove(own);
-  };
+  // What another call has written over it since is that call's.
+  const release = async () => void (await removeOwn(store, own, version));
   const others = [...lapsed].filter(([key, { value }]) => key !== own && leaseOf(key, value) !== REVOKED);
   try {
     // Whoever holds one and comes back to life must see at its next renewal that the range is gone.

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { GateClosedError, LedgerConflictError } from '../errors.ts';
 import type { LedgerStore } from '../ports.ts';
 import { lockSchema, parseRecord, type RunKind, type RunRecord, runRecordSchema } from './records.ts';
+import { removeOwn } from './remove-own.ts';
 
 /** Between taking a keyspace and writing the run's record there is one call to the store. */
 const LOCK_WITHOUT_RECORD_MS = 60_000;
@@ -34,7 +35,7 @@ export async function giveLock(
 ): Promise<void> {
   const key = lockKey(kind, keyspace);
   const holder = await store.get(key);
-  if (holder && parseRecord(lockSchema, key, holder.value).runId === runId) await store.remove(key);
+  if (holder && parseRecord(lockSchema, key, holder.value).runId === runId) await removeOwn(store, key, holder.version);
 }
 
 /**

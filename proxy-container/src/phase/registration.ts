@@ -62,11 +62,12 @@ export class Registration {
     const { ledger, instance, processId, logger } = this.#options;
     let first: ProxyRecord | undefined;
     for (;;) {
-      const found = (await ledger.listProxies()).find((record) => record.instance === instance);
-      if (!found || !isHeldByAnother(found, processId, new Date())) return;
+      const read = await ledger.readProxy(instance);
+      if (!read || !isHeldByAnother(read.record, processId, new Date())) return;
+      const found = read.record;
       if (found.processId !== undefined && found.processId === deadProcessId) {
-        await ledger.removeProxy(instance);
-        return;
+        if (await this.#removeAs(read.version)) return;
+        continue;
       }
       if (first === undefined) {
         const { leaseUntil } = found;
@@ -141,6 +142,17 @@ export class Registration {
     const { ledger, processId } = this.#options;
     const found = await ledger.readProxy(instance);
     if (found?.record.processId === processId && found.record.fencedAt === undefined)
-      await ledger.removeProxy(instance);
+      await this.#removeAs(found.version);
+  }
+
+  /** False: somebody has written the record since. */
+  async #removeAs(version: string): Promise<boolean> {
+    try {
+      await this.#options.ledger.removeProxy(this.#options.instance, version);
+      return true;
+    } catch (error) {
+      if (error instanceof LedgerConflictError) return false;
+      throw error;
+    }
   }
 }

@@ -11,7 +11,7 @@ function world() {
       nowMs += ms;
     },
   };
-  return { take: (by: string, withinMs = 1000) => takeDefinitionLock(store, by, withinMs, ports), ports };
+  return { store, take: (by: string, withinMs = 1000) => takeDefinitionLock(store, by, withinMs, ports), ports };
 }
 
 test('one has it, the other is told who, and gets it when it is given back', async () => {
@@ -31,4 +31,22 @@ test('a holder that died is waited for until its lease ends, and finds out when 
   await dead.release();
   await expect(take('c')).rejects.toThrow('the proxy b');
   await next.release();
+});
+
+test('a lock that lapses while it is given back stays with whoever has taken it', async () => {
+  const { store, ports, take } = world();
+  const first = await takeDefinitionLock(
+    {
+      ...store,
+      async remove(key, version) {
+        await take('b', 60_000);
+        return store.remove(key, version);
+      },
+    },
+    'a',
+    1000,
+    ports,
+  );
+  await first.release();
+  await expect(take('c')).rejects.toThrow('the proxy b');
 });

@@ -94,3 +94,16 @@ test('a run record of before the plan said its ranges still parses', async () =>
   await store.put('runs/old.json', JSON.stringify(old));
   expect(await ledger.readRun('old')).toMatchObject({ rangeCount: 0 });
 });
+
+test('the lock of a run that ends stays where another run has taken it meanwhile', async () => {
+  await ledger.startRun(run('r1'));
+  const interrupted = createLedger({
+    ...store,
+    async remove(key, version) {
+      await store.put(key, JSON.stringify({ runId: 'r2', at: new Date(START).toISOString() }));
+      return store.remove(key, version);
+    },
+  });
+  await interrupted.endRun('r1', 'done', new Date(START));
+  expect(JSON.parse((await store.get('active/load.ks.json'))!.value)).toMatchObject({ runId: 'r2' });
+});

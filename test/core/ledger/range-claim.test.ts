@@ -72,3 +72,23 @@ test('renewals from several places at once are one', async () => {
   await Promise.all([claim.renew(), claim.renew(), claim.renew()]);
   expect(claim.isSure).toBe(true);
 });
+
+test('a claim that lapses while it is given back stays with the call that has taken it', async () => {
+  let taken = false;
+  const interrupted: LedgerStore = {
+    ...store,
+    async remove(key, version) {
+      // Whatever was read before.
+      nowMillis += 120_000;
+      await claimRange(range(0, 100, 'q'), store, ports());
+      taken = true;
+      return store.remove(key, version);
+    },
+  };
+  const slow = await claimRange(range(0, 100), interrupted, ports());
+  await slow.release();
+  expect(taken).toBe(true);
+  const held: unknown[] = [];
+  for await (const { value } of store.entries('claims/')) held.push(JSON.parse(value));
+  expect(held).toMatchObject([{ runId: 'q' }]);
+});
