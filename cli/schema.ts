@@ -11,7 +11,7 @@ import { readIndexes } from '#adapters/cassandra/index-admin.ts';
 import { readSchema, readTypeNames, readViews } from '#adapters/cassandra/read-schema.ts';
 import type { MigrationConfig } from '#core/config/schema.ts';
 import { SchemaMismatchError } from '#core/errors.ts';
-import { WHOLE_KEYSPACE } from '#core/ledger/records.ts';
+import { clearDefinitionMarks } from '#core/jobs/clear-marks.ts';
 import { compareIndexes } from '#core/model/compare-indexes.ts';
 import { compareSchemas, type SchemaDifference } from '#core/model/compare-schema.ts';
 import { findUnmovable } from '#core/model/find-unmovable.ts';
@@ -83,12 +83,13 @@ async function copy(keyspaces: string[], options: CopyArguments): Promise<void> 
 async function diff(keyspaces: string[], options: CommonOptions): Promise<void> {
   await withBothClusters(options.config, async ({ config, origin, target }) => {
     const renames = createRenames(config.renames);
+    const since = new Date();
     const found = [
       ...(await differences(keyspaces, origin, target, renames)),
       ...(await indexDifferences(keyspaces, origin, target, renames)),
       ...(await elementDifferences(keyspaces, origin, target, renames)),
     ];
-    const cleared = found.length === 0 ? await clearKeyspaceMarks(keyspaces, config) : 0;
+    const cleared = found.length === 0 ? await clearKeyspaceMarks(keyspaces, since, config) : 0;
     printResult(
       options,
       { differences: found, clearedMarks: cleared },
@@ -154,13 +155,13 @@ async function elementDifferences(
 }
 
 /** The proxy marks a keyspace whose definition reached one cluster only; equal schemas settle that. */
-async function clearKeyspaceMarks(keyspaces: readonly string[], config: MigrationConfig): Promise<number> {
-  const ledger = await openCliLedger(config);
-  const marks = (await ledger.listSuspects()).filter(
-    ({ keyspace, table }) => table === WHOLE_KEYSPACE && keyspaces.includes(keyspace),
-  );
-  for (const { keyspace, table, id } of marks) await ledger.removeSuspect(keyspace, table, id);
-  return marks.length;
+async function clearKeyspaceMarks(keyspaces: readonly string[], since: Date, config: MigrationConfig): Promise<number> {
+  const { store } = await openCliLedger(config);
+  let count = 0;
+  for (const keyspace of new Set(keyspaces)) {
+    count += await clearDefinitionMarks(keyspace, since, store, { nowMillis: Date.now });
+  }
+  return count;
 }
 
 async function differences(

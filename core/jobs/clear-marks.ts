@@ -1,7 +1,7 @@
 /** Takes suspect marks away where a comparison has looked, and leaves them where it has not, or has found a difference. */
 
 import { BUCKET_BYTES, encodeBuckets, rangesOf } from '../ledger/mark-places.ts';
-import type { SuspectRecord } from '../ledger/records.ts';
+import { type SuspectRecord, WHOLE_KEYSPACE } from '../ledger/records.ts';
 import { changeSuspect, listMarksOf, type NamedSuspect, removeCleared } from '../ledger/suspects.ts';
 import type { Clock, LedgerStore } from '../ports.ts';
 import { BUCKET_COUNT, bucketRange } from '../token/buckets.ts';
@@ -57,6 +57,33 @@ export async function clearMarks(
     if (now.clearedAt === undefined) left.push(now);
   }
   return left;
+}
+
+/**
+ * Takes away the marks of a keyspace whose definitions were found equal. One that is of the time of the comparison stays: it
+ * may be of what had been read already.
+ * @param since before the first definition was read
+ * @returns how many were taken away
+ */
+export async function clearDefinitionMarks(
+  keyspace: string,
+  since: Date,
+  store: LedgerStore,
+  clock: Clock,
+): Promise<number> {
+  let count = 0;
+  for (const mark of await listMarksOf(store, keyspace, WHOLE_KEYSPACE)) {
+    if (mark.clearedAt !== undefined) continue;
+    let isCleared = false;
+    await changeSuspect(store, mark, (record) => {
+      isCleared = Date.parse(record.at) + CLOCK_MARGIN_MS < since.getTime();
+      return isCleared ? cleared(record, clock) : undefined;
+    });
+    if (!isCleared) continue;
+    count++;
+    await removeCleared(store, mark);
+  }
+  return count;
 }
 
 /** Places of a table as a mark names them: partitions while they are few, else the parts of the ring that they are in. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { clearMarks, placesOfTokens } from '#core/jobs/clear-marks.ts';
+import { clearDefinitionMarks, clearMarks, placesOfTokens } from '#core/jobs/clear-marks.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import { encodeBuckets, rangesOf } from '#core/ledger/mark-places.ts';
 import type { SuspectRecord } from '#core/ledger/records.ts';
@@ -136,4 +136,24 @@ test('partitions are named one by one while they are few, else by the parts of t
     rangesOf({ ...places, range: null }),
   );
   expect(uncovered).toEqual([]);
+});
+
+test('marks of definitions are taken away where they are older than the comparison of the schemas', async () => {
+  const definition = { table: '*', code: 'definition' } as const;
+  await ledger.addSuspect('before', mark(definition));
+  await ledger.addSuspect('meanwhile', mark({ ...definition, at: iso(1) }));
+  await ledger.addSuspect('again', mark(definition));
+  await ledger.addSuspect('table', mark());
+  const interrupted: LedgerStore = {
+    ...store,
+    async put(key, value, version) {
+      // Another definition under the same name, while it is being taken away.
+      if (key.includes('again')) await ledger.addSuspect('again', mark({ ...definition, at: iso(2) }));
+      return store.put(key, value, version);
+    },
+  };
+  const clock = { nowMillis: () => START + 5_000 };
+  expect(await clearDefinitionMarks('ks', new Date(START), interrupted, clock)).toBe(1);
+  expect((await ledger.listSuspects()).map(({ id }) => id).sort()).toEqual(['again', 'meanwhile', 'table']);
+  expect(await store.has('suspects/ks.*/before.json')).toBe(false);
 });
