@@ -1,13 +1,14 @@
 /** The ledger in a directory: for one machine. Not for several hosts on a shared file system. */
 import { createHash, randomUUID } from 'node:crypto';
-import { link, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { LedgerConflictError, LedgerUnavailableError } from '#core/errors.ts';
 import { readEntries } from '#core/ledger/read-entries.ts';
 import type { LedgerStore, Versioned } from '#core/ports.ts';
+import { isLockFile, withFileLock } from './file-lock.ts';
 
-const LOCK_WAIT_MS = 5;
-const LOCK_STALE_MS = 10_000;
+/** Of a value that is being written. */
+const DRAFT = /\.tmp\.[0-9a-f-]{36}$/;
 
 const versionOf = (value: string) => createHash('sha256').update(value).digest('hex').slice(0, 32);
 
@@ -30,39 +31,13 @@ export function createFileLedgerStore(directory: string): LedgerStore {
     }
   }
 
-  /** Compare-and-set needs a critical section; `link` is atomic, so a lock file made by it is one. */
-  async function withLock<T>(key: string, body: () => Promise<T>): Promise<T> {
-    const path = pathOf(key);
-    await mkdir(dirname(path), { recursive: true });
-    const lock = `${path}.lock`;
-    const mine = `${lock}.${randomUUID()}`;
-    await writeFile(mine, String(process.pid));
-    try {
-      while (!(await link(mine, lock).then(() => true, isExisting))) {
-        const age = await stat(lock).then(
-          (info) => Date.now() - info.mtimeMs,
-          () => 0,
-        );
-        if (age > LOCK_STALE_MS) await rm(lock, { force: true });
-        else await new Promise((resolve) => setTimeout(resolve, LOCK_WAIT_MS));
-      }
-      try {
-        return await body();
-      } finally {
-        await rm(lock, { force: true });
-      }
-    } finally {
-      await rm(mine, { force: true });
-    }
-  }
-
   async function* list(prefix: string): AsyncGenerator<string, void> {
     const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch((cause) => {
       if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
       throw unavailable(prefix, cause);
     });
     const keys = entries
-      .filter((entry) => entry.isFile() && !entry.name.includes('.lock') && !entry.name.includes('.tmp.'))
+      .filter((entry) => entry.isFile() && !isLockFile(entry.name) && !DRAFT.test(entry.name))
       .map((entry) => join(entry.parentPath, entry.name).slice(join(directory, '/').length))
       .filter((key) => key.startsWith(prefix));
     yield* keys.sort();
@@ -77,7 +52,8 @@ export function createFileLedgerStore(directory: string): LedgerStore {
   /** What it throws is of the ledger. */
   async function change<T>(key: string, body: () => Promise<T>): Promise<T> {
     try {
-      return await withLock(key, body);
+      // Compare-and-set needs a critical section.
+      return await withFileLock(pathOf(key), body);
     } catch (cause) {
       if (cause instanceof LedgerConflictError || cause instanceof LedgerUnavailableError) throw cause;
       throw unavailable(key, cause);
@@ -107,6 +83,7 @@ export function createFileLedgerStore(directory: string): LedgerStore {
     async close() {},
   };
 }
+
 /** A name is on the disk when its directory is. */
 async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r');
@@ -115,11 +92,6 @@ async function syncDirectory(path: string): Promise<void> {
   } finally {
     await directory.close();
   }
-}
-
-function isExisting(cause: unknown): false {
-  if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
-  throw cause;
 }
 
 function unavailable(key: string, cause: unknown): LedgerUnavailableError {

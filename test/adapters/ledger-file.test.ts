@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readlink, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -54,4 +55,40 @@ test('one run per keyspace and kind at a time; an ended one gives way', async ()
   await ledger.endRun('one', 'done', new Date());
   await ledger.startRun(run('two'));
   expect((await ledger.readRun('one'))?.state).toBe('done');
+});
+
+/** Leaves the lock of a record as a process does that is killed while it has it. */
+async function leaveLock(pid: number, ageSeconds: number): Promise<void> {
+  const id = '00000000-0000-4000-8000-000000000000';
+  const namespace = await readlink('/proc/self/ns/pid').catch(() => 'none');
+  const lock = join(directory, 'tables', 'ks.t.json.lock');
+  await mkdir(join(directory, 'tables'));
+  await writeFile(lock, `${id} ${pid} ${namespace}`);
+  const then = Date.now() / 1000 - ageSeconds;
+  await utimes(lock, then, then);
+}
+
+test.each([
+  ['a process that was killed', () => spawnSync(process.execPath, ['-e', '']).pid, 0],
+  ['nobody knows whom, but long ago', () => process.pid, 60],
+])('the lock of %s goes to one of those who wait for it, and none of their changes is lost', async (_, pidOf, age) => {
+  await leaveLock(pidOf(), age);
+  const ledgers = Array.from({ length: 12 }, () => createLedger(createFileLedgerStore(directory)));
+  const startedAt = performance.now();
+  await Promise.all(
+    ledgers.map((ledger, index) =>
+      ledger.setTable('ks', 't', 'suspect', { now: new Date(), by: 'test', reason: `reason ${index}` }),
+    ),
+  );
+  expect((await ledgers[0]!.readTable('ks', 't'))?.reasons).toHaveLength(12);
+  expect(performance.now() - startedAt).toBeLessThan(9_000);
+  expect(await readdir(join(directory, 'tables'))).toEqual(['ks.t.json']);
+});
+
+test('a table may be called like a lock', async () => {
+  const ledger = createLedger(createFileLedgerStore(directory));
+  for (const table of ['lock', 'locks', 'a.lock', 'b.tmp.c']) {
+    await ledger.setTable('ks', table, 'loaded', { now: new Date(), by: 'test' });
+  }
+  expect((await ledger.listTables()).map(({ table }) => table).sort()).toEqual(['a.lock', 'b.tmp.c', 'lock', 'locks']);
 });
