@@ -119,7 +119,7 @@ async function settle(
     if (run.kind === 'load') return { ...to('loaded', `load ${run.runId}`), facts };
     if (run.input['suspects'] !== true) return { ...to('validated', `validation ${run.runId}`), facts };
     // Of what was not marked this run knows only what earlier ones have said.
-    if (found?.state !== 'suspect' || found.remigrate !== undefined) return undefined;
+    if (found?.state !== 'suspect' || found.remigrate !== undefined || isLoadInDoubt(found)) return undefined;
     if (found.validatedAt !== undefined) return to('validated', `marks looked at by ${run.runId}`);
     return found.loadedAt === undefined ? undefined : to('loaded', `marks looked at by ${run.runId}`);
   });
@@ -153,6 +153,14 @@ function becameSuspectDuring(run: RunRecord, table: TableRecord): boolean {
     table.state === 'suspect' && table.reasons.some(({ at, by }) => by !== run.kind && Date.parse(at) >= startedAt)
   );
 }
+
+/** A load that failed halfway, or did not bring all rows, has left no mark: only a comparison of the whole table says more. */
+function isLoadInDoubt({ reasons, loadedAt, validatedAt }: TableRecord): boolean {
+  const known = Math.max(Date.parse(loadedAt ?? EPOCH), Date.parse(validatedAt ?? EPOCH));
+  return reasons.some(({ at, by }) => by === 'load' && Date.parse(at) > known);
+}
+
+const EPOCH = new Date(0).toISOString();
 
 /** A sample that agrees proves nothing about the rest. */
 function isSample(run: RunRecord): boolean {

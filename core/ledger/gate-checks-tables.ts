@@ -7,7 +7,22 @@ import { type SuspectRecord, type TableRecord, WHOLE_KEYSPACE } from './records.
 
 /** What is unmet, whichever gates the step asks. */
 export function checkTables(_from: Phase, to: Phase, facts: GateFacts): readonly Finding[] {
-  return [...checkRuns(facts), ...checkRecords(to, facts), ...checkMarks(to, facts)];
+  const isThere = thereIn(facts);
+  const own = { ...facts, tables: facts.tables.filter(isThere), marks: facts.marks.filter(isThere) };
+  return [...checkRuns(facts), ...checkRecords(to, own), ...checkMarks(to, own)];
+}
+
+/**
+ * Not: tables that are on neither cluster any more, or that a filter leaves on the origin. Nothing could be found out about them,
+ * so what they are said to lack would never end.
+ */
+function thereIn({ clusters, isExcluded }: GateFacts): (one: SeenTable) => boolean {
+  const seen = [...(clusters?.tables ?? []), ...(clusters?.differences ?? [])];
+  const tables = new Set(seen.map(({ keyspace, table }) => `${keyspace}.${table}`));
+  const keyspaces = new Set((clusters?.tables ?? []).map(({ keyspace }) => keyspace));
+  return ({ keyspace, table }) =>
+    table === WHOLE_KEYSPACE ||
+    (!isExcluded(keyspace, table) && (!keyspaces.has(keyspace) || tables.has(`${keyspace}.${table}`)));
 }
 
 function checkRuns({ loads, owed }: GateFacts): Finding[] {
@@ -39,8 +54,30 @@ function validatedAt(record: TableRecord | undefined): string | undefined {
   return record?.validatedAt ?? (record?.state === 'validated' ? record.since : undefined);
 }
 
+/**
+ * Why a table that was found equal once is to be compared again. Its marks are asked for themselves; one that is suspect
+ * without any has a load that failed halfway, or did not bring all rows.
+ */
+function doubtSince(
+  equalAt: string,
+  record: TableRecord,
+  isMarked: boolean,
+): Pick<Finding, 'gate' | 'text'> | undefined {
+  const { loadedAt, state, since, reasons } = record;
+  if (loadedAt !== undefined && Date.parse(loadedAt) > Date.parse(equalAt)) {
+    return {
+      gate: 'table-not-validated',
+      text: `it was loaded at ${loadedAt}, after it was last found equal (${equalAt})`,
+    };
+  }
+  const { at, reason } = reasons.at(-1) ?? { at: since, reason: 'nobody has said why' };
+  if (state !== 'suspect' || isMarked || Date.parse(at) <= Date.parse(equalAt)) return undefined;
+  return { gate: 'suspect', text: `${reason} (${at})` };
+}
+
 function checkRecords(to: Phase, facts: GateFacts): Finding[] {
   const found: Finding[] = [];
+  const marked = new Set(facts.marks.map(({ keyspace, table }) => `${keyspace}.${table}`));
   const records = new Map(facts.tables.map((record) => [`${record.keyspace}.${record.table}`, record]));
   const withoutOriginUntil = endOfTargetOnly(facts);
   for (const { keyspace, table } of tablesOf(facts)) {
@@ -59,6 +96,9 @@ function checkRecords(to: Phase, facts: GateFacts): Finding[] {
     }
     if (equalAt === undefined) {
       found.push({ gate: 'table-not-validated', of, text: 'it was never found equal as a whole', remedy: validate });
+    } else {
+      const doubt = record && doubtSince(equalAt, record, marked.has(of));
+      if (doubt) found.push({ ...doubt, of, remedy: validate });
     }
     if (primaryOf(to) === 'origin' && withoutOriginUntil !== undefined && (equalAt ?? '') < withoutOriginUntil) {
       found.push({

@@ -84,16 +84,20 @@ function checkInstances({ proxies, withoutProxies, phase, now }: GateFacts): Fin
         `wait on with: ringshift phase set ${phase.active.phase}`,
       );
     }
-    if (proxy.isBlind) {
-      add('instance-blind', `proxy ${of} can't note its writes under way`, 'give its disk room; see its log');
-    }
-    if (isDead && proxy.storage !== 'ephemeral') {
+    // What it told of itself last can't change any more. Where its disk went with it, its tables are marked.
+    if (isDead) {
+      if (proxy.storage === 'ephemeral') continue;
       add(
         'journal-not-empty',
         `proxy ${of} was declared dead, and its disk was not looked at since: its journal and its log of writes under way are there`,
         'start it once with its disk',
       );
-    } else if (journal && journal.messages > 0) {
+      continue;
+    }
+    if (proxy.isBlind) {
+      add('instance-blind', `proxy ${of} can't note its writes under way`, 'give its disk room; see its log');
+    }
+    if (journal && journal.messages > 0) {
       add(
         'journal-not-empty',
         `${journal.messages} failed writes are in the journal of proxy ${of}, the oldest of ${journal.oldestAt ?? 'an unknown time'}`,

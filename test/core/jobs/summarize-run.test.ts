@@ -314,3 +314,14 @@ test('a load says when, and does what was demanded before it began, not what was
   expect(a).not.toHaveProperty('remigrate');
   expect(b).toMatchObject({ state: 'loaded', remigrate: remigrate(9) });
 });
+
+test('what a load has left in doubt, which has no mark, is not settled by looking at marks', async () => {
+  const facts = { loadedAt: iso(-200), validatedAt: iso(-100) };
+  const reason = 'ranges of load r0 failed';
+  await ledger.setTable('ks', 'a', 'suspect', { now: new Date(START - 5000), by: 'load', reason, facts });
+  const input = { suspects: true, sampled: false };
+  await summarize(run({ tables: ['a'], rangeCount: 0, rangesByTable: { a: 0 }, input }), []);
+  expect((await ledger.readTable('ks', 'a'))?.state).toBe('suspect');
+  await summarize(run({ tables: ['a'], rangeCount: 1 }), [range(0, 'a')]);
+  expect((await ledger.readTable('ks', 'a'))?.state).toBe('validated');
+});

@@ -271,7 +271,7 @@ test('after target-only the origin lacks every table until it was found equal si
   const history = [epoch('dual-sync', '2025-12-01T00:00:00.000Z'), epoch('target-only', '2025-12-02T00:00:00.000Z')];
   const codes = (validatedAt: string) =>
     gatesOf('target-primary', 'dual-sync', {
-      ...record({ validatedAt })(facts),
+      ...record({ loadedAt: validatedAt, validatedAt })(facts),
       phase: { ...facts.phase, history },
     }).map(({ code }) => code);
   expect(codes('2025-12-30T00:00:00.000Z')).toEqual(['hole:origin:ks.t']);
@@ -292,4 +292,48 @@ test('where the origin can not be asked the tables of the ledger count', () => {
     'cluster-away:origin',
     'table-not-validated:ks.t',
   ]);
+});
+
+test('a table that was loaded again, or is suspect without a mark, was not found equal since', () => {
+  const codes = (change: Partial<TableRecord>, marks: readonly SuspectRecord[] = []) =>
+    gatesOf('dual-sync', 'target-primary', { ...record(change)(good('dual-sync')), marks }).map(({ code }) => code);
+  const then = NOW.toISOString();
+  expect(codes({ state: 'loaded', loadedAt: then })).toEqual(['table-not-validated:ks.t']);
+  expect(codes({ loadedAt: then, validatedAt: LATER })).toEqual([]);
+  const reasons = [{ at: then, reason: 'ranges of load r1 failed', by: 'load' }];
+  expect(codes({ state: 'suspect', since: then, reasons })).toEqual(['suspect:ks.t']);
+  expect(codes({ state: 'suspect', since: BEFORE, reasons, validatedAt: LATER })).toEqual([]);
+  // What its marks say counts then: this one is of what only the next shadow lacks.
+  expect(codes({ state: 'suspect', since: then, reasons }, [{ ...mark, lacking: 'origin' }])).toEqual([]);
+});
+
+test('marks of a table that is on neither cluster any more, or stays on the origin, close nothing', () => {
+  const codes = (table: string, change: Partial<GateFacts> = {}) => {
+    const facts = marked({ table, lacking: 'origin' })({ ...good('target-primary'), ...change });
+    const again = { ...facts, tables: [...facts.tables, { ...facts.tables[0]!, table, remigrate: gone }] };
+    return [...gatesOf('target-primary', 'dual-sync', facts), ...gatesOf('target-primary', 'target-only', again)].map(
+      ({ code }) => code,
+    );
+  };
+  const gone = { at: LATER, why: 'a TRUNCATE', by: 'p1' };
+  expect(codes('t')).toEqual(['hole:origin:ks.t', 'remigrate:ks.t']);
+  expect(codes('dropped')).toEqual([]);
+  expect(codes('t', { isExcluded: () => true })).toEqual([]);
+  // Nobody has looked at its keyspace, or it is on one of them still.
+  expect(codes('dropped', { clusters: { ...good('dual-sync').clusters!, tables: [] } })).toContain(
+    'hole:origin:ks.dropped',
+  );
+  const differences = [{ keyspace: 'ks', table: 'dropped', message: 'exists on the target only', lacking: null }];
+  expect(codes('dropped', { clusters: { ...good('dual-sync').clusters!, differences } })).toContain(
+    'hole:origin:ks.dropped',
+  );
+});
+
+test('what a fenced instance told of itself last closes no gate that nothing can open', () => {
+  const told = { isBlind: true, marksWaiting: 2, journal: { messages: 1, bytes: 1, oldestAt: null } };
+  const dead = { ...told, leaseUntil: BEFORE, fencedAt: BEFORE };
+  const codes = (storage: 'volume' | 'ephemeral') =>
+    gatesOf('dual-sync', 'target-primary', instance({ ...dead, storage })(good('dual-sync'))).map(({ code }) => code);
+  expect(codes('ephemeral')).toEqual([]);
+  expect(codes('volume')).toEqual(['journal-not-empty:p2']);
 });
