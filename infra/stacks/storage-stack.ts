@@ -29,7 +29,8 @@ export class StorageStack extends Stack {
 
   constructor(scope: Construct, id: string, deployment: Deployment, props: StackProps) {
     super(scope, id, props);
-    const { options } = deployment;
+    const { options, config } = deployment;
+    const ledgerPrefix = config.ledger.kind === 's3' ? config.ledger.prefix : Prefix.Ledger;
     const bucket = new Bucket(this, 'Bucket', {
       bucketName: options.bucketName,
       encryption: BucketEncryption.S3_MANAGED,
@@ -43,6 +44,8 @@ export class StorageStack extends Stack {
         { id: 'abandoned-uploads', abortIncompleteMultipartUploadAfter: Duration.days(7) },
         // Ledger records change often; their history is for accidents only.
         { id: 'old-versions', noncurrentVersionExpiration: Duration.days(14), expiredObjectDeleteMarker: true },
+        // Heartbeats: each proxy makes 17,000 versions of its record in a day.
+        { id: 'old-heartbeats', prefix: `${ledgerPrefix}proxies/`, noncurrentVersionExpiration: Duration.days(1) },
         // Longer than both queues together keep a pointer to such an object.
         { id: 'overflow', prefix: Prefix.Overflow, expiration: Duration.days(2 * RETENTION.toDays() + 2) },
       ],
@@ -87,11 +90,11 @@ export class StorageStack extends Stack {
       description: 'failedWrites.queueUrl of migration.yaml',
     });
     new CfnOutput(this, 'DeadLetterQueueUrl', { value: deadLetters.queueUrl });
-    this.#addProxyRole(deployment);
+    this.#addProxyRole(deployment, ledgerPrefix);
   }
 
   /** For a proxy on GCP: it shows Google's identity token and gets these few rights for an hour, without a key. */
-  #addProxyRole({ config }: Deployment): void {
+  #addProxyRole({ config }: Deployment, ledgerPrefix: string): void {
     const identity = config.deploy.aws.proxyIdentity;
     if (identity === null) return;
     const { subject, audience } = identity;
@@ -107,7 +110,6 @@ export class StorageStack extends Stack {
         },
       }),
     });
-    const ledgerPrefix = config.ledger.kind === 's3' ? config.ledger.prefix : Prefix.Ledger;
     for (const statement of proxyStatements(this.bucket, this, ledgerPrefix)) role.addToPolicy(statement);
     new CfnOutput(this, 'ProxyRoleArn', { value: role.roleArn, description: 'RINGSHIFT_AWS_ROLE_ARN of the proxy' });
   }

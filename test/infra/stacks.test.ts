@@ -387,3 +387,17 @@ test('what scripts and configuration need is an output', () => {
   templates.bulkLoad.hasOutput('BulkLoadStateMachineArn', {});
   templates.validation.hasOutput('ValidationStateMachineArn', {});
 });
+
+test('old heartbeats of proxies do not stay in the bucket', () => {
+  templates.storage.hasResourceProperties('AWS::S3::Bucket', {
+    LifecycleConfiguration: {
+      Rules: Match.arrayWith([
+        Match.objectLike({
+          Id: 'old-heartbeats',
+          Prefix: 'my-ledger/proxies/',
+          NoncurrentVersionExpiration: { NoncurrentDays: 1 },
+        }),
+      ]),
+    },
+  });
+});
