@@ -238,3 +238,37 @@ test('a proxy that leaves something behind does not take itself out of the ledge
   await watch.stop();
   expect(await ledger.listProxies()).toHaveLength(0);
 });
+
+test('an acknowledgement that the ledger did not take is told at the next look, not with the next heartbeat', async () => {
+  const memory = createMemoryLedgerStore();
+  let isAway = false;
+  const store: typeof memory = {
+    ...memory,
+    put: async (key, value, expected) => {
+      if (isAway && key.startsWith('proxies/')) {
+        isAway = false;
+        throw new Error('the ledger is away');
+      }
+      return memory.put(key, value, expected);
+    },
+  };
+  const ledger = createLedger(store);
+  const watch = new PhaseWatch({
+    ledger,
+    instance: 'p1',
+    logger: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+    counters: () => ({}),
+    lease: { pollMs: 100, heartbeatSecs: 300 },
+    facts: () => ({}),
+    onFenced: () => undefined,
+    onAct: () => undefined,
+    beforeHandOver: async () => true,
+  });
+  watches.push(watch);
+  await watch.begin(await ledger.initPhase('dual-async', 'test', new Date()));
+  watch.start();
+  isAway = true;
+  await propose(ledger, 'dual-sync');
+  await drained(ledger, 2);
+  expect(isAway).toBe(false);
+});
