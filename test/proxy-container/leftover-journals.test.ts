@@ -93,7 +93,7 @@ test.each([null, 'memory'])(
   async (kind) => {
     const inFlightDir = kind && join(folder, kind);
     const failedWrites = { ...config.failedWrites, journalDir: join(folder, 'process-5'), inFlightDir };
-    const marks = { mark: () => undefined };
+    const marks = { mark: () => undefined, markEverything: () => undefined };
     const journal = { addCopy: () => Promise.resolve() };
     const log = await openInFlight({
       ...{ failedWrites, instance: 'other', journal, marks, facts: undefined, logger },

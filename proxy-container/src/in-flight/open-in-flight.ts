@@ -1,15 +1,15 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { describeError } from '#core/errors.ts';
 import type { Flusher } from '../transport/frame-writer.ts';
 import type { TimestampGenerator } from '../writes/timestamps.ts';
 import { readBootId } from './boot-id.ts';
 import { InFlightLog } from './in-flight-log.ts';
 import type { LogCounters } from './log-counters.ts';
-import { logFolderOf, prepareReserve } from './log-folder.ts';
+import { earlierFoldersOf, type LogPlace, logFilesIn, logFolderOf, noteFolder, prepareReserve } from './log-folder.ts';
 import { type RecoveryPorts, recoverLog } from './recover.ts';
 
 export interface OpenInFlightOptions extends Omit<RecoveryPorts, 'bootId'> {
-  readonly failedWrites: { readonly inFlightDir: string | null; readonly journalDir: string };
+  readonly failedWrites: LogPlace;
   readonly timestamps: TimestampGenerator;
   readonly flusher: Flusher;
   readonly counters: LogCounters;
@@ -27,12 +27,21 @@ export async function openInFlight(options: OpenInFlightOptions): Promise<InFlig
   let first = { firstSegment: Date.now(), firstSequence: Date.now() * 1024 };
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    const recovered = await recoverLog(directory, { ...options, bootId });
-    timestamps.seed(recovered.lastTimestampMicros);
-    counters.recovered.copied += recovered.copiedCount;
-    counters.recovered.marked += recovered.markedCount;
-    first = recovered;
+    const recover = async (folder: string) => {
+      const recovered = await recoverLog(folder, { ...options, bootId });
+      timestamps.seed(recovered.lastTimestampMicros);
+      counters.recovered.copied += recovered.copiedCount;
+      counters.recovered.marked += recovered.markedCount;
+      return recovered;
+    };
+    first = await recover(directory);
+    for (const folder of await earlierFoldersOf(failedWrites)) {
+      if ((await logFilesIn(folder)).length === 0) continue;
+      await recover(folder);
+      await rm(folder, { recursive: true, force: true });
+    }
     await prepareReserve(directory);
+    await noteFolder(failedWrites);
   } catch (error) {
     logger.error('the log of writes under way can not be made ready', { directory, error: describeError(error) });
   }

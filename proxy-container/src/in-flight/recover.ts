@@ -19,7 +19,7 @@ export interface RecoveryPorts {
   readonly bootId: string;
   readonly journal: { addCopy(message: CopyMessage): Promise<void> };
   /** A mark is durable when it returns. */
-  readonly marks: { mark(mark: Mark): void };
+  readonly marks: { mark(mark: Mark): void; markEverything(): void };
   /** undefined: nothing is known of tables. */
   readonly facts: { of(keyspace: string, table: string): Promise<TableFacts | undefined> } | undefined;
   readonly logger: Logger;
@@ -41,7 +41,7 @@ export interface Recovered {
  */
 export async function recoverLog(directory: string, ports: RecoveryPorts): Promise<Recovered> {
   const content = await readLog(directory);
-  const { files, newest, owed, nextSequence, lastTimestampMicros } = content;
+  const { files, unreadable, newest, owed, nextSequence, lastTimestampMicros } = content;
   const recovery = new Recovery(ports);
   for (const places of owed) await recovery.bring(places);
   const why = lossOf(content, ports.bootId);
@@ -51,6 +51,8 @@ export async function recoverLog(directory: string, ports: RecoveryPorts): Promi
       recovery.mark({ keyspace, table, tokens: null, code: 'crash-window', lacking: null, reason: why });
     }
   }
+  // Which tables it names nobody knows either.
+  if (unreadable.length > 0) ports.marks.markEverything();
   const { copiedCount, markedCount } = recovery;
   if (copiedCount + markedCount > 0) {
     ports.logger.warn('the process before this one died with writes under way; their places are to be copied', {
@@ -153,7 +155,7 @@ async function within(ms: number, work: () => Promise<void>): Promise<void> {
   if (ms <= 0) throw late;
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(late), ms);
+    timer = setTimeout(() => reject(late), Math.ceil(ms) + 1);
   });
   try {
     await Promise.race([work(), timeout]);

@@ -5,7 +5,7 @@ import type { MigrationConfig } from '#core/config/schema.ts';
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { readBootId } from '../in-flight/boot-id.ts';
-import { logFilesIn, logFolderOf } from '../in-flight/log-folder.ts';
+import { earlierFoldersOf, logFilesIn, logFolderOf } from '../in-flight/log-folder.ts';
 import { recoverLog } from '../in-flight/recover.ts';
 import { DirectoryLock } from './directory-lock.ts';
 import { DATABASE_NAME } from './journal-protocol.ts';
@@ -85,16 +85,21 @@ export class LeftoverJournals {
         onDone: () => undefined,
       });
       logger.warn('a journal that another process left is taken up', { directory, messages: journal.health.messages });
-      const log = logFolderOf(failedWrites);
-      // Nothing is known of its tables here; who copies the places asks.
-      await recoverLog(log, { instance, bootId: readBootId(), journal, marks, facts: undefined, logger });
-      await rm(log, { recursive: true, force: true });
       const hasQueue = failedWrites.kind === 'directory' || failedWrites.queueUrl !== null;
       const isLeft = (): boolean => marks.pendingCount > 0 || (hasQueue && journal.health.messages > 0);
-      while (isLeft() && !this.#stop.signal.aborted) {
-        await sleep(LOOK_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+      try {
+        for (const log of [logFolderOf(failedWrites), ...(await earlierFoldersOf(failedWrites))]) {
+          // Nothing is known of its tables here; who copies the places asks.
+          await recoverLog(log, { instance, bootId: readBootId(), journal, marks, facts: undefined, logger });
+          await rm(log, { recursive: true, force: true });
+        }
+        while (isLeft() && !this.#stop.signal.aborted) {
+          await sleep(LOOK_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+        }
+      } finally {
+        // Its thread has the database for itself, also against the next attempt.
+        await journal.stop(FLUSH_MS);
       }
-      await journal.stop(FLUSH_MS);
       await marks.flush();
       marks.close();
       if (marks.pendingCount === 0) await rm(join(directory, MARKS_FILE), { force: true });

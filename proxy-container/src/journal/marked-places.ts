@@ -67,7 +67,7 @@ export class MarkedPlaces {
 
   setEverything(is: boolean): void {
     if (is && !this.#isEverything) {
-      this.#logger.error('there is no room for suspect marks: every table that the ledger knows is marked', {});
+      this.#logger.error('it can not be told which tables may differ: every table that the ledger knows is marked', {});
     }
     this.#isEverything = is;
     this.#onDisk((file) => file.setEverything(is));

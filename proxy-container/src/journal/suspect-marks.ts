@@ -70,6 +70,13 @@ export class SuspectMarks {
     this.#schedule(place === undefined ? 0 : dueInMs(place));
   }
 
+  /** Marks every table that the ledger knows: nobody can say which may differ. Never throws and never waits. */
+  markEverything(): void {
+    this.#count++;
+    this.#places.setEverything(true);
+    this.#schedule(0);
+  }
+
   /** Tries once to bring everything to the ledger; what it does not take stays on the disk. */
   async flush(): Promise<void> {
     this.#clearTimer();

@@ -53,6 +53,16 @@ const loss = (change: Partial<Mark> = {}): Mark => ({
 const suspects = () => ledger.listSuspects();
 
 describe('suspect marks', () => {
+  it('are of every table that the ledger knows where nobody can say which, also after a kill', async () => {
+    const now = new Date();
+    for (const table of ['orders', 'items']) await ledger.setTable('shop', table, 'loaded', { now, by: 'test' });
+    isAway = true;
+    (await open()).markEverything();
+    isAway = false;
+    await (await open()).flush();
+    expect((await suspects()).map(({ table }) => table).sort()).toEqual(['items', 'orders']);
+  });
+
   it('are in the ledger with their partitions, and make the table suspect', async () => {
     const marks = await open();
     marks.mark(loss({ tokens: [42n, -7n] }));
