@@ -35,7 +35,7 @@ export interface ListReplay {
 export async function replayLists(replay: ListReplay, signal?: AbortSignal): Promise<boolean> {
   const { write, from, to, clock, sleep } = replay;
   const rows = await rowsOf(replay);
-  const now = BigInt(clock.nowMillis()) * 1000n;
+  const now = nextMicros(clock, write);
   const attempt = write.timestampMicros + BigInt(write.attempts);
   const reads = await readAll(rows, from, signal);
   const areListsEqual = areSame(reads, await readAll(rows, to, signal));
@@ -53,6 +53,19 @@ export async function replayLists(replay: ListReplay, signal?: AbortSignal): Pro
     if (areSame(await readAll(rows, from, signal), await readAll(rows, to, signal))) return true;
   }
   return false;
+}
+
+let lastMicros = 0n;
+
+/**
+ * A time for a whole list that no other copy of it has: two at one time would leave the elements of both, since the
+ * deletion that each begins with is older than itself. Several writes of one list are copied at once, also by several
+ * processes; what tells those apart is the write.
+ */
+function nextMicros(clock: Clock, { timestampMicros }: FailedWrite): bigint {
+  const micros = BigInt(clock.nowMillis()) * 1000n + (BigInt.asUintN(64, timestampMicros) % 1000n);
+  lastMicros = micros > lastMicros || lastMicros - micros > 1_000_000n ? micros : lastMicros + 1n;
+  return lastMicros;
 }
 
 async function rowsOf({ write, factsOf }: ListReplay): Promise<TouchedRow[]> {

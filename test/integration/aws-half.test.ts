@@ -335,8 +335,12 @@ async function settleDualWrites(): Promise<void> {
     dualWritesSettledAt: since,
     history: [{ ...active, epoch: 1, phase: 'origin-only' }],
   };
-  const file = join(dirname(half.configFile), 'phase.json');
-  writeFileSync(file, JSON.stringify({ version: 1, records: { 'phase.json': record } }));
+  const file = join(dirname(half.configFile), 'phase.jsonl');
+  const lines = [
+    { ringshift: 'ledger', version: 1 },
+    { key: 'phase.json', value: record },
+  ];
+  writeFileSync(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
   try {
     expect(await printed(0, 'state', 'import', file)).toMatchObject({ written: 1 });
   } finally {

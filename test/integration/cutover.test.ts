@@ -266,13 +266,16 @@ function tolerant(writer: Client, reader: Client, id: number, stale: string[]): 
 }
 
 /** What was under way when the third died is in the queue as places to copy, which keeps the gates closed. */
-async function replayAll(): Promise<void> {
+async function replayAll(wasForced: boolean): Promise<void> {
   await eventually(async () => {
     const { failedWrites } = await third.get<{ failedWrites: { journalMessages: number } }>('/status');
     expect(failedWrites.journalMessages).toBe(0);
   });
   const replayed = await runRingshift(['replay', 'run', '--local', '--config', first.configFile]);
-  expect(replayed.code, `${replayed.stdout}${replayed.stderr}`).toBe(0);
+  const told = `${replayed.stdout}${replayed.stderr}`;
+  // What only the old primary had is marked then, and nobody decides which of the two is right.
+  if (wasForced && told.includes('has become the primary since')) return;
+  expect(replayed.code, told).toBe(0);
 }
 
 // Its waits are those of leases and drains.
@@ -314,7 +317,8 @@ test('one of three that is killed in the middle of a change stops it, and the ot
         const dead = (await ledger.listProxies()).find(({ instance }) => instance === 'proxy-3');
         expect(Date.parse(dead!.leaseUntil)).toBeLessThan(Date.now());
       });
-      if (active.phase === from) {
+      const isForced = active.phase === from;
+      if (isForced) {
         expect(await change(to)).toMatchObject({ unmet: ['instance-stale:proxy-3'] });
         expect(await change(to, { fence: ['proxy-3'] })).toMatchObject({ unmet: ['journal-not-empty:proxy-3'] });
         const force = ['journal-not-empty:proxy-3'];
@@ -324,7 +328,7 @@ test('one of three that is killed in the middle of a change stops it, and the ot
       await third.start();
       expect((await third.get<{ phase: string }>('/status')).phase).toBe(to);
       await load.wholeRound();
-      await replayAll();
+      await replayAll(isForced);
     }
   } finally {
     await load.end();

@@ -143,6 +143,18 @@ test('an append that is lost on one cluster is copied from the other, and those 
   expect(target.list).toEqual(['a', 'b', 'c']);
 });
 
+test('several writes of one list that are copied in the same instant double nothing', async () => {
+  const writes = ['a', 'b', 'c', 'd'].map((element, index) => {
+    origin.append(element, at(-60_000 + index));
+    const statements = [{ text: `UPDATE t SET l = l + ['${element}'] WHERE id = 1`, values: [] }];
+    return failed({ id: element, statements, timestampMicros: at(-60_000 + index) });
+  });
+  const messages = writes.map((write) => delivered(messageOf(write)));
+  const outcomes = await replayMessages(messages, ports, { copy: NO_COPIES });
+  expect(outcomes.map(({ resend, bury }) => resend.length + bury.length)).toEqual([0, 0, 0, 0]);
+  expect(target.list).toEqual(['a', 'b', 'c', 'd']);
+});
+
 test('one that timed out and was applied all the same is left as it is', async () => {
   for (const cluster of [origin, target]) cluster.append('a', at(-60_000));
   let batches = 0;
