@@ -38,7 +38,7 @@ export interface ChangePhasePorts {
   readonly logger: Logger;
   readonly now: () => Date;
   readonly sleep: (ms: number) => Promise<void>;
-  /** Called when the set of instances that are waited for changes. */
+  /** Called when the set of instances that are waited for changes; those that are fenced come with the end of their leases. */
   readonly onWait: (step: 'fence' | 'drain' | 'act', instances: readonly string[]) => void;
 }
 
@@ -140,24 +140,29 @@ async function askBehind(
 
 /** Declares instances dead, and waits for their leases: one that lives stops serving when it renews its own. */
 async function fence(instances: readonly string[], ports: ChangePhasePorts): Promise<void> {
-  const { ledger, now, sleep, onWait } = ports;
-  for (const instance of instances) {
-    if (!(await ledger.fenceProxy(instance, now()))) {
-      throw new GateClosedError(`fencing ${instance}`, [
-        'no proxy of this name is registered; see: ringshift phase get',
-      ]);
-    }
-  }
   if (instances.length === 0) return;
+  const { ledger, now, sleep, onWait } = ports;
+  // Before the first of them: whoever has mistaken one name has perhaps mistaken all.
+  const known = new Set((await ledger.listProxies()).map(({ instance }) => instance));
+  for (const instance of instances) if (!known.has(instance)) throw notRegistered(instance);
+  for (const instance of instances) if (!(await ledger.fenceProxy(instance, now()))) throw notRegistered(instance);
   let isTold = false;
   for (;;) {
     const proxies = await ledger.listProxies();
     const alive = proxies.filter((proxy) => instances.includes(proxy.instance) && proxy.fencedAt !== undefined);
     if (alive.every((proxy) => isDeclaredDead(proxy, now()))) return;
-    if (!isTold) onWait('fence', instances);
+    if (!isTold)
+      onWait(
+        'fence',
+        alive.map(({ instance, leaseUntil }) => `${instance} (until ${leaseUntil})`),
+      );
     isTold = true;
     await sleep(POLL_MS);
   }
+}
+
+function notRegistered(instance: string): GateClosedError {
+  return new GateClosedError(`fencing ${instance}`, ['no proxy of this name is registered; see: ringshift phase get']);
 }
 
 async function withdraw(proposed: PhaseRecord, ledger: Ledger): Promise<void> {
