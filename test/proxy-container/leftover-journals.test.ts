@@ -15,6 +15,7 @@ import { openJournal } from '../../proxy-container/src/journal/open-journal.ts';
 import { SuspectMarks } from '../../proxy-container/src/journal/suspect-marks.ts';
 import {
   configOfProcess,
+  instanceOfDirectory,
   leftoverDirectories,
   placeVariable,
   processCount,
@@ -61,10 +62,11 @@ async function leave(directory: string, timestampMicros: number): Promise<void> 
   await journal.stop(10_000);
 }
 
-function leftovers(directories: readonly string[], queue: MemoryQueue, its = config): LeftoverJournals {
+function leftovers(directories: readonly string[], queue: MemoryQueue | null, its = config): LeftoverJournals {
   return new LeftoverJournals({
     config: its,
     instance: 'me',
+    instanceOf: (directory) => instanceOfDirectory(directory, 'me'),
     processId: 'mine',
     directories,
     ledger,
@@ -115,6 +117,27 @@ test.each([null, 'memory'])(
     await log.close();
   },
 );
+
+test('a process of which nothing is left leaves the ledger, and one whose journal goes nowhere stays in it', async () => {
+  const record = (instance: string) => ({
+    ...({ version: 1, instance, drainedForEpoch: 1, actingEpoch: 1, counters: {}, storage: 'volume' } as const),
+    ...{ startedAt: new Date(0).toISOString(), leaseUntil: new Date(0).toISOString() },
+  });
+  for (const name of ['me-p3', 'me-p4', 'me']) await ledger.putProxy(record(name));
+  await leave(join(folder, 'process-3'), 13);
+  const queue = new MemoryQueue();
+  const found = leftovers([join(folder, 'process-3')], queue);
+  found.start();
+  await eventually(async () => expect(await ledger.readProxy('me-p3')).toBeUndefined());
+  expect(timesOf(queue)).toEqual([13]);
+  await leave(join(folder, 'process-4'), 14);
+  const nowhere = { ...config, failedWrites: { ...config.failedWrites, kind: 'sqs' as const, path: null } };
+  const kept = leftovers([join(folder, 'process-4')], null, nowhere);
+  kept.start();
+  await eventually(() => expect(existsSync(join(folder, 'process-4', 'marks.bits'))).toBe(false));
+  await Promise.all([found.stop(), kept.stop()]);
+  expect((await ledger.listProxies()).map(({ instance }) => instance)).toEqual(['me-p4', 'me']);
+});
 
 test('a directory whose process lives is left to it', async () => {
   const directory = join(folder, 'process-2');

@@ -24,6 +24,8 @@ export interface LeftoverOptions {
   /** Of processes that the configuration no longer has. */
   readonly directories: readonly string[];
   readonly instance: string;
+  /** The name in the ledger of the process that used a directory. */
+  readonly instanceOf: (directory: string) => string;
   readonly processId: string;
   readonly ledger: Ledger;
   readonly ports: JournalPorts;
@@ -36,6 +38,8 @@ export interface LeftoverOptions {
 export class LeftoverJournals {
   readonly #options: LeftoverOptions;
   readonly #stop = new AbortController();
+  /** Directories in which nothing is left that waits for anything. */
+  readonly #emptied = new Set<string>();
   #running: Promise<unknown> | undefined;
 
   constructor(options: LeftoverOptions) {
@@ -60,14 +64,27 @@ export class LeftoverJournals {
         const names = await readdir(directory).catch(() => []);
         const logFiles = await logFilesIn(logFolderOf({ ...this.#options.config.failedWrites, journalDir: directory }));
         if (logFiles.length === 0 && !names.some((name) => KEPT.has(name))) return;
-        if (await this.#takeUp(directory)) return;
+        if (await this.#takeUp(directory)) return await this.#forget(directory);
       } catch (error) {
         logger.warn('a journal that another process left can not be taken up yet', {
           directory,
           error: describeError(error),
         });
       }
-      await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
+      await pause(RETRY_MS, signal);
+    }
+  }
+
+  /** Nothing is on the disk of that process any more, so that no gate has to ask for it: it leaves the ledger. */
+  async #forget(directory: string): Promise<void> {
+    const { ledger, instanceOf } = this.#options;
+    const { signal } = this.#stop;
+    for (; this.#emptied.has(directory) && !signal.aborted; await pause(RETRY_MS, signal)) {
+      const found = await ledger.readProxy(instanceOf(directory)).catch(() => null);
+      if (found === undefined) return;
+      if (found === null || Date.parse(found.record.leaseUntil) >= Date.now()) continue;
+      // Written meanwhile, or the ledger is away: looked at again.
+      await ledger.removeProxy(found.record.instance, found.version).catch(() => undefined);
     }
   }
 
@@ -94,7 +111,7 @@ export class LeftoverJournals {
           await rm(log, { recursive: true, force: true });
         }
         while (isLeft() && !this.#stop.signal.aborted) {
-          await sleep(LOOK_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+          await pause(LOOK_MS, this.#stop.signal);
         }
       } finally {
         // Its thread has the database for itself, also against the next attempt.
@@ -103,9 +120,14 @@ export class LeftoverJournals {
       await marks.flush();
       marks.close();
       if (marks.pendingCount === 0) await rm(join(directory, MARKS_FILE), { force: true });
+      if (marks.pendingCount + journal.health.messages === 0) this.#emptied.add(directory);
       return !isLeft();
     } finally {
       await lock.release();
     }
   }
 }
+
+/** Ends early when the signal fires. */
+const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  sleep(ms, undefined, { signal }).catch(() => undefined);

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { MigrationConfig } from '#core/config/schema.ts';
 
 /** Which of a host's processes this is. */
@@ -32,9 +32,19 @@ export function readPlace(env: Readonly<Record<string, string | undefined>>): Pr
 export function configOfProcess(config: MigrationConfig, { index, instance }: ProcessPlace): MigrationConfig {
   return {
     ...config,
-    proxy: { ...config.proxy, instance: `${instance}-p${index}` },
+    proxy: { ...config.proxy, instance: instanceOfProcess(instance, index) },
     failedWrites: { ...config.failedWrites, journalDir: processDirectory(config.failedWrites.journalDir, index) },
   };
+}
+
+function instanceOfProcess(instance: string, index: number): string {
+  return `${instance}-p${index}`;
+}
+
+/** The name of the process that used a directory, which is one of several or the only one of its host. */
+export function instanceOfDirectory(directory: string, instance: string): string {
+  const index = DIRECTORY_NAME.exec(basename(directory))?.[1];
+  return index === undefined ? instance : instanceOfProcess(instance, Number(index));
 }
 
 const DIRECTORY_NAME = /^process-(\d{1,3})$/;

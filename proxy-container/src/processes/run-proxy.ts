@@ -12,7 +12,7 @@ import { defaultInstance } from './default-instance.ts';
 import { installLastResort } from './last-resort.ts';
 import { openProxyLedger, openStores } from './open-stores.ts';
 import { ProcessLink } from './process-link.ts';
-import { configOfProcess, leftoverDirectories, processCount, readPlace } from './process-place.ts';
+import { configOfProcess, instanceOfDirectory, leftoverDirectories, processCount, readPlace } from './process-place.ts';
 import { reloadOnHangup } from './reload-on-hangup.ts';
 import { stopOnSignals } from './stop-on-signals.ts';
 
@@ -86,6 +86,7 @@ async function createLeftovers(
     config,
     directories: await leftoverDirectories(config.failedWrites.journalDir, count),
     instance,
+    instanceOf: (directory) => instanceOfDirectory(directory, instance),
     processId: randomUUID(),
     ledger: await openProxyLedger(config, instance),
     ports: await journalPorts(config, logger),
