@@ -354,10 +354,12 @@ function executionArn(machine: string, runId: string): string {
 }
 
 async function tableState(keyspace: string, table: string): Promise<string | undefined> {
-  const file = join(dirname(half.configFile), 'state.json');
+  const file = join(dirname(half.configFile), 'state.jsonl');
   await printed(0, 'state', 'export', file);
-  const { records } = JSON.parse(readFileSync(file, 'utf8')) as { records: Record<string, { state?: string }> };
-  return records[`tables/${keyspace}.${table}.json`]?.state;
+  const key = `tables/${keyspace}.${table}.json`;
+  const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
+  const records = lines.map((line) => JSON.parse(line) as { key?: string; value?: { state?: string } });
+  return records.find((record) => record.key === key)?.value?.state;
 }
 
 /** The uploaded files of the keyspace that is to be broken. */
