@@ -21,7 +21,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const bundle = () => cachedBundle({ main: entry }, cache, [entry, join(folder, 'late.ts'), join(folder, 'no-such-file')]);
+const bundle = () =>
+  cachedBundle({ main: entry }, cache, [entry, join(folder, 'late.ts'), join(folder, 'no-such-file')]);
 
 test('a program runs as plain JavaScript, with what it imports late', async () => {
   const main = await bundle();

@@ -21,8 +21,8 @@ import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import type { ControlConnection } from '../upstream/control-connection.ts';
 import { type Outcome, type OutgoingRequest, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { Answer } from '../writes/dual-write.ts';
-import { tablesOf } from '../writes/treat-request.ts';
 import { describeOutcome, effectOf, errorCodeIn } from '../writes/outcome.ts';
+import { tablesOf } from '../writes/treat-request.ts';
 import type { DefinitionTurns } from './definition-turns.ts';
 
 const AGREEMENT_MS = 10_000;
