@@ -1,44 +1,17 @@
-import { closeSync, openSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { describeError } from '#core/errors.ts';
 import type { TableName } from '#core/model/failed-write.ts';
 import type { Logger } from '#core/ports.ts';
 import { Ballast } from './ballast.ts';
 import { type BodyCipher, KeyMissingError } from './body-cipher.ts';
 import type { NewMessage } from './bundle-writes.ts';
-import { DATABASE_NAME } from './journal-protocol.ts';
+import { MessageState, openJournalFile, PAGE_BYTES, removeJournalFile, resultCodeOf } from './journal-file.ts';
 import { TablesFile } from './tables-file.ts';
 
-const PAGE_BYTES = 4096;
-/** Bounds the write-ahead log, which must stay below the ballast. */
-const CHECKPOINT_PAGES = 256;
 const FULL = 13;
-const CORRUPT = 11;
-const NOT_A_DATABASE = 26;
-const WAITING = 0;
-const ASIDE = 1;
-const UNREADABLE = 2;
+const { WAITING, ASIDE, UNREADABLE } = MessageState;
 const MAX_AT_ONCE = 64;
-
-const SCHEMA = `
-CREATE TABLE IF NOT EXISTS messages (
-  seq INTEGER PRIMARY KEY,
-  id TEXT NOT NULL,
-  failed_at INTEGER NOT NULL, -- milliseconds since the epoch, of its oldest write
-  due_at INTEGER NOT NULL DEFAULT 0,
-  writes INTEGER NOT NULL,
-  refusals INTEGER NOT NULL DEFAULT 0,
-  state INTEGER NOT NULL DEFAULT ${WAITING}, -- ${ASIDE}: the queue does not take it; ${UNREADABLE}: its body can't be read
-  tables TEXT NOT NULL, -- JSON
-  key_id BLOB,
-  nonce BLOB,
-  body BLOB NOT NULL -- zstd of the message, encrypted where there is a key
-) STRICT;
-CREATE INDEX IF NOT EXISTS due ON messages (state, due_at, seq);
-CREATE INDEX IF NOT EXISTS age ON messages (state, failed_at);
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-`;
 
 /** A message that waits. */
 export interface StoredMessage extends NewMessage {
@@ -92,7 +65,7 @@ export class JournalDatabase {
     this.#options = options;
     this.#ballast = new Ballast(join(options.directory, 'ballast'));
     this.#tables = new TablesFile(join(options.directory, 'journal.tables'));
-    this.#database = this.#openWhole();
+    this.#database = openJournalFile({ ...options, tablesBefore: () => this.#tables.read() });
     this.#statements = this.#prepare();
     this.#readAgain();
     this.#count();
@@ -207,7 +180,7 @@ export class JournalDatabase {
     const isEmpty = this.#database.prepare('SELECT seq FROM messages LIMIT 1').get() === undefined;
     this.#database.close();
     if (!isEmpty) return;
-    this.#removeFiles();
+    removeJournalFile(this.#options.directory);
     this.#tables.remove();
     this.#ballast.drop();
   }
@@ -269,58 +242,6 @@ export class JournalDatabase {
     this.counts.unreadable = of(UNREADABLE)?.messages ?? 0;
   }
 
-  /** A database that is damaged is kept beside the new one, and what it had is in doubt. */
-  #openWhole(): DatabaseSync {
-    try {
-      return this.#open();
-    } catch (error) {
-      if (!isDamage(error)) throw error;
-      this.#keepDamaged(error);
-      return this.#open();
-    }
-  }
-
-  #open(): DatabaseSync {
-    const path = join(this.#options.directory, DATABASE_NAME);
-    // SQLite's other files get the rights of this one.
-    closeSync(openSync(path, 'a', 0o600));
-    const database = new DatabaseSync(path);
-    try {
-      database.exec(`PRAGMA page_size = ${PAGE_BYTES}; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;`);
-      database.exec(`PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES};`);
-      database.exec(`PRAGMA journal_size_limit = ${CHECKPOINT_PAGES * PAGE_BYTES};`);
-      database.exec(`PRAGMA max_page_count = ${Math.ceil(this.#options.maxBytes / PAGE_BYTES)};`);
-      const [check] = database.prepare('PRAGMA quick_check(1)').all() as { quick_check: string }[];
-      if (check?.quick_check !== 'ok') throw new DamagedError(check?.quick_check ?? 'no answer');
-      database.exec(SCHEMA);
-      return database;
-    } catch (error) {
-      database.close();
-      throw error;
-    }
-  }
-
-  #keepDamaged(error: unknown): void {
-    const { directory, logger, onDoubt } = this.#options;
-    const suffix = `.damaged-${Date.now()}`;
-    for (const end of ['', '-wal']) {
-      const path = join(directory, DATABASE_NAME + end);
-      try {
-        renameSync(path, join(directory, DATABASE_NAME + suffix + end));
-      } catch {
-        rmSync(path, { force: true });
-      }
-    }
-    rmSync(join(directory, `${DATABASE_NAME}-shm`), { force: true });
-    const tables = this.#tables.read();
-    logger.error('the journal of failed writes is damaged; it is kept beside a new one, and its tables are marked', {
-      error: describeError(error),
-      file: join(directory, DATABASE_NAME + suffix),
-      tables: tables.map(({ keyspace, table }) => `${keyspace}.${table}`),
-    });
-    onDoubt(tables, 'the journal of failed writes is damaged');
-  }
-
   #prepare() {
     const prepare = (text: string): StatementSync => this.#database.prepare(text);
     return {
@@ -378,24 +299,8 @@ export class JournalDatabase {
     const { page_count } = this.#database.prepare('PRAGMA page_count').get() as { page_count: number };
     return (page_count + 1) * PAGE_BYTES >= this.#options.maxBytes;
   }
-
-  #removeFiles(): void {
-    for (const end of ['', '-wal', '-shm']) rmSync(join(this.#options.directory, DATABASE_NAME + end), { force: true });
-  }
 }
-
-class DamagedError extends Error {}
 
 function contextOf(id: string, tables: string): string {
   return `${id} ${tables}`;
-}
-
-/** Of SQLite, without what it has added to it. */
-function resultCodeOf(error: unknown): number {
-  return Number((error as { errcode?: number }).errcode ?? 0) & 0xff;
-}
-
-function isDamage(error: unknown): boolean {
-  const code = resultCodeOf(error);
-  return error instanceof DamagedError || code === CORRUPT || code === NOT_A_DATABASE;
 }
