@@ -1,11 +1,12 @@
 /** The ledger in a directory: for one machine. Not for several hosts on a shared file system. */
 import { createHash, randomUUID } from 'node:crypto';
-import { open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { LedgerConflictError, LedgerUnavailableError } from '#core/errors.ts';
 import { readEntries } from '#core/ledger/read-entries.ts';
 import type { LedgerStore, Versioned } from '#core/ports.ts';
 import { isLockFile, withFileLock } from './file-lock.ts';
+import { syncDirectory } from './sync-directory.ts';
 
 /** Of a value that is being written. */
 const DRAFT = /\.tmp\.[0-9a-f-]{36}$/;
@@ -82,16 +83,6 @@ export function createFileLedgerStore(directory: string): LedgerStore {
       }),
     async close() {},
   };
-}
-
-/** A name is on the disk when its directory is. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }
 
 function unavailable(key: string, cause: unknown): LedgerUnavailableError {

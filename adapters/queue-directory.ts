@@ -8,6 +8,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promis
 import { join } from 'node:path';
 import { MessageInvalidError, ObjectStoreError } from '#core/errors.ts';
 import type { DeadMessage, ReceivedMessage, ReplayQueue } from './replay-queue.ts';
+import { syncDirectory } from './sync-directory.ts';
 
 /** Longer than a batch takes: a consumer that has not ended a message by then is dead. Seconds. */
 const VISIBILITY_SECONDS = 300;
@@ -215,15 +216,6 @@ async function writeThrough(temporary: string, path: string, text: string): Prom
   } catch (error) {
     await rm(draft, { force: true }).catch(() => undefined);
     throw error;
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
   }
 }
 

@@ -4,17 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { auth, Client, errors, policies, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createLogger } from '#adapters/logger.ts';
-import { migrationConfigSchema, type Phase, type ResolvedCluster } from '#core/config/schema.ts';
+import type { Phase } from '#core/config/schema.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
-import { CqlProxy } from '../../proxy-container/src/proxy.ts';
+import type { CqlProxy } from '../../proxy-container/src/proxy.ts';
 import { forcePhase } from '../support/force-phase.ts';
 import { FrameRelay } from '../support/frame-relay.ts';
 import { MemoryQueue } from '../support/in-process-proxy.ts';
-import { journalHere } from '../support/journal-here.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
-import { nothingSeen } from '../support/open-gates.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { startProxyHere } from './support/proxy-here.ts';
 import { SteadyLoad, type Work } from './support/steady-load.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
@@ -35,33 +33,18 @@ async function startProxy(
   instance: string,
   ports: { readonly origin: number; readonly target: number },
 ): Promise<void> {
-  const config = migrationConfigSchema.parse({
-    origin: { contactPoints: ['127.0.0.1'], port: ports.origin, requestTimeoutMs: 20_000 },
-    target: { contactPoints: ['127.0.0.1'], port: ports.target, requestTimeoutMs: 20_000 },
-    proxy: {
-      listen: { host: environment.proxyAddress, port: 0 },
-      admin: { host: environment.proxyAddress, port: 0 },
-      instance,
-      initialPhase: 'dual-async',
-      shadowTimeoutMs: 15_000,
-    },
-    failedWrites: { journalDir: join(folder, instance), retryIntervalSecs: 1 },
+  const host = '127.0.0.1';
+  const proxy = await startProxyHere({
+    instance,
+    origin: { host, port: ports.origin },
+    target: { host, port: ports.target },
+    requestTimeoutMs: 20_000,
+    shadowTimeoutMs: 15_000,
+    journalDir: join(folder, instance),
+    ledger,
+    queue,
   });
-  const resolved = (name: 'origin' | 'target'): ResolvedCluster => {
-    const { auth: _, ...rest } = config[name];
-    return { ...rest, name, credentials: { username, password } };
-  };
-  const logger = createLogger(instance, 'silent');
-  const lookAtClusters = async () => nothingSeen;
-  const cluster = { origin: resolved('origin'), target: resolved('target') };
-  const journal = {
-    startJournal: journalHere(queue),
-    journalKeys: { current: null, previous: [] },
-    maxMessageBytes: 250_000,
-  };
-  const proxy = new CqlProxy(config, { ledger, queue, ...journal, lookAtClusters, logger, ...cluster });
   proxies.push(proxy);
-  await proxy.start();
 }
 
 async function connect(proxy: CqlProxy): Promise<Client> {

@@ -1,16 +1,16 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CreateQueueCommand, DeleteQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { auth, Client, types } from 'cassandra-driver';
+import { CreateQueueCommand, DeleteQueueCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { type Client, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { decodeMessage } from '#core/model/message.ts';
 import type { ProxyStatus } from '../../proxy-container/src/admin/status.ts';
 import { eventually } from '../support/eventually.ts';
 import { SmallDisk } from '../support/faults/small-disk.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
-import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { connectToProxy, connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { takeQueuedTimes } from './support/queued-times.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 /** A disk that fills up while the target and the queue are away, and is still full when the queue is back. */
@@ -61,16 +61,9 @@ beforeAll(async () => {
     },
   });
   await proxy.start();
-  client = new Client({
-    contactPoints: [host],
-    protocolOptions: { port: PORT },
-    localDataCenter: 'dc1',
-    socketOptions: { readTimeout: 60_000 },
-    authProvider: new auth.PlainTextAuthProvider(username, password),
-    keyspace: KEYSPACE,
+  client = await connectToProxy({ host, port: PORT }, KEYSPACE, {
     queryOptions: { consistency: types.consistencies.localOne, prepare: true },
   });
-  await client.connect();
 }, 240_000);
 
 afterAll(async () => {
@@ -112,7 +105,7 @@ test.skipIf(disk === undefined)(
     expect((await status()).failedWrites.journalError).toMatch(/full/);
     await awsRelay.restore();
     const expected = await writeTimes();
-    const received = await receiveTimes(expected);
+    const received = await new Set(await takeQueuedTimes(sqs, queueUrl, (times) => isSubset(expected, times)));
     expect([...expected].filter((time) => !received.has(time))).toEqual([]);
     disk!.empty();
     await eventually(async () =>
@@ -131,22 +124,5 @@ async function writeTimes(): Promise<Set<string>> {
   return new Set(rows.filter((row) => row['round'] > 0).map((row) => String(row['w'])));
 }
 
-async function receiveTimes(expected: ReadonlySet<string>): Promise<Set<string>> {
-  const times = new Set<string>();
-  const isAllThere = () => [...expected].every((time) => times.has(time));
-  for (let empty = 0; !isAllThere() && empty < 60; ) {
-    const receive = new ReceiveMessageCommand({
-      QueueUrl: queueUrl,
-      MaxNumberOfMessages: 10,
-      WaitTimeSeconds: 1,
-      VisibilityTimeout: 600,
-    });
-    const { Messages: messages = [] } = await sqs.send(receive);
-    for (const { Body: body } of messages) {
-      const message = decodeMessage(body!);
-      if (message.kind === 'writes') for (const one of message.writes) times.add(String(one.timestampMicros));
-    }
-    if (messages.length === 0) empty++;
-  }
-  return times;
-}
+const isSubset = (expected: ReadonlySet<string>, times: readonly string[]): boolean =>
+  [...expected].every((time) => times.includes(time));

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { auth, Client } from 'cassandra-driver';
+import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createFileLedgerStore } from '#adapters/ledger-file.ts';
 import { markVanished } from '#core/jobs/mark-vanished.ts';
@@ -10,7 +10,7 @@ import type { ProxyRecord } from '#core/ledger/records.ts';
 import { eventually } from '../support/eventually.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
-import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { connectToProxy, connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 /** A proxy on a host like Cloud Run, whose disk is gone with it. */
@@ -68,14 +68,7 @@ afterAll(async () => {
 async function start(): Promise<void> {
   await client?.shutdown();
   await proxy.start();
-  client = new Client({
-    contactPoints: [host],
-    protocolOptions: { port: PORT },
-    localDataCenter: 'dc1',
-    socketOptions: { readTimeout: 60_000 },
-    authProvider: new auth.PlainTextAuthProvider(username, password),
-    keyspace: KEYSPACE,
-  });
+  client = await connectToProxy({ host, port: PORT }, KEYSPACE);
 }
 
 const write = (table: string, id: number) =>

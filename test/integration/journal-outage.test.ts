@@ -2,15 +2,15 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CreateQueueCommand, DeleteQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { auth, Client, types } from 'cassandra-driver';
+import { CreateQueueCommand, DeleteQueueCommand, SQSClient } from '@aws-sdk/client-sqs';
+import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { decodeMessage } from '#core/model/message.ts';
 import type { ProxyStatus } from '../../proxy-container/src/admin/status.ts';
 import { eventually } from '../support/eventually.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
-import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { connectToProxy, connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { takeQueuedTimes } from './support/queued-times.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 /** The target and the queue are away together: what fails meanwhile is on the disk, encrypted, and in the queue afterwards. */
@@ -104,39 +104,11 @@ async function write(round: number, count: number): Promise<void> {
   await Promise.all(clients.map((client) => client.shutdown()));
 }
 
-async function connect(): Promise<Client> {
-  const client = new Client({
-    contactPoints: [host],
-    protocolOptions: { port: PORT },
-    localDataCenter: 'dc1',
-    socketOptions: { readTimeout: 60_000 },
-    authProvider: new auth.PlainTextAuthProvider(username, password),
-    keyspace: KEYSPACE,
-    queryOptions: { consistency: types.consistencies.localOne },
-  });
-  await client.connect();
-  return client;
-}
+const connect = (): Promise<Client> => connectToProxy({ host, port: PORT }, KEYSPACE);
 
 /** Write times in the queue, until so many different ones were seen. */
-async function receiveTimes(count: number): Promise<string[]> {
-  const times: string[] = [];
-  for (let empty = 0; new Set(times).size < count && empty < 60; ) {
-    const receive = new ReceiveMessageCommand({
-      QueueUrl: queueUrl,
-      MaxNumberOfMessages: 10,
-      WaitTimeSeconds: 1,
-      VisibilityTimeout: 600,
-    });
-    const { Messages: messages = [] } = await sqs.send(receive);
-    for (const { Body: body } of messages) {
-      const message = decodeMessage(body!);
-      if (message.kind === 'writes') for (const one of message.writes) times.push(String(one.timestampMicros));
-    }
-    if (messages.length === 0) empty++;
-  }
-  return times;
-}
+const receiveTimes = (count: number): Promise<string[]> =>
+  takeQueuedTimes(sqs, queueUrl, (times) => new Set(times).size >= count);
 
 /** On the origin. */
 async function writeTimes(round: number): Promise<Set<string>> {

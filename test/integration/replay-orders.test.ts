@@ -2,19 +2,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { auth, Client, types } from 'cassandra-driver';
+import { type Client, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createLogger } from '#adapters/logger.ts';
-import { migrationConfigSchema, type ResolvedCluster } from '#core/config/schema.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
-import { CqlProxy } from '../../proxy-container/src/proxy.ts';
+import type { CqlProxy } from '../../proxy-container/src/proxy.ts';
 import { eventually } from '../support/eventually.ts';
 import { FrameRelay } from '../support/frame-relay.ts';
 import { MemoryQueue } from '../support/in-process-proxy.ts';
-import { journalHere } from '../support/journal-here.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
-import { nothingSeen } from '../support/open-gates.ts';
-import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { connectToProxy, connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { startProxyHere } from './support/proxy-here.ts';
 import { Random } from './support/random.ts';
 import { type ReplayHere, replayHere } from './support/replay-here.ts';
 import { contentsOf } from './support/same-on-both.ts';
@@ -25,7 +22,6 @@ const KEYSPACE = 'replay_orders_test';
 const SEED = Number(process.env['RINGSHIFT_SEED'] ?? 11);
 const LOST = 150;
 const environment = readTestEnvironment();
-const { username, password } = environment;
 const folder = mkdtempSync(join(tmpdir(), 'ringshift-orders-'));
 const queue = new MemoryQueue();
 const random = new Random(SEED);
@@ -48,49 +44,21 @@ beforeAll(async () => {
     await client.execute(`CREATE TABLE ${KEYSPACE}.counts (id int PRIMARY KEY, c counter)`);
   }
   relay = new FrameRelay(environment.target);
-  const config = migrationConfigSchema.parse({
-    origin: { contactPoints: [environment.origin.host], port: environment.origin.port },
-    target: { contactPoints: ['127.0.0.1'], port: await relay.listen() },
-    proxy: {
-      listen: { host: environment.proxyAddress, port: 0 },
-      admin: { host: environment.proxyAddress, port: 0 },
-      instance: 'orders',
-      initialPhase: 'dual-async',
-      shadowTimeoutMs: 1000,
-    },
-    failedWrites: { journalDir: join(folder, 'journal'), retryIntervalSecs: 1 },
-  });
-  const resolved = (name: 'origin' | 'target'): ResolvedCluster => {
-    const { auth: _, ...rest } = config[name];
-    return { ...rest, name, credentials: { username, password } };
-  };
   const ledger = createLedger(createMemoryLedgerStore());
-  const journal = {
-    startJournal: journalHere(queue),
-    journalKeys: { current: null, previous: [] },
-    maxMessageBytes: 250_000,
-  };
-  const ports = {
+  proxy = await startProxyHere({
+    instance: 'orders',
+    origin: environment.origin,
+    target: { host: '127.0.0.1', port: await relay.listen() },
+    shadowTimeoutMs: 1000,
+    journalDir: join(folder, 'journal'),
     ledger,
     queue,
-    lookAtClusters: async () => nothingSeen,
-    ...journal,
-    logger: createLogger('orders', 'silent'),
-  };
-  proxy = new CqlProxy(config, { ...ports, origin: resolved('origin'), target: resolved('target') });
-  await proxy.start();
+  });
   const { address, port } = proxy.addresses!.listen;
-  app = new Client({
-    contactPoints: [address],
-    protocolOptions: { port },
-    localDataCenter: 'dc1',
-    keyspace: KEYSPACE,
-    authProvider: new auth.PlainTextAuthProvider(username, password),
-    socketOptions: { readTimeout: 60_000 },
+  app = await connectToProxy({ host: address, port }, KEYSPACE, {
     queryOptions: { consistency: types.consistencies.localOne, prepare: true },
     policies: { timestampGeneration: null as never },
   });
-  await app.connect();
   here = replayHere({ ledger });
   // The proxy's own connections to the target take longer than a copy may, while everything starts at once.
   await app.execute("INSERT INTO items (id, c, v) VALUES (-1, 0, 'first')");

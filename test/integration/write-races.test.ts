@@ -2,19 +2,17 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { auth, Client, types } from 'cassandra-driver';
+import { type Client, types } from 'cassandra-driver';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { createLogger } from '#adapters/logger.ts';
-import { migrationConfigSchema, type Phase, type ResolvedCluster } from '#core/config/schema.ts';
+import type { Phase } from '#core/config/schema.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
-import { CqlProxy } from '../../proxy-container/src/proxy.ts';
+import type { CqlProxy } from '../../proxy-container/src/proxy.ts';
 import { forcePhase } from '../support/force-phase.ts';
 import { FrameRelay } from '../support/frame-relay.ts';
 import { MemoryQueue } from '../support/in-process-proxy.ts';
-import { journalHere } from '../support/journal-here.ts';
 import { createMemoryLedgerStore } from '../support/memory-ledger-store.ts';
-import { nothingSeen } from '../support/open-gates.ts';
-import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { connectToProxy, connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { startProxyHere } from './support/proxy-here.ts';
 import { replayHere } from './support/replay-here.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
@@ -29,7 +27,6 @@ const TABLES = [
   'ordered (id int, c int, s list<int> static, l list<int>, PRIMARY KEY (id, c))',
 ];
 const environment = readTestEnvironment();
-const { username, password } = environment;
 const folder = mkdtempSync(join(tmpdir(), 'ringshift-races-'));
 const queue = new MemoryQueue();
 
@@ -42,17 +39,10 @@ const apps: Client[] = [];
 
 async function connect(): Promise<Client> {
   const { address, port } = proxy.addresses!.listen;
-  const client = new Client({
-    contactPoints: [address],
-    protocolOptions: { port },
-    localDataCenter: 'dc1',
-    keyspace: KEYSPACE,
-    authProvider: new auth.PlainTextAuthProvider(username, password),
-    socketOptions: { readTimeout: 60_000 },
+  const client = await connectToProxy({ host: address, port }, KEYSPACE, {
     queryOptions: { consistency: types.consistencies.localOne, prepare: true },
     policies: { timestampGeneration: null as never },
   });
-  await client.connect();
   apps.push(client);
   return client;
 }
@@ -64,33 +54,17 @@ beforeAll(async () => {
     for (const table of TABLES) await client.execute(`CREATE TABLE ${KEYSPACE}.${table}`);
   }
   relay = new FrameRelay(environment.target);
-  const config = migrationConfigSchema.parse({
-    origin: { contactPoints: [environment.origin.host], port: environment.origin.port },
-    target: { contactPoints: ['127.0.0.1'], port: await relay.listen() },
-    proxy: {
-      listen: { host: environment.proxyAddress, port: 0 },
-      admin: { host: environment.proxyAddress, port: 0 },
-      instance: 'races',
-      initialPhase: 'dual-async',
-      // Also on a busy machine only what the relay loses is late.
-      shadowTimeoutMs: 3000,
-    },
-    failedWrites: { journalDir: join(folder, 'journal'), retryIntervalSecs: 1 },
-  });
-  const resolved = (name: 'origin' | 'target'): ResolvedCluster => {
-    const { auth: _, ...rest } = config[name];
-    return { ...rest, name, credentials: { username, password } };
-  };
   ledger = createLedger(createMemoryLedgerStore());
-  const lookAtClusters = async () => nothingSeen;
-  const journal = {
-    startJournal: journalHere(queue),
-    journalKeys: { current: null, previous: [] },
-    maxMessageBytes: 250_000,
-  };
-  const ports = { ledger, queue, lookAtClusters, ...journal, logger: createLogger('races', 'silent') };
-  proxy = new CqlProxy(config, { ...ports, origin: resolved('origin'), target: resolved('target') });
-  await proxy.start();
+  proxy = await startProxyHere({
+    instance: 'races',
+    origin: environment.origin,
+    target: { host: '127.0.0.1', port: await relay.listen() },
+    // Also on a busy machine only what the relay loses is late.
+    shadowTimeoutMs: 3000,
+    journalDir: join(folder, 'journal'),
+    ledger,
+    queue,
+  });
   await Promise.all([connect(), connect()]);
   // The proxy's own connections to the target take longer than a copy may, while everything starts at once.
   await apps[0]!.execute("INSERT INTO lists (id, v) VALUES (-1, 'first')");

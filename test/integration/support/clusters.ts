@@ -1,4 +1,4 @@
-import { auth, Client, types } from 'cassandra-driver';
+import { auth, Client, type ClientOptions, types } from 'cassandra-driver';
 import { readTestEnvironment } from './test-environment.ts';
 
 /**
@@ -15,6 +15,27 @@ export async function connectToTestCluster(side: 'origin' | 'target'): Promise<C
     authProvider: new auth.PlainTextAuthProvider(environment.username, environment.password),
     socketOptions: { readTimeout: 30_000 },
     queryOptions: { consistency: types.consistencies.localOne },
+  });
+  await client.connect();
+  return client;
+}
+
+/** A connected driver client behind a proxy, patient enough for a busy machine. */
+export async function connectToProxy(
+  { host, port }: { readonly host: string; readonly port: number },
+  keyspace: string,
+  more: Partial<ClientOptions> = {},
+): Promise<Client> {
+  const { username, password } = readTestEnvironment();
+  const client = new Client({
+    contactPoints: [host],
+    protocolOptions: { port },
+    localDataCenter: 'dc1',
+    authProvider: new auth.PlainTextAuthProvider(username, password),
+    socketOptions: { readTimeout: 60_000 },
+    queryOptions: { consistency: types.consistencies.localOne },
+    keyspace,
+    ...more,
   });
   await client.connect();
   return client;
