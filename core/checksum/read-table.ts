@@ -4,7 +4,7 @@ import type { Clock, CqlSession } from '../ports.ts';
 import type { TokenRange } from '../token/token-range.ts';
 import type { SelectedPage } from './compare-partition.ts';
 import type { ComparedTable } from './compared-table.ts';
-import type { RawRow } from './selected-row.ts';
+import { type RawRow, serializeKey } from './selected-row.ts';
 
 /** One cluster as validation reads it. */
 export interface TableReader {
@@ -33,7 +33,7 @@ export function readPartition(
   keyValues: readonly Uint8Array[],
   signal?: AbortSignal,
 ): AsyncIterable<SelectedPage> {
-  return readPages(reader, table.partitionText, keyValues, signal);
+  return readPages(reader, table.partitionText, keyValues, signal, serializeKey(keyValues));
 }
 
 interface PageRead {
@@ -47,6 +47,7 @@ async function* readPages(
   text: string,
   values: readonly BoundValue[],
   signal: AbortSignal | undefined,
+  routingKey?: Uint8Array,
 ): AsyncGenerator<SelectedPage> {
   const { session, consistency, pageSize, clock, isExcluded } = reader;
   const statement = await session.prepare(text);
@@ -58,6 +59,7 @@ async function* readPages(
       consistency,
       pageSize,
       ...(pagingState ? { pagingState } : {}),
+      ...(routingKey ? { routingKey } : {}),
       ...(nowInSeconds === undefined ? {} : { nowInSeconds }),
       ...(signal ? { signal } : {}),
     });

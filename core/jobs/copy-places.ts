@@ -1,12 +1,10 @@
 /** Places of the ring are brought together: found by their tokens on both clusters, compared, repaired. */
 
-import pLimit from 'p-limit';
-import { compareTable } from '../checksum/compared-table.ts';
+import { type ComparedTable, compareTable } from '../checksum/compared-table.ts';
 import { serializeKey } from '../checksum/selected-row.ts';
 import { encodeBigint } from '../cql/value-codec.ts';
 import { describeError } from '../errors.ts';
 import type { Filter } from '../filter/filter.ts';
-import { compareBefore } from '../ledger/copied-tables.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { primaryOf } from '../ledger/phase-change.ts';
 import type { ReasonCode } from '../ledger/reasons.ts';
@@ -16,9 +14,12 @@ import type { CopyMessage } from '../model/message.ts';
 import { quoteIdentifier, type TableSchema } from '../model/table-schema.ts';
 import type { Clock, CqlSession } from '../ports.ts';
 import { MIN_TOKEN } from '../token/token.ts';
-import { repairPartitions } from './repair-partition.ts';
+import { holdOlderThan } from './hold-older-writes.ts';
+import { PartitionRepair, type RepairOptions } from './repair-partition.ts';
+import { MAX_HELD_BYTES, REPAIRS_AT_ONCE } from './repair-partitions.ts';
 import { isRefusal, withoutValues } from './replay-write.ts';
 import type { TableSchemas } from './table-schemas.ts';
+import { type Turn, type TurnEnd, takeTurns } from './take-turns.ts';
 
 export interface CopyOptions {
   readonly filter: Filter;
@@ -58,9 +59,8 @@ export interface CopyResult {
   readonly away?: { readonly cluster: ClusterName | null; readonly error: unknown };
 }
 
-/** Places that are looked at together: one wait for writes on their way serves them all. */
-const CHUNK_PLACES = 200;
-const LOOKUP_CONCURRENCY = 8;
+/** So many places in a row that nobody answers, and the rest of the message would only wait for it too. */
+const MAX_AWAY_IN_A_ROW = 5;
 const CLUSTERS = ['origin', 'target'] as const;
 
 /**
@@ -109,12 +109,10 @@ export async function copyPlaces(
       return ended('dead', 'counters can only be brought together while nothing writes them', 'counter');
     }
     const releases = await Promise.all([origin, target].map((session) => ports.schemasOf(session).releaseMajor()));
-    if (message.code === 'crash-window') await holdOlderWrites(message, authority, ports, signal);
-    const places = new Places(schema, { ...ports, origin, target }, Math.min(...releases) >= 5, {
-      ...options,
-      authority,
-    });
-    return await places.copy(message, signal);
+    const waitMs = await holdOlderThan([message], ports);
+    if (waitMs > 0) await ports.sleep(waitMs, signal);
+    const table = compareTable(schema, { elementWriteTimes: Math.min(...releases) >= 5 });
+    return await new Places(table, { ...ports, origin, target }, { ...options, authority }).copy(message, signal);
   } catch (error) {
     if (isRefusal(error)) return ended('refused', withoutValues(describeError(error)));
     return { ...ended('rest', describeError(error)), away: away ?? { cluster: null, error } };
@@ -125,78 +123,56 @@ async function schemaOf(message: CopyMessage, session: CqlSession, ports: CopyPo
   return (await ports.schemasOf(session).of(message.keyspace, message.table))?.schema;
 }
 
-/** What the lost writes deleted has no tombstone at the shadow: failed writes older than they are must not be applied there. */
-async function holdOlderWrites(
-  message: CopyMessage,
-  authority: ClusterName,
-  { ledger, clock, sleep }: CopyPorts,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const shadow = authority === 'origin' ? 'target' : 'origin';
-  const lostBefore = Date.parse(message.enqueuedAt);
-  const waitMs = await compareBefore(ledger.store, shadow, message, lostBefore, clock.nowMillis());
-  if (waitMs > 0) await sleep(waitMs, signal);
-}
+type PlacePorts = CopyPorts & Readonly<Record<ClusterName, CqlSession>>;
 
-/** The partitions of one table, on both clusters. */
+/** The places of one message. */
 class Places {
-  readonly #table: ReturnType<typeof compareTable>;
-  readonly #ports: CopyPorts & Readonly<Record<ClusterName, CqlSession>>;
-  readonly #options: CopyOptions & { readonly authority: ClusterName };
+  readonly #table: ComparedTable;
+  readonly #ports: PlacePorts;
+  readonly #options: RepairOptions;
   readonly #keysText: string;
 
-  constructor(
-    schema: TableSchema,
-    ports: CopyPorts & Readonly<Record<ClusterName, CqlSession>>,
-    elementWriteTimes: boolean,
-    options: CopyOptions & { readonly authority: ClusterName },
-  ) {
-    this.#table = compareTable(schema, { elementWriteTimes });
+  constructor(table: ComparedTable, ports: PlacePorts, options: CopyOptions & { readonly authority: ClusterName }) {
+    this.#table = table;
     this.#ports = ports;
-    this.#options = options;
+    this.#options = { ...options, compareWriteTime: true, readsTwice: true };
+    const { schema } = table;
     const key = schema.partitionKey.map(({ name }) => quoteIdentifier(name)).join(', ');
-    const table = `${quoteIdentifier(schema.keyspace)}.${quoteIdentifier(schema.table)}`;
-    this.#keysText = `SELECT DISTINCT ${key} FROM ${table} WHERE token(${key}) > ? AND token(${key}) <= ?`;
+    const from = `${quoteIdentifier(schema.keyspace)}.${quoteIdentifier(schema.table)}`;
+    this.#keysText = `SELECT DISTINCT ${key} FROM ${from} WHERE token(${key}) > ? AND token(${key}) <= ?`;
   }
 
   async copy(message: CopyMessage, signal: AbortSignal | undefined): Promise<CopyResult> {
-    const [copied, refused, rest]: [bigint[], bigint[], bigint[]] = [[], [], []];
-    let reason: string | null = null;
-    let away: CopyResult['away'];
-    for (let at = 0; at < message.tokens.length; at += CHUNK_PLACES) {
-      const chunk = message.tokens.slice(at, at + CHUNK_PLACES);
-      // Once nobody answers, the rest of the message would only wait for it too.
-      if (away !== undefined || this.#ports.isLate()) {
-        rest.push(...chunk);
-        continue;
-      }
-      try {
-        await this.#ports.pace(chunk.length);
-        const different = await this.#bringTogether(chunk, signal);
-        for (const token of chunk) (different.has(token) ? refused : copied).push(token);
-        if (different.size > 0) reason ??= 'the two clusters still differ';
-      } catch (error) {
-        const isRefused = isRefusal(error);
-        (isRefused ? refused : rest).push(...chunk);
-        if (!isRefused) away = { cluster: null, error };
-        reason = isRefused ? withoutValues(describeError(error)) : describeError(error);
-      }
-    }
-    const base = { copied, refused, rest, dead: [], code: message.code, reason };
-    return away === undefined ? base : { ...base, away };
+    const { clock, sleep, isLate } = this.#ports;
+    // Where it begins differs each time, so that places that time out do not keep those behind them from their turn.
+    const first = clock.nowMillis() % message.tokens.length;
+    const tokens = [...message.tokens.slice(first), ...message.tokens.slice(0, first)];
+    const run = { awayInARow: 0 };
+    const places = tokens.map((token) => new Place(token, this, run));
+    const ends = await takeTurns(
+      places,
+      {
+        settleMs: this.#options.settleMs,
+        concurrency: REPAIRS_AT_ONCE,
+        maxHeldBytes: MAX_HELD_BYTES,
+        mayBegin: () => !isLate(),
+        mayGoOn: () => run.awayInARow < MAX_AWAY_IN_A_ROW,
+        clock,
+        sleep,
+      },
+      signal,
+    );
+    return resultOf(message, places, ends);
   }
 
-  /** Resolves to the tokens of those that still differ. */
-  async #bringTogether(tokens: readonly bigint[], signal: AbortSignal | undefined): Promise<ReadonlySet<bigint>> {
-    const found = await pLimit(LOOKUP_CONCURRENCY).map(tokens, (token) => this.#keysAt(token, signal));
-    const partitions = found.flatMap((keys, index) => keys.map((key) => ({ key, token: tokens[index]! })));
-    const keys = partitions.map(({ key }) => key);
-    const options = { ...this.#options, compareWriteTime: true, readsTwice: true };
-    const results = await repairPartitions(this.#table, keys, this.#ports, options, signal);
-    return new Set(partitions.filter((_, index) => !results[index]!.isSame).map(({ token }) => token));
+  /** Waits for its turn, and finds the partitions with this token that either cluster has. */
+  async begin(token: bigint, signal: AbortSignal | undefined): Promise<PartitionRepair[]> {
+    await this.#ports.pace(1);
+    const keys = await this.#keysAt(token, signal);
+    return keys.map((key) => new PartitionRepair(this.#table, key, this.#ports, this.#options));
   }
 
-  /** The partitions with this token that either cluster has; nearly always one, and none where it is deleted on both. */
+  /** Nearly always one, and none where it is deleted on both. */
   async #keysAt(token: bigint, signal: AbortSignal | undefined): Promise<readonly Uint8Array[][]> {
     // No partition has the smallest token.
     if (token === MIN_TOKEN) return [];
@@ -217,4 +193,64 @@ class Places {
     );
     return [...keys.values()];
   }
+}
+
+/** A token with the partitions that have it. */
+class Place implements Turn {
+  readonly token: bigint;
+  isSame = true;
+  readonly #places: Places;
+  readonly #run: { awayInARow: number };
+  /** Those that are not ended; undefined: not begun. */
+  #repairs: PartitionRepair[] | undefined;
+
+  constructor(token: bigint, places: Places, run: { awayInARow: number }) {
+    this.token = token;
+    this.#places = places;
+    this.#run = run;
+  }
+
+  get heldBytes(): number {
+    return (this.#repairs ?? []).reduce((sum, repair) => sum + repair.heldBytes, 0);
+  }
+
+  async step(signal?: AbortSignal): Promise<'ended' | 'wait'> {
+    try {
+      const waiting: PartitionRepair[] = [];
+      for (const repair of this.#repairs ?? (await this.#places.begin(this.token, signal))) {
+        const next = await repair.advance(signal);
+        if (next === 'wait') waiting.push(repair);
+        if (next === 'different') this.isSame = false;
+      }
+      this.#repairs = waiting;
+      this.#run.awayInARow = 0;
+      return waiting.length > 0 ? 'wait' : 'ended';
+    } catch (error) {
+      this.#run.awayInARow = isRefusal(error) ? 0 : this.#run.awayInARow + 1;
+      throw error;
+    }
+  }
+}
+
+function resultOf(message: CopyMessage, places: readonly Place[], ends: readonly TurnEnd[]): CopyResult {
+  const [copied, refused, rest]: [bigint[], bigint[], bigint[]] = [[], [], []];
+  let reason: string | null = null;
+  let away: CopyResult['away'];
+  for (const [index, { token, isSame }] of places.entries()) {
+    const end = ends[index]!;
+    if (end.kind === 'ended' && isSame) copied.push(token);
+    else if (end.kind === 'ended') {
+      refused.push(token);
+      reason ??= 'the two clusters still differ';
+    } else if (end.kind === 'failed' && isRefusal(end.error)) {
+      refused.push(token);
+      reason ??= withoutValues(describeError(end.error));
+    } else {
+      rest.push(token);
+      if (end.kind === 'failed') away ??= { cluster: null, error: end.error };
+    }
+  }
+  if (away !== undefined) reason ??= describeError(away.error);
+  const base = { copied, refused, rest, dead: [], code: message.code, reason };
+  return away === undefined ? base : { ...base, away };
 }

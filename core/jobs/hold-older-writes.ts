@@ -2,9 +2,10 @@
 
 import { compareBefore } from '../ledger/copied-tables.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import { shadowOf } from '../ledger/phase-change.ts';
+import { primaryOf, shadowOf } from '../ledger/phase-change.ts';
 import type { ReasonCode } from '../ledger/reasons.ts';
 import { openBreakers, readReplayState } from '../ledger/replay-state.ts';
+import type { CopyMessage } from '../model/message.ts';
 import type { Clock } from '../ports.ts';
 
 /** Of marks that stand for a write, perhaps a deletion, that no message has. */
@@ -41,6 +42,29 @@ export async function holdOlderWrites(
     waitMs = Math.max(waitMs, held);
   }
   return waitMs > 0 && (await isReplaying(ledger, clock)) ? waitMs : 0;
+}
+
+/**
+ * Has failed writes compared, and not applied, that are older than lost writes of which these messages have the places. Of
+ * all messages together, so that one wait serves them.
+ * @returns how long to wait until that is so for every call of the replay. Milliseconds
+ * @throws LedgerUnavailableError, LedgerConflictError
+ */
+export async function holdOlderThan(
+  messages: readonly CopyMessage[],
+  { ledger, clock }: { readonly ledger: Ledger; readonly clock: Clock },
+): Promise<number> {
+  const lost = messages.filter(({ code }) => code === 'crash-window');
+  if (lost.length === 0) return 0;
+  const phase = (await ledger.readPhase())?.active.phase;
+  const shadow = primaryOf(phase ?? 'origin-only') === 'origin' ? 'target' : 'origin';
+  let waitMs = 0;
+  for (const ofTable of Map.groupBy(lost, ({ keyspace, table }) => JSON.stringify([keyspace, table])).values()) {
+    const lostBefore = Math.max(...ofTable.map(({ enqueuedAt }) => Date.parse(enqueuedAt)));
+    const held = await compareBefore(ledger.store, shadow, ofTable[0]!, lostBefore, clock.nowMillis());
+    waitMs = Math.max(waitMs, held);
+  }
+  return waitMs;
 }
 
 async function isReplaying({ store }: Ledger, clock: Clock): Promise<boolean> {

@@ -4,7 +4,7 @@ import type { Authority } from '../checksum/repair.ts';
 import type { Phase } from '../config/schema.ts';
 import { GateClosedError, ObjectStoreError } from '../errors.ts';
 import type { Consistency } from '../model/cql-request.ts';
-import { repairPartitions } from './repair-partition.ts';
+import { repairPartitions } from './repair-partitions.ts';
 import { readValidationTable, runKeys, type ValidationItem } from './validation-plan.ts';
 import type { ValidationOptions, ValidationPorts } from './validation-ports.ts';
 

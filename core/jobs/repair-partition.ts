@@ -18,13 +18,10 @@ export interface RepairOptions
   /** Whose state is right; `authorityOf` the phase in force. */
   readonly authority: Authority;
   readonly compareWriteTime: boolean;
+  /** Also where write times would tell it is read twice before it is written: nobody has looked at the partition before. */
+  readonly readsTwice: boolean;
   /** Row differences repaired in one round; the next round finds the rest. */
   readonly maxRows?: number;
-}
-
-export interface RepairResult {
-  readonly isSame: boolean;
-  readonly statements: number;
 }
 
 /** First with own times, then what did not yield, then markers that only now stand alone, then the youngest. */
@@ -33,89 +30,104 @@ const ROUNDS = 5;
 const MAX_ROUNDS = 1000;
 const DEFAULT_MAX_ROWS = 5000;
 
-/** Partitions that are read or repaired at once, and statements of each. */
+/** Statements of a partition at once. */
 const CONCURRENCY = 8;
 
-/**
- * Brings partitions together; one result for each, in order. All are read before the first is repaired, so that one wait is
- * enough to tell what stands from what a write on its way has left.
- * @param readsTwice also where write times would tell: nobody has looked at the partitions before
- */
-export async function repairPartitions(
-  table: ComparedTable,
-  partitions: readonly (readonly Uint8Array[])[],
-  ports: RepairPorts,
-  options: RepairOptions & { readonly readsTwice: boolean },
-  signal?: AbortSignal,
-): Promise<RepairResult[]> {
-  const limit = pLimit(CONCURRENCY);
-  const first = await limit.map(partitions, (keyValues) => readComparison(table, keyValues, ports, options, signal));
-  const waits = first.some(
-    (one) => one.kind && (options.readsTwice || countCells(withWriteTimes(one)) < countCells(one)),
-  );
-  if (waits) await ports.sleep(options.settleMs, signal);
-  return limit.map(first, (comparison, index) =>
-    comparison.kind
-      ? repairPartition(table, partitions[index]!, ports, options, waits ? comparison : undefined, signal)
-      : { isSame: true, statements: 0 },
-  );
-}
-
-/** Reads a partition on both clusters and compares it. */
-function readComparison(
-  table: ComparedTable,
-  keyValues: readonly Uint8Array[],
-  ports: RepairPorts,
-  options: RepairOptions,
-  signal?: AbortSignal,
-): Promise<PartitionComparison> {
-  const readers = openReaders(table, ports, options);
-  const pages = (reader: TableReader) => readPartition(reader, table, keyValues, signal);
-  return comparePartition(table, pages(readers.origin), pages(readers.target), {
-    compareWriteTime: options.compareWriteTime,
-    maxRows: options.maxRows ?? DEFAULT_MAX_ROWS,
-  });
-}
+/** Of a row difference and of a cell difference beside its values. Bytes. */
+const ROW_BYTES = 300;
+const CELL_BYTES = 500;
 
 /**
  * Reads a partition on both clusters, writes what is missing, reads again, until both are the same. What a write on its way
  * may have left is not touched: cells that are younger than a write needs to arrive, and differences without write times
  * (lists, and before 5.0 all multi-cell columns) that do not stand in two readings that far apart.
- * @param earlier a reading at least `settleMs` ago: nothing is written that differed otherwise then
  */
-async function repairPartition(
-  table: ComparedTable,
-  keyValues: readonly Uint8Array[],
-  ports: RepairPorts,
-  options: RepairOptions,
-  earlier?: PartitionComparison,
-  signal?: AbortSignal,
-): Promise<RepairResult> {
-  let statements = 0;
-  let known = earlier;
-  for (let round = 0, reading = 0; ; reading++) {
-    const readAtMillis = ports.clock.nowMillis();
-    const comparison = await readComparison(table, keyValues, ports, options, signal);
-    if (!comparison.kind) return { isSame: true, statements };
-    if (round === ROUNDS || reading === MAX_ROUNDS) return { isSame: false, statements };
-    const standing = known ? settleDifference(known, comparison).comparison : withWriteTimes(comparison);
-    const plan = planRepairs(table, keyValues, standing, {
-      authority: options.authority,
-      round: round === 0 ? 'own' : 'again',
-      settledMicros: BigInt(readAtMillis - options.settleMs) * 1000n,
-      nowSeconds: Math.floor(readAtMillis / 1000),
+export class PartitionRepair {
+  readonly #table: ComparedTable;
+  readonly #keyValues: readonly Uint8Array[];
+  readonly #ports: RepairPorts;
+  readonly #options: RepairOptions;
+  /** A reading at least `settleMs` ago: nothing is written that differed otherwise then. */
+  #known: PartitionComparison | undefined;
+  #round = 0;
+  #readings = 0;
+  #statements = 0;
+
+  constructor(table: ComparedTable, keyValues: readonly Uint8Array[], ports: RepairPorts, options: RepairOptions) {
+    this.#table = table;
+    this.#keyValues = keyValues;
+    this.#ports = ports;
+    this.#options = options;
+  }
+
+  /** Written so far. */
+  get statements(): number {
+    return this.#statements;
+  }
+
+  /** Of the reading that is kept until the next one, about. */
+  get heldBytes(): number {
+    return this.#known === undefined ? 0 : bytesOf(this.#known);
+  }
+
+  /** Goes on until it ends, or until `settleMs` have to pass before the next call. */
+  async advance(signal?: AbortSignal): Promise<'same' | 'different' | 'wait'> {
+    for (;;) {
+      const readAtMillis = this.#ports.clock.nowMillis();
+      const comparison = await this.#read(signal);
+      if (!comparison.kind) return 'same';
+      const isFirst = this.#readings++ === 0;
+      if (this.#round === ROUNDS || this.#readings > MAX_ROUNDS) return 'different';
+      if (isFirst && (this.#options.readsTwice || countCells(withWriteTimes(comparison)) < countCells(comparison))) {
+        this.#known = comparison;
+        return 'wait';
+      }
+      const isSettled = await this.#repair(comparison, readAtMillis, signal);
+      if (!isSettled) {
+        this.#known = comparison;
+        return 'wait';
+      }
+    }
+  }
+
+  /** Resolves to whether nothing was left alone. */
+  async #repair(comparison: PartitionComparison, readAtMillis: number, signal?: AbortSignal): Promise<boolean> {
+    const { authority, settleMs } = this.#options;
+    const standing = this.#known ? settleDifference(this.#known, comparison).comparison : withWriteTimes(comparison);
+    const nowSeconds = Math.floor(readAtMillis / 1000);
+    const plan = planRepairs(this.#table, this.#keyValues, standing, {
+      authority,
+      round: this.#round === 0 ? 'own' : 'again',
+      settledMicros: BigInt(readAtMillis - settleMs) * 1000n,
+      nowSeconds,
     });
     // Each has its write time, so their order does not matter.
-    await pLimit(CONCURRENCY).map(plan.repairs, (repair) =>
-      applyRepair(repair, keyValues, Math.floor(readAtMillis / 1000), ports, options, signal),
-    );
-    statements += plan.repairs.length;
+    await pLimit(CONCURRENCY).map(plan.repairs, (repair) => this.#apply(repair, nowSeconds, signal));
+    this.#statements += plan.repairs.length;
     // Where one round could not hold all of it the next one is not another try.
-    if (!comparison.isTruncated || plan.repairs.length === 0) round++;
-    if (plan.tooYoung > 0 || countCells(standing) < countCells(comparison)) {
-      await ports.sleep(options.settleMs, signal);
-      known = comparison;
-    }
+    if (!comparison.isTruncated || plan.repairs.length === 0) this.#round++;
+    return plan.tooYoung === 0 && countCells(standing) === countCells(comparison);
+  }
+
+  #read(signal: AbortSignal | undefined): Promise<PartitionComparison> {
+    const readers = openReaders(this.#table, this.#ports, this.#options);
+    const pages = (reader: TableReader) => readPartition(reader, this.#table, this.#keyValues, signal);
+    return comparePartition(this.#table, pages(readers.origin), pages(readers.target), {
+      compareWriteTime: this.#options.compareWriteTime,
+      maxRows: this.#options.maxRows ?? DEFAULT_MAX_ROWS,
+    });
+  }
+
+  async #apply({ cluster, text, values }: Repair, nowInSeconds: number, signal?: AbortSignal): Promise<void> {
+    const { originWriteConsistency, targetWriteConsistency } = this.#options;
+    const session = this.#ports[cluster];
+    const statement = await session.prepare(text);
+    await session.execute(statement, values, {
+      consistency: cluster === 'origin' ? originWriteConsistency : targetWriteConsistency,
+      routingKey: serializeKey(this.#keyValues),
+      ...(session.protocolVersion >= 5 ? { nowInSeconds } : {}),
+      ...(signal ? { signal } : {}),
+    });
   }
 }
 
@@ -133,20 +145,15 @@ function countCells({ rows }: PartitionComparison): number {
   return rows.reduce((sum, { cells }) => sum + Math.max(1, cells.length), 0);
 }
 
-async function applyRepair(
-  repair: Repair,
-  keyValues: readonly Uint8Array[],
-  nowInSeconds: number,
-  ports: RepairPorts,
-  options: RepairOptions,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const session = ports[repair.cluster];
-  const statement = await session.prepare(repair.text);
-  await session.execute(statement, repair.values, {
-    consistency: repair.cluster === 'origin' ? options.originWriteConsistency : options.targetWriteConsistency,
-    routingKey: serializeKey(keyValues),
-    ...(session.protocolVersion >= 5 ? { nowInSeconds } : {}),
-    ...(signal ? { signal } : {}),
-  });
+function bytesOf({ rows }: PartitionComparison): number {
+  let bytes = 0;
+  for (const { clustering, cells } of rows) {
+    bytes += ROW_BYTES;
+    for (const value of clustering) bytes += value.length;
+    for (const { origin, target } of cells) {
+      bytes += CELL_BYTES + (origin.value?.length ?? 0) + (target.value?.length ?? 0);
+      bytes += (origin.writeTimes?.length ?? 0) + (target.writeTimes?.length ?? 0);
+    }
+  }
+  return bytes;
 }

@@ -4,10 +4,11 @@ import { CopiedTables } from '../ledger/copied-tables.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { ClusterName } from '../model/cluster-name.ts';
 import type { FailedWrite } from '../model/failed-write.ts';
-import { type CopyMessage, decodeMessage, type Message, type WritesMessage } from '../model/message.ts';
+import { type CopyMessage, decodeMessage, isCopyText, type Message, type WritesMessage } from '../model/message.ts';
 import type { Clock, CqlSession, Logger } from '../ports.ts';
 import { ByteBudget } from './byte-budget.ts';
 import { type CopyOptions, copyPlaces } from './copy-places.ts';
+import { holdOlderThan } from './hold-older-writes.ts';
 import { markGivenUp } from './mark-given-up.ts';
 import type { BreakerPort } from './replay-breaker.ts';
 import {
@@ -79,6 +80,7 @@ export async function replayMessages(
   signal?: AbortSignal,
 ): Promise<readonly MessageOutcome[]> {
   const replay = new Replay(ports, options, signal);
+  await replay.holdOlderThan(messages);
   return pLimit(MESSAGES_AT_ONCE).map(messages, (message) => replay.message(message));
 }
 
@@ -107,6 +109,20 @@ class Replay {
     this.#rate =
       options.rate ??
       (writesPerSecond === undefined ? undefined : new ByteBudget(writesPerSecond, ports.clock, ports.sleep));
+  }
+
+  /** Begins the waits of all messages of lost writes, which each of them would begin one after the other. Never rejects. */
+  async holdOlderThan(messages: readonly ReplayMessage[]): Promise<void> {
+    try {
+      const copies = messages.flatMap(({ text }) => (isCopyText(text) ? decodeMessage(text) : []));
+      await holdOlderThan(
+        copies.filter((message) => message.kind === 'copy'),
+        this.#ports,
+      );
+    } catch (error) {
+      // Each is decoded again, and waits by itself, when its turn comes.
+      this.#ports.logger.warn('messages of lost writes are held one by one', { error: describeError(error) });
+    }
   }
 
   async message({ id, text, body }: ReplayMessage): Promise<MessageOutcome> {

@@ -91,6 +91,11 @@ export function encodeMessage(message: Message): string {
   return encodeForQueue({ version: 1, ...message, tokens: message.tokens.map(String) });
 }
 
+/** Whether a body is of places, by how it begins; what another program has encoded may be one all the same. */
+export function isCopyText(body: string): boolean {
+  return body.startsWith('{"version":1,"kind":"copy",');
+}
+
 /** One write as it stands in its message, so that a sender can count bytes before it bundles. */
 export function encodeWrite(write: FailedWrite): string {
   return encodeForQueue(failedWriteToJson(write));

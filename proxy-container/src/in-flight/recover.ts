@@ -88,6 +88,8 @@ class Recovery {
   readonly #ports: RecoveryPorts;
   /** By `performance.now()`. */
   readonly #untilMs: number;
+  /** One instant for all messages: each later one would have the replay wait anew. */
+  readonly #enqueuedAt = new Date().toISOString();
 
   constructor(ports: RecoveryPorts) {
     this.#ports = ports;
@@ -136,7 +138,7 @@ class Recovery {
       const kept = () =>
         journal.addCopy({
           ...{ kind: 'copy', id: randomUUID(), ...place, tokens, code, attempts: 1 },
-          ...{ enqueuedAt: new Date().toISOString(), instance },
+          ...{ enqueuedAt: this.#enqueuedAt, instance },
         });
       await within(this.#untilMs - performance.now(), kept);
       this.copiedCount += tokens.length;
