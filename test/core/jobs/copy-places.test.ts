@@ -132,8 +132,8 @@ test('what is begun when the time is over is ended, and the rest comes again as 
   expect(counts.copied + counts.away).toBe(450);
   const again = decodeMessage(outcome.resend[0]!.body) as CopyMessage;
   expect(again).toMatchObject({ kind: 'copy', attempts: 1 });
-  const written = new Set(keys.map(tokenOfKey)).difference(new Set(again.tokens));
-  expect(written.size).toBe(counts.copied);
+  const left = new Set(again.tokens);
+  expect(keys.filter((key) => !left.has(tokenOfKey(key)))).toHaveLength(counts.copied);
   expect((target.contents() as unknown[]).length).toBe(counts.copied);
   expect(await ports.ledger.listSuspects()).toEqual([]);
 });
