@@ -36,6 +36,8 @@ export async function startOurs(
   phase: Phase,
   options: {
     readonly proxy?: object;
+    readonly failedWrites?: object;
+    readonly env?: NodeJS.ProcessEnv;
     readonly listenTls?: object;
     readonly nodeFlags?: readonly string[];
     readonly hasChannel?: boolean;
@@ -56,7 +58,7 @@ export async function startOurs(
       filterRules: 'filter-rules.yaml',
       ...options.proxy,
     },
-    failedWrites: { journalDir: join(folder, 'journal') },
+    failedWrites: { journalDir: join(folder, 'journal'), ...options.failedWrites },
   };
   const rules = { tenants: { columns: ['tenant'], exclude: ['t-7'] }, tables: { exclude: ['other.table'] } };
   // JSON is YAML.
@@ -65,7 +67,7 @@ export async function startOurs(
   const program = await proxyProgram();
   const command = [process.execPath, ...(options.nodeFlags ?? []), program, '--config', join(folder, 'migration.yaml')];
   const started = startPinned(cpus.proxy, command, {
-    env: { RINGSHIFT_LOG_LEVEL: 'info' },
+    env: { RINGSHIFT_LOG_LEVEL: 'info', ...options.env },
     ...(options.hasChannel ? { hasChannel: true } : {}),
   });
   const stop = async (): Promise<void> => {
