@@ -5,7 +5,7 @@ import type { FromJournal, StartJournalThread } from '../../proxy-container/src/
 /** The journal on the thread of the test, with a queue of the test; its messages come later, as from another thread. */
 export function journalHere(
   queue: FailedWriteQueue | null,
-  more: { readonly maxRefusals?: number } = {},
+  more: { readonly maxRefusals?: number; readonly nowMillis?: () => number } = {},
 ): StartJournalThread {
   return (settings, { onMessage, onGone }) => {
     let isGone = false;
@@ -24,7 +24,8 @@ export function journalHere(
     setImmediate(() => {
       if (isEnded) return;
       try {
-        core = new JournalCore({ settings, queue, clock: { nowMillis: Date.now }, ...more, post });
+        const { nowMillis = Date.now, ...rest } = more;
+        core = new JournalCore({ settings, queue, clock: { nowMillis }, ...rest, post });
       } catch (error) {
         gone(String(error));
       }

@@ -80,6 +80,8 @@ export class MockCluster {
   /** Which keyspaces there are not. */
   refusesKeyspace: (name: string) => boolean = () => false;
 
+  /** By how much its clock is ahead. */
+  clockOffsetMs = 0;
   /** How often the proxy has read the nodes. */
   peerReads = 0;
   /** None: everybody may do everything. */
@@ -213,7 +215,7 @@ export class MockCluster {
     if (used !== undefined && this.refusesKeyspace(used)) return errorReply(ErrorCode.INVALID, 'no such keyspace');
     if (used !== undefined) this.#keyspaces.set(connection, used);
     if (this.localAnswer && /now\(\) AS now/.test(text)) return { opcode: Opcode.RESULT, body: this.localAnswer };
-    const system = this.#schemaAnswer(text) ?? systemAnswer(text, this.columns);
+    const system = this.#schemaAnswer(text) ?? systemAnswer(text, this.columns, this.clockOffsetMs);
     if (system) return system;
     const refusal = this.login?.refusal(text, connection);
     if (refusal) return refusal;
@@ -272,7 +274,7 @@ export class MockCluster {
 }
 
 /** Just enough of the system tables for a driver, and for the proxy's own control connection. */
-function systemAnswer(text: string, columns: readonly ColumnFact[]): MockReply | undefined {
+function systemAnswer(text: string, columns: readonly ColumnFact[], clockOffsetMs: number): MockReply | undefined {
   if (/^USE /i.test(text)) return voidReply;
   const rows = (columns: [string, CqlType, Buffer | null][], hasRow = true): MockReply => {
     const metadata = {
@@ -282,7 +284,7 @@ function systemAnswer(text: string, columns: readonly ColumnFact[]): MockReply |
     return { opcode: Opcode.RESULT, body: encodeRows(metadata, hasRow ? [columns.map(([, , value]) => value)] : []) };
   };
   if (/toTimestamp\(now\(\)\) FROM system\.local/i.test(text)) {
-    return rows([['now', native('timestamp'), encodeBigint(BigInt(Date.now()))]]);
+    return rows([['now', native('timestamp'), encodeBigint(BigInt(Date.now() + clockOffsetMs))]]);
   }
   if (/FROM system\.local/i.test(text)) {
     const alias = /^SELECT release_version AS "([^"]+)"/i.exec(text)?.[1];

@@ -94,7 +94,8 @@ export class ProxyProcess {
     Object.assign(this.#env, env);
   }
 
-  async start(): Promise<void> {
+  /** @param how `listening`: it need not be ready, as one whose clock differs never is */
+  async start(how: { readonly until: 'ready' | 'listening' } = { until: 'ready' }): Promise<void> {
     const { launcher = [] } = this.#options;
     const program = [process.execPath, join(root, 'cli', 'main.ts'), 'proxy', '--config', this.configFile];
     const [command, ...args] = [...launcher, ...program];
@@ -111,14 +112,20 @@ export class ProxyProcess {
     }
     for (let attempt = 0; attempt < 600; attempt++) {
       if (child.exitCode !== null) throw new Error(`the proxy ended with ${child.exitCode}: ${this.output}`);
-      const isReady = await fetch(this.#url('/health/ready')).then(
-        (response) => response.ok,
-        () => false,
-      );
-      if (isReady) return;
+      if (await this.#is(how.until)) return;
       await sleep(100);
     }
     throw new Error(`the proxy is not ready: ${this.output}`);
+  }
+
+  async #is(state: 'ready' | 'listening'): Promise<boolean> {
+    try {
+      const response = await fetch(this.#url(state === 'ready' ? '/health/ready' : '/status'));
+      if (state === 'ready' || !response.ok) return response.ok;
+      return ((await response.json()) as { readonly isListening: boolean }).isListening;
+    } catch {
+      return false;
+    }
   }
 
   /** SIGTERM; resolves to the exit code. */

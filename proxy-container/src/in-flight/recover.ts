@@ -11,6 +11,11 @@ import { type LogContent, type OwedPlaces, readLog } from './read-log.ts';
 const MAX_COPIED = 262_144;
 /** So long a start waits for disk or queue to take them, all together; what they do not take is marked. Milliseconds. */
 const KEPT_WITHIN_MS = 15_000;
+/**
+ * What a process that died may have given out since it last noted a write time: it does that every 50 ms, or later where a
+ * turn of its event loop takes longer. Microseconds.
+ */
+const NOTED_WITHIN_MICROS = 1_000_000;
 /** Of a mark for a part of so many places. */
 const MARK_PLACES = 65_536;
 
@@ -30,6 +35,7 @@ export interface RecoveryPorts {
 export interface Recovered {
   readonly firstSegment: number;
   readonly firstSequence: number;
+  /** No write time that was given out is later. */
   readonly lastTimestampMicros: number;
   readonly copiedCount: number;
   readonly markedCount: number;
@@ -41,7 +47,7 @@ export interface Recovered {
  */
 export async function recoverLog(directory: string, ports: RecoveryPorts): Promise<Recovered> {
   const content = await readLog(directory);
-  const { files, unreadable, newest, owed, nextSequence, lastTimestampMicros } = content;
+  const { files, unreadable, newest, owed, nextSequence, lastTimestampMicros, isClean } = content;
   const recovery = new Recovery(ports);
   for (const places of owed) await recovery.bring(places);
   const why = lossOf(content, ports.bootId);
@@ -68,7 +74,7 @@ export async function recoverLog(directory: string, ports: RecoveryPorts): Promi
   return {
     firstSegment: (newest?.number ?? 0) + 1,
     firstSequence: nextSequence,
-    lastTimestampMicros,
+    lastTimestampMicros: lastTimestampMicros + (isClean ? 0 : NOTED_WITHIN_MICROS),
     copiedCount,
     markedCount,
   };

@@ -61,6 +61,8 @@ export class JournalCore {
       },
       onSetAside: ({ tables }, reason) => post({ kind: 'doubt', tables, reason }),
     });
+    // A pause that another process began is over, and its clock may have been another one.
+    this.#outbox.makeDue();
     this.#sender =
       queue === null
         ? undefined

@@ -14,7 +14,8 @@ port.on('message', (message: ToJournal) => receive(message));
 const core = new JournalCore({
   settings,
   queue: hasQueue(settings.stores) ? queueWhenOpen(async () => (await openQueue(settings.stores))!) : null,
-  clock: { nowMillis: Date.now },
+  // Pauses end when they should, whatever is done to the clock meanwhile.
+  clock: { nowMillis: () => performance.timeOrigin + performance.now() },
   post: (message) => {
     port.postMessage(message);
     if (message.kind === 'stopped') port.close();

@@ -155,9 +155,9 @@ export class ClientRequest implements OutgoingRequest {
     return this.batchKind === BatchKind.COUNTER;
   }
 
-  /** When the proxy took it. Seconds since the epoch. */
+  /** When the proxy took it, by the clocks of the clusters. Seconds since the epoch. */
   get takenAtSeconds(): number {
-    return Math.floor(this.#takenAtMs / 1000);
+    return Math.floor((this.#takenAtMs + this.#context.timestamps.clusterSkewMs) / 1000);
   }
 
   /** Memory that the request holds for as long as it is kept. */

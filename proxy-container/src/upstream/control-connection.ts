@@ -1,17 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { withRemedy } from '#adapters/cql/connect-remedy.ts';
-import { decodeError } from '#core/cql/error-message.ts';
 import { bodyOf, flagsOf, opcodeOf } from '#core/cql/frame.ts';
 import { decodeSupported, encodeRegister } from '#core/cql/handshake-messages.ts';
 import { Opcode } from '#core/cql/protocol.ts';
-import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
+import { responseOffset } from '#core/cql/result-message.ts';
 import { decodeEvent, type SchemaChange } from '#core/cql/schema-change.ts';
-import { decodeBigint, decodeInet, decodeUuid } from '#core/cql/value-codec.ts';
-import { ClusterUnreachableError, describeError, ProtocolError, ServerError } from '#core/errors.ts';
+import { decodeInet, decodeUuid } from '#core/cql/value-codec.ts';
+import { ClusterUnreachableError, describeError, ProtocolError } from '#core/errors.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Cluster } from './cluster.ts';
 import { type ClusterFacts, highestVersion, PROBE_VERSION, type Rows, readFacts } from './cluster-facts.ts';
-import { encodePlainQuery, openSession } from './handshake.ts';
+import { openSession } from './handshake.ts';
+import { CLOCK_QUERY, type ClockSkew, measureSkew } from './node-clock.ts';
+import { plainQuery } from './plain-query.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
 const STARTUP_OPTIONS: ReadonlyMap<string, string> = new Map([['CQL_VERSION', '3.0.0']]);
@@ -89,14 +90,22 @@ export class ControlConnection {
     this.state = 'stopped';
   }
 
-  /** Microseconds by which the node's clock is ahead of ours, at most; measured on one round trip. */
-  async clockSkewMicros(): Promise<number> {
-    const before = Date.now();
-    const rows = await this.#query('SELECT toTimestamp(now()) FROM system.local');
-    const after = Date.now();
-    const value = rows[0]?.[0];
-    if (!value) return 0;
-    return (Number(decodeBigint(value)) - (before + after) / 2) * 1000;
+  /** The node that it is connected to; undefined: none. */
+  get host(): string | undefined {
+    return this.#connection?.host;
+  }
+
+  /** How far the clock of a node is ahead of ours. @throws ClusterUnreachableError, RequestTimeoutError, ServerError */
+  async clockSkew(host: string): Promise<ClockSkew> {
+    if (host === this.host) return measureSkew(() => this.#query(CLOCK_QUERY));
+    const version = this.facts?.maxVersion ?? PROBE_VERSION;
+    const connection = await this.cluster.connectTo(host, version);
+    try {
+      await this.#openSession(connection);
+      return await measureSkew(() => plainQuery(connection, CLOCK_QUERY, this.cluster));
+    } finally {
+      connection.close();
+    }
   }
 
   /** Name, type, kind and position of each column of a table; no rows when there is no such table. */
@@ -175,12 +184,7 @@ export class ControlConnection {
     const maxVersion = highestVersion(supported.get('PROTOCOL_VERSIONS'));
     const connection = await this.cluster.connect(maxVersion);
     try {
-      const credentials = config.credentials ?? undefined;
-      this.cluster.demandsLogin = await openSession(
-        connection,
-        { version: maxVersion, startup: STARTUP_OPTIONS, credentials, keyspace: undefined },
-        config.connectTimeoutMs,
-      );
+      this.cluster.demandsLogin = await this.#openSession(connection);
       await connection.request(Opcode.REGISTER, 0, encodeRegister(EVENT_TYPES), config.requestTimeoutMs);
       // Whoever stopped it saw no connection to close.
       if (signal.aborted) throw new ClusterUnreachableError(`the ${name} is not needed any more`);
@@ -201,6 +205,14 @@ export class ControlConnection {
     this.state = 'up';
     this.lastError = undefined;
     this.onConnected?.();
+  }
+
+  /** With the login of the configuration. Resolves to whether one was demanded. */
+  #openSession(connection: UpstreamConnection): Promise<boolean> {
+    const { credentials, connectTimeoutMs } = this.cluster.config;
+    const { version } = connection;
+    const identity = { version, startup: STARTUP_OPTIONS, credentials: credentials ?? undefined, keyspace: undefined };
+    return openSession(connection, identity, connectTimeoutMs);
   }
 
   /** OPTIONS is answered before any login, in the version that all servers of today speak. */
@@ -259,14 +271,6 @@ export class ControlConnection {
     if (!connection || connection.isClosed) {
       throw new ClusterUnreachableError(`the ${this.cluster.name} is not connected`);
     }
-    const body = encodePlainQuery(text, connection.version);
-    const reply = await connection.request(Opcode.QUERY, 0, body, this.cluster.config.requestTimeoutMs);
-    const replyBody = bodyOf(reply);
-    if (opcodeOf(reply) === Opcode.ERROR) {
-      const error = decodeError(replyBody, connection.version);
-      throw new ServerError(`${this.cluster.name}: ${error.message}`, error.code, true);
-    }
-    const result = decodeResult(replyBody, connection.version, responseOffset(flagsOf(reply), replyBody));
-    return result.kind === 'rows' ? result.rows : [];
+    return plainQuery(connection, text, this.cluster);
   }
 }

@@ -134,7 +134,7 @@ export class ReadBacks {
     }
     firstTable(this.#options.counters, request).readBacks += reads.length;
     // TTLs count from here.
-    const readAtSeconds = Math.floor(Date.now() / 1000);
+    const readAtSeconds = Math.floor((Date.now() + this.#options.timestamps.clusterSkewMs) / 1000);
     const copy = copyOf(reads, { clockMicros });
     if (!copy.isExact) {
       this.#options.failedWrites.mark(request, { code: 'conditional', lacking: route.shadow, reason: TAG });

@@ -6,6 +6,8 @@ export class TimestampGenerator {
   readonly #nowMillis: () => number;
   #lastMicros = 0;
   #offsetMicros = 0;
+  /** How far the clusters' clocks, by which TTLs end, are ahead of this machine's; negative: behind. Milliseconds. */
+  clusterSkewMs = 0;
 
   constructor(nowMillis: () => number = Date.now) {
     this.#nowMillis = nowMillis;

@@ -359,6 +359,16 @@ test('messages that the queue takes do not wait for one that it refuses', async 
   expect(await found()).toEqual([1]);
 });
 
+test('a pause that a killed process was in, by a clock that was hours ahead, is over for the next one', async () => {
+  const queue = new ChoosyQueue(() => true);
+  const start = journalHere(queue, { nowMillis: () => Date.now() + 10 * 3_600_000 });
+  const journal = await open({ start, maxPauseMs: 600_000 });
+  journal.add(failedInsert(1), 1);
+  await eventually(() => expect(queue.tries.length).toBeGreaterThanOrEqual(2));
+  await journal.stop(0);
+  expect(await found({ maxPauseMs: 600_000 })).toEqual([1]);
+});
+
 test('who stops tries once more, however long the pause is, and no longer than it may', async () => {
   const queue = new MemoryQueue();
   queue.isAway = true;
