@@ -116,10 +116,14 @@ async function reconcileItems(
     targetWriteConsistency: Consistency[target.consistency.write],
     authority: authorityOf(phase?.active.phase),
   };
+  const errors: unknown[] = [];
+  // What one range fails with keeps no other one from its end.
   await forEachItem('reconcile', items, validation.maxConcurrency, (item) =>
-    reconcileRange(item, null, ports, reconcileOptions),
+    reconcileRange(item, null, ports, reconcileOptions).catch((error: unknown) => void errors.push(error)),
   );
-  return summarizeRun(runId, ports);
+  const summary = await summarizeRun(runId, ports);
+  if (errors.length > 0) throw errors[0];
+  return summary;
 }
 
 async function forEachItem(
