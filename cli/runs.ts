@@ -119,6 +119,11 @@ export function describeValidation(summary: RunSummary): string[] {
       ` (${count('originRows')} rows on the origin, ${count('targetRows')} on the target, ${summary.seconds.toFixed(1)} s)`,
   );
   if (count('repaired') > 0) lines.push(`${count('repaired')} differing partitions were repaired`);
+  if (count('counters') > 0) {
+    lines.push(
+      `${count('counters')} partitions of counters were left: stop their writers, then: ringshift reconcile --counters --quiesced --keyspace ${summary.keyspace}`,
+    );
+  }
   if (count('unsettled') > 0) lines.push(`${count('unsettled')} partitions changed at every reading`);
   if (count('unlisted') > 0) lines.push(`${count('unlisted')} differ beyond what a range lists`);
   for (const { index, table, error } of summary.failed.slice(0, 10)) {

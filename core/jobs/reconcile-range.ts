@@ -3,6 +3,7 @@ import { type DifferenceLine, parseDifferenceLines, partitionOfLine } from '../c
 import type { Authority } from '../checksum/repair.ts';
 import type { Phase } from '../config/schema.ts';
 import { GateClosedError, ObjectStoreError } from '../errors.ts';
+import type { RangeRecord } from '../ledger/records.ts';
 import type { Consistency } from '../model/cql-request.ts';
 import { repairPartitions } from './repair-partitions.ts';
 import { readValidationTable, runKeys, type ValidationItem } from './validation-plan.ts';
@@ -24,7 +25,7 @@ export type ReconcileOutcome =
 export interface ReconcileCounts extends Record<string, number> {
   /** Listed partitions that are the same now. */
   repaired: number;
-  /** Those that still differ after the last round. */
+  /** Those that still differ after the last round, or can't be repaired here. */
   unrepaired: number;
   statements: number;
 }
@@ -57,11 +58,7 @@ export async function reconcileRange(
   const lines = await readRangeDifferences(ports.objects, item.runId, item.index, record?.counts['parts'] ?? 0);
   const manifest = await readValidationTable(ports.objects, item.tableKey);
   const table = compareTable(manifest.schema, manifest);
-  if (manifest.schema.isCounter && lines.length > 0) {
-    throw new GateClosedError(`reconcile of ${item.keyspace}.${item.table}`, [
-      'counters can only be brought together while nothing writes them',
-    ]);
-  }
+  if (manifest.schema.isCounter && lines.length > 0) return leaveCounters(item, lines.length, ports);
   const counts: ReconcileCounts = {
     repaired: checkpoint === null ? 0 : (record?.counts['repaired'] ?? 0),
     unrepaired: checkpoint === null ? 0 : (record?.counts['unrepaired'] ?? 0),
@@ -82,11 +79,34 @@ export async function reconcileRange(
     at += chunk.length;
     isLate = options.deadlineMillis !== undefined && ports.clock.nowMillis() >= options.deadlineMillis;
   }
-  if (record) {
-    const updatedAt = new Date(ports.clock.nowMillis()).toISOString();
-    await ports.ledger.putRange({ ...record, counts: { ...record.counts, ...counts }, updatedAt });
-  }
+  await noteCounts(record, counts, ports);
   return at < lines.length ? { kind: 'checkpoint', next: String(at), counts } : { kind: 'done', counts };
+}
+
+/** Counters can only be brought together while nothing writes them; the keyspace's other tables need not wait for that. */
+async function leaveCounters(
+  item: ValidationItem,
+  unrepaired: number,
+  ports: ValidationPorts,
+): Promise<ReconcileOutcome> {
+  const { keyspace, table } = item;
+  ports.logger.warn(
+    'counters are not repaired here; stop their writers, then: ringshift reconcile --counters --quiesced',
+    { keyspace, table, differing: unrepaired },
+  );
+  const counts: ReconcileCounts = { repaired: 0, unrepaired, statements: 0, counters: unrepaired };
+  await noteCounts(await ports.ledger.readRange(item.runId, item.index), counts, ports);
+  return { kind: 'done', counts };
+}
+
+async function noteCounts(
+  record: RangeRecord | undefined,
+  counts: ReconcileCounts,
+  { ledger, clock }: Pick<ValidationPorts, 'ledger' | 'clock'>,
+): Promise<void> {
+  if (record === undefined) return;
+  const updatedAt = new Date(clock.nowMillis()).toISOString();
+  await ledger.putRange({ ...record, counts: { ...record.counts, ...counts }, updatedAt });
 }
 
 /** The differing partitions that a range's validation listed, from all its files. */

@@ -114,8 +114,8 @@ async function differences() {
   return body ? parseDifferenceLines(body, 'differences') : [];
 }
 
-const reconcile = () =>
-  reconcileRange(item, null, ports, {
+const reconcile = (tableKey = item.tableKey) =>
+  reconcileRange({ ...item, tableKey }, null, ports, {
     ...options,
     originWriteConsistency: Consistency.LOCAL_QUORUM,
     targetWriteConsistency: Consistency.LOCAL_QUORUM,
@@ -334,4 +334,22 @@ test('only the places of an item are read, and what differs there is marked befo
   expect(outcome.counts).toMatchObject({ partitions: 2, differing: 1 });
   expect(isMarked).toBe(true);
   expect(await ledger.listSuspects()).toMatchObject([{ tokens: [String(tokenOfKey('k3'))], code: 'validation' }]);
+});
+
+test('differing counters are left and counted, and do not end the repair of other tables', async () => {
+  put(origin, 'lost', 0, 'x');
+  await validateRange(item, null, ports, options);
+  const counters = encodeValidationTable({
+    ...{ schema: { ...schema, isCounter: true }, elementWriteTimes: false },
+    ...{ compareWriteTime: true, samplePercent: 100 },
+  });
+  const tableKey = 'runs/run-1/tables/ks.counters.json';
+  await ports.objects.put(tableKey, counters);
+  const before = target.contents();
+  expect(await reconcile(tableKey)).toMatchObject({
+    kind: 'done',
+    counts: { repaired: 0, unrepaired: 1, counters: 1 },
+  });
+  expect(target.contents()).toEqual(before);
+  expect(await ports.ledger.readRange('run-1', 0)).toMatchObject({ counts: { differing: 1, counters: 1 } });
 });
