@@ -68,6 +68,7 @@ export class JournalDatabase {
     this.#database = openJournalFile({ ...options, tablesBefore: () => this.#tables.read() });
     this.#statements = this.#prepare();
     this.#readAgain();
+    this.#tryAgain();
     this.#count();
     this.#ballast.restore();
   }
@@ -227,6 +228,11 @@ export class JournalDatabase {
         .prepare(`UPDATE messages SET state = ${WAITING} WHERE state = ${UNREADABLE} AND key_id = ?`)
         .run(key_id);
     }
+  }
+
+  /** What was set aside is offered again by each process: why the queue did not take it may be mended. */
+  #tryAgain(): void {
+    this.#database.exec(`UPDATE messages SET state = ${WAITING}, refusals = 0, due_at = 0 WHERE state = ${ASIDE}`);
   }
 
   #count(): void {

@@ -326,7 +326,7 @@ class ChoosyQueue extends MemoryQueue {
   }
 }
 
-test('a bundle that the queue refuses is sent write by write; the one that it never takes is set aside and marked', async () => {
+test('a bundle that the queue refuses is sent write by write; the one that it never takes is set aside and marked, and offered again by the next process', async () => {
   const queue = new ChoosyQueue((times) => times.includes(2));
   const journal = await open({ queue, maxRefusals: 8, maxPauseMs: 10 });
   journal.add(failedInsert(1), 1);
@@ -339,8 +339,14 @@ test('a bundle that the queue refuses is sent write by write; the one that it ne
   expect(marks()).toEqual(['bad torn: a failed write is refused by the queue']);
   expect(journal.health.messages).toBe(0);
   await close(journal);
-  const next = await open({ queue: new MemoryQueue() });
-  expect(next.health).toMatchObject({ messages: 0, setAside: 1 });
+  // The next process offers it again, and so does the one after that.
+  const still = await open({ queue, maxRefusals: 2, maxPauseMs: 10 });
+  await eventually(() => expect(still.health).toMatchObject({ messages: 0, setAside: 1 }));
+  await close(still);
+  const mended = new MemoryQueue();
+  const next = await open({ queue: mended });
+  await eventually(() => expect(timesOf(mended)).toEqual([2]));
+  await eventually(() => expect(next.health).toMatchObject({ messages: 0, setAside: 0 }));
 });
 
 test('messages that the queue takes do not wait for one that it refuses', async () => {
