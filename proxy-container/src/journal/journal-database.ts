@@ -232,7 +232,12 @@ export class JournalDatabase {
 
   /** What was set aside is offered again by each process: why the queue did not take it may be mended. */
   #tryAgain(): void {
-    this.#database.exec(`UPDATE messages SET state = ${WAITING}, refusals = 0, due_at = 0 WHERE state = ${ASIDE}`);
+    try {
+      this.#database.exec(`UPDATE messages SET state = ${WAITING}, refusals = 0, due_at = 0 WHERE state = ${ASIDE}`);
+    } catch (error) {
+      // A full disk, say: the next start finds them as they are.
+      this.#options.logger.warn('what is set aside stays so', { error: describeError(error) });
+    }
   }
 
   #count(): void {
