@@ -31,6 +31,8 @@ export interface RequestLayout {
   /** The default timestamp that the client has set. */
   readonly timestampMicros?: bigint;
   readonly keyspace?: string;
+  /** Where <now_in_seconds> is, or would have to be inserted in v5: behind everything else. */
+  readonly nowOffset: number;
   readonly nowInSeconds?: number;
 }
 
@@ -147,7 +149,7 @@ function readBatch(reader: BodyReader, version: number): RequestLayout {
 
 type Tail = Pick<
   RequestLayout,
-  'serialConsistency' | 'timestampOffset' | 'timestampMicros' | 'keyspace' | 'nowInSeconds'
+  'serialConsistency' | 'timestampOffset' | 'timestampMicros' | 'keyspace' | 'nowOffset' | 'nowInSeconds'
 >;
 
 function readTail(reader: BodyReader, flags: number, version: number): Tail {
@@ -155,8 +157,9 @@ function readTail(reader: BodyReader, flags: number, version: number): Tail {
   const timestampOffset = reader.offset;
   const timestampMicros = (flags & QueryFlag.DEFAULT_TIMESTAMP) !== 0 ? reader.long() : undefined;
   const keyspace = version >= 5 && (flags & QueryFlag.KEYSPACE) !== 0 ? reader.string() : undefined;
+  const nowOffset = reader.offset;
   const nowInSeconds = version >= 5 && (flags & QueryFlag.NOW_IN_SECONDS) !== 0 ? reader.int() : undefined;
-  return { serialConsistency, timestampOffset, timestampMicros, keyspace, nowInSeconds };
+  return { serialConsistency, timestampOffset, timestampMicros, keyspace, nowOffset, nowInSeconds };
 }
 
 /** The parameters of a write that needs no layout to be understood. */

@@ -93,6 +93,9 @@ async function readTable(session: CqlSession, keyspace: string, table: string): 
       dropped_time: new Date(Number(decodeBigint(at!))),
     })),
   );
-  const facts = toTableFacts(columnRows.map(({ column_name: name, ...column }) => ({ ...column, name })));
+  const facts = toTableFacts(
+    columnRows.map(({ column_name: name, ...column }) => ({ ...column, name })),
+    schema.defaultTimeToLiveSeconds,
+  );
   return facts && { schema, facts };
 }

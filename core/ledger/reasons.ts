@@ -39,6 +39,8 @@ export const reasonCodes = [
   'forbidden',
   /** A list has elements with a TTL that a load can't tell apart. */
   'list-expiry',
+  /** A copy of a write with a TTL came so late that it may live longer than the original. */
+  'late-ttl',
   /** A read of both clusters differed. */
   'read-differs',
   /** A validation found a difference, or could not settle one. */

@@ -11,6 +11,8 @@ export interface TableFacts {
   readonly keyTypes: ReadonlyMap<string, string>;
   readonly statics: ReadonlySet<string>;
   readonly regulars: ReadonlySet<string>;
+  /** `default_time_to_live`; 0: there is none. */
+  readonly defaultTtlSeconds: number;
 }
 
 /** A row of `system_schema.columns`; key columns have a position, others -1. */
@@ -25,7 +27,7 @@ const NATIVE =
   /^(ascii|bigint|blob|boolean|counter|date|decimal|double|duration|empty|float|inet|int|smallint|text|time|timestamp|timeuuid|tinyint|uuid|varchar|varint)$/;
 
 /** undefined: there is no such table. */
-export function toTableFacts(columns: readonly ColumnFact[]): TableFacts | undefined {
+export function toTableFacts(columns: readonly ColumnFact[], defaultTtlSeconds = 0): TableFacts | undefined {
   if (columns.length === 0) return undefined;
   const ofKind = (kind: string): string[] =>
     columns
@@ -43,6 +45,7 @@ export function toTableFacts(columns: readonly ColumnFact[]): TableFacts | undef
     keyTypes: new Map(columns.filter(({ position }) => position >= 0).map(({ name, type }) => [name, type])),
     statics: new Set(ofKind('static')),
     regulars: new Set(ofKind('regular')),
+    defaultTtlSeconds,
   };
 }
 

@@ -21,6 +21,8 @@ export interface RowsCopy {
   readonly statements: readonly Fragment[];
   /** False: some write times are of the proxy's clock or some cells are left out, so the table must be validated. */
   readonly isExact: boolean;
+  /** Some of what it writes expires. */
+  readonly hasTtl: boolean;
 }
 
 /** The SELECT of what a mutation wrote: `cells` with write time and TTL, then `collections`. */
@@ -62,9 +64,10 @@ export function copyOf(reads: readonly ReadRow[], times: CopyTimes): RowsCopy {
     statements.push(...copy.statements);
     isExact &&= copy.isExact;
   }
-  return { statements, isExact };
+  return { statements, isExact, hasTtl: live.flat().some(({ ttlSeconds }) => ttlSeconds > 0) };
 }
 
+type RowCopy = Omit<RowsCopy, 'hasTtl'>;
 type Times = CopyTimes & { readonly ownMicros: bigint | undefined };
 
 function copyRow(
@@ -72,7 +75,7 @@ function copyRow(
   live: readonly LiveCell[],
   values: ReadRow['values'],
   { ownMicros, clockMicros }: Times,
-): RowsCopy {
+): RowCopy {
   // Somebody has deleted the new row since, and that deletion is copied by itself.
   if (row.hasMarker && values === undefined) return { statements: [], isExact: true };
   const atMicros = ownMicros ?? clockMicros;
@@ -105,7 +108,7 @@ function copyRow(
 }
 
 /** Where the row is back already, what is older than its cells is deleted, and no more. */
-function copyDeletion(row: TouchedRow, live: readonly LiveCell[], isThere: boolean, times: Times): RowsCopy {
+function copyDeletion(row: TouchedRow, live: readonly LiveCell[], isThere: boolean, times: Times): RowCopy {
   const atMicros = times.ownMicros ?? times.clockMicros;
   if (!isThere) return { statements: [deletionOf(row, [], atMicros)], isExact: times.ownMicros !== undefined };
   const first = earliest(live);

@@ -12,6 +12,7 @@ import type { ProxyServices } from './proxy-services.ts';
 import { DualReads } from './reads/dual-reads.ts';
 import { Reads } from './reads/reads.ts';
 import { UsualReads } from './reads/usual-read.ts';
+import { Expiry } from './requests/expiry.ts';
 import type { SchemaAgreement } from './schema/schema-agreement.ts';
 import type { SchemaFacts } from './schema/schema-facts.ts';
 import { consistencyMap } from './settings.ts';
@@ -92,6 +93,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
   const requestContext = {
     prepared,
     timestamps: parts.timestamps,
+    expiry: new Expiry(parts.facts),
     targetConsistency: consistencyMap(proxy.targetConsistency),
   };
   const longestTimeoutMs = Math.max(requestTimeoutMs.origin, requestTimeoutMs.target);

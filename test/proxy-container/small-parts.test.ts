@@ -162,6 +162,7 @@ const facts = (more: Partial<TableFacts>): TableFacts => ({
   statics: new Set(),
   keyTypes: new Map(),
   regulars: new Set(),
+  defaultTtlSeconds: 0,
   ...more,
 });
 const plain = facts({});

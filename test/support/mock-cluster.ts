@@ -72,6 +72,8 @@ export class MockCluster {
   peerSchemaVersion: string | undefined;
   /** The RESULT body for a client's own question of system.local that the proxy hands on. */
   localAnswer: Buffer | undefined;
+  /** Of every table. */
+  defaultTtlSeconds = 0;
   /** Of every table, whatever its name. */
   columns: readonly ColumnFact[] = [
     { name: 'id', type: 'int', kind: 'partition_key', position: 0 },
@@ -215,7 +217,8 @@ export class MockCluster {
     if (used !== undefined && this.refusesKeyspace(used)) return errorReply(ErrorCode.INVALID, 'no such keyspace');
     if (used !== undefined) this.#keyspaces.set(connection, used);
     if (this.localAnswer && /now\(\) AS now/.test(text)) return { opcode: Opcode.RESULT, body: this.localAnswer };
-    const system = this.#schemaAnswer(text) ?? systemAnswer(text, this.columns, this.clockOffsetMs);
+    const { columns, defaultTtlSeconds, clockOffsetMs } = this;
+    const system = this.#schemaAnswer(text) ?? systemAnswer(text, { columns, defaultTtlSeconds, clockOffsetMs });
     if (system) return system;
     const refusal = this.login?.refusal(text, connection);
     if (refusal) return refusal;
@@ -274,7 +277,10 @@ export class MockCluster {
 }
 
 /** Just enough of the system tables for a driver, and for the proxy's own control connection. */
-function systemAnswer(text: string, columns: readonly ColumnFact[], clockOffsetMs: number): MockReply | undefined {
+function systemAnswer(
+  text: string,
+  { columns, defaultTtlSeconds, clockOffsetMs }: Pick<MockCluster, 'columns' | 'defaultTtlSeconds' | 'clockOffsetMs'>,
+): MockReply | undefined {
   if (/^USE /i.test(text)) return voidReply;
   const rows = (columns: [string, CqlType, Buffer | null][], hasRow = true): MockReply => {
     const metadata = {
@@ -306,6 +312,9 @@ function systemAnswer(text: string, columns: readonly ColumnFact[], clockOffsetM
         false,
       );
     return rows([['peer', native('inet'), encodeInet('10.1.2.4')]], !/schema_version/i.test(text));
+  }
+  if (/^SELECT default_time_to_live FROM system_schema\.tables/i.test(text)) {
+    return rows([['default_time_to_live', native('int'), encodeInt(defaultTtlSeconds)]]);
   }
   if (/FROM system_schema\.columns/i.test(text)) {
     const metadata = {

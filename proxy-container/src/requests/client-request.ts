@@ -15,11 +15,12 @@ import { NOT_NOTED } from '../in-flight/in-flight-port.ts';
 import { COPIED_FRAME_BYTES } from '../transport/frame-writer.ts';
 import { ownBytes } from '../transport/own-bytes.ts';
 import type { OutgoingRequest } from '../upstream/upstream-call.ts';
-import { pinTimestamp, TIMESTAMP_BYTES } from '../writes/pin-timestamp.ts';
-import type { TimestampGenerator } from '../writes/timestamps.ts';
+import { withTimes } from '../writes/pin-timestamp.ts';
+import { LATE_TTL_MS } from './expiry.ts';
 import { type GeneratedValues, generateValues } from './generated-values.ts';
-import { readPagingMark } from './paging.ts';
-import type { PreparedEntry, PreparedStatements } from './prepared-statements.ts';
+import { readPagingMark, unmarkedPage } from './paging.ts';
+import type { PreparedEntry } from './prepared-statements.ts';
+import type { RequestContext } from './request-context.ts';
 import type { RequestClass } from './route.ts';
 import type { ValueLookup } from './tenant.ts';
 
@@ -37,14 +38,6 @@ export interface RequestParts {
   readonly requestClass: RequestClass;
 }
 
-/** What reading a request needs besides its bytes. */
-export interface RequestContext {
-  readonly prepared: PreparedStatements;
-  readonly timestamps: TimestampGenerator;
-  /** By the client's level; for the target only. */
-  readonly targetConsistency: ReadonlyMap<Consistency, Consistency>;
-}
-
 /** With the timestamp, and a little, below what a frame writer copies. */
 export const MAX_SHARED_BYTES = COPIED_FRAME_BYTES - 64;
 
@@ -60,9 +53,14 @@ export class ClientRequest implements OutgoingRequest {
   textKeyspace: string | undefined;
   /** Its number in the log of writes under way. */
   sequence = NOT_NOTED;
+  /**
+   * Answered later than this, on the clock of `performance.now`, its copy may live longer than the original: each server
+   * counts a TTL by its own clock. Infinity: it has none, or both count from one instant.
+   */
+  lateAfterMs = Number.POSITIVE_INFINITY;
   /** The cluster whose page is continued. */
   pageCluster: ClusterName | undefined;
-  /** As the client sent it, until its timestamp is pinned in it. */
+  /** As the client sent it, until its times are pinned in it. */
   #frame: Buffer;
   readonly #offset: number;
   readonly #context: RequestContext;
@@ -71,6 +69,7 @@ export class ClientRequest implements OutgoingRequest {
   #layout: RequestLayout | undefined;
   #pageEdit: Edit | undefined;
   #isPinned = false;
+  #isCountedByServers = false;
   #isKept = false;
   #generated: GeneratedValues | undefined;
 
@@ -103,10 +102,20 @@ export class ClientRequest implements OutgoingRequest {
     if (this.requestClass === 'read') return;
     // First: it reads texts of the frame that the layout belongs to.
     this.#generated = generateValues(this.statements, this.#layout);
-    if (timestampMicros === undefined && this.requestClass === 'write') {
-      const { flagsOffset, timestampOffset } = this.#layout;
-      this.#pin(flagsOffset, timestampOffset);
-    }
+    if (this.requestClass !== 'write') return;
+    const { flagsOffset, timestampOffset, nowInSeconds, nowOffset } = this.#layout;
+    const hasNow = nowInSeconds !== undefined;
+    this.#pin(flagsOffset, timestampMicros === undefined ? timestampOffset : undefined, hasNow ? undefined : nowOffset);
+  }
+
+  /** It leaves for the primary. */
+  noteSent(): void {
+    if (this.#isCountedByServers) this.lateAfterMs = performance.now() + LATE_TTL_MS;
+  }
+
+  /** Whether what it writes may expire, by what is known of its tables now. */
+  get mayExpire(): boolean {
+    return this.#context.expiry.ofAny(this.statements, this.keyspace);
   }
 
   /**
@@ -119,7 +128,7 @@ export class ClientRequest implements OutgoingRequest {
     const frame = this.#frame;
     const gap = isPlain ? timestampGap(frame, flagsOffset, frame.length, this.version) : -1;
     if (gap <= 0) this.readLayout();
-    else this.#pin(flagsOffset, gap);
+    else this.#pin(flagsOffset, gap, frame.length);
   }
 
   /** The same for a read, whose fields are looked at only where somebody asks for them. @throws ProtocolError */
@@ -223,15 +232,23 @@ export class ClientRequest implements OutgoingRequest {
     return true;
   }
 
-  /** Puts the default timestamp into the frame, and the flag that says so. */
-  #pin(flagsOffset: number, timestampOffset: number): void {
-    const old = this.#frame;
-    const frame = Buffer.allocUnsafe(old.length + TIMESTAMP_BYTES);
-    old.copy(frame);
-    pinTimestamp(frame, 0, old.length, flagsOffset, timestampOffset, this.version, this.#context.timestamps.next());
-    this.#frame = frame;
+  /**
+   * Puts the default timestamp into the frame and, where something may expire, the instant from which TTLs count.
+   * @param timestampOffset undefined: it has one
+   * @param nowOffset where the other belongs, if the version has it; undefined: it has one
+   */
+  #pin(flagsOffset: number, timestampOffset: number | undefined, nowOffset: number | undefined): void {
+    const { timestamps } = this.#context;
+    const isOpen = nowOffset !== undefined && this.mayExpire;
+    const pinsNow = isOpen && this.version >= 5;
+    this.#isCountedByServers = isOpen && !pinsNow;
+    this.#isPinned = timestampOffset !== undefined;
+    if (!this.#isPinned && !pinsNow) return;
+    const micros = this.#isPinned ? timestamps.next() : 0;
+    const nowInSeconds = pinsNow ? timestamps.nowInSeconds() : 0;
+    const places = { flagsOffset, timestampOffset, nowOffset: pinsNow ? nowOffset : undefined };
+    this.#frame = withTimes(this.#frame, this.version, places, micros, nowInSeconds);
     this.#layout = undefined;
-    this.#isPinned = true;
   }
 
   #buildFrame(cluster: ClusterName): Buffer {
@@ -274,11 +291,7 @@ export class ClientRequest implements OutgoingRequest {
     const mark = readPagingMark(pagingState);
     if (!mark) return;
     this.pageCluster = mark.cluster;
-    if (mark.stateBytes === pagingState.length) return;
-    const bytes = Buffer.allocUnsafe(4 + mark.stateBytes);
-    bytes.writeInt32BE(mark.stateBytes, 0);
-    pagingState.copy(bytes, 4, 0, mark.stateBytes);
-    this.#pageEdit = { start: pagingStateOffset, end: pagingStateOffset + 4 + pagingState.length, bytes };
+    this.#pageEdit = unmarkedPage(mark, pagingState, pagingStateOffset);
   }
 }
 

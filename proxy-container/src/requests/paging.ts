@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { HEADER_BYTES } from '#core/cql/frame.ts';
 import { ResultKind } from '#core/cql/protocol.ts';
+import type { Edit } from '#core/cql/request-edit.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 
 /**
@@ -26,6 +27,19 @@ export function readPagingMark(state: Buffer): { cluster: ClusterName; stateByte
   if (code !== CODES.origin && code !== CODES.target) return unmarked;
   if (state.readUInt32BE(stateBytes) !== crc32(state.subarray(0, stateBytes))) return unmarked;
   return { cluster: code === CODES.origin ? 'origin' : 'target', stateBytes };
+}
+
+/** What takes the mark off a state that lies in a request behind its length; undefined: it has none. */
+export function unmarkedPage(
+  { stateBytes }: { readonly stateBytes: number },
+  state: Buffer,
+  lengthOffset: number,
+): Edit | undefined {
+  if (stateBytes === state.length) return undefined;
+  const bytes = Buffer.allocUnsafe(4 + stateBytes);
+  bytes.writeInt32BE(stateBytes, 0);
+  state.copy(bytes, 4, 0, stateBytes);
+  return { start: lengthOffset, end: lengthOffset + 4 + state.length, bytes };
 }
 
 /** Whether a RESULT frame holds rows and announces more of them; `offset` is where its message begins in the body. */

@@ -48,6 +48,9 @@ export interface PreparedEntry {
   place?: UsualPlace | undefined;
   /** Perhaps a list, whose writes keep their order; known after the first PREPARED. */
   mayWriteList?: boolean;
+  /** What it writes may expire; as of `expiryAsOf`, a generation of what is known of tables. @see Expiry */
+  mayExpire: boolean;
+  expiryAsOf: number;
   /** Of its table; kept here at first use, so that a write looks nothing up. */
   tableCounters: TableCounters | undefined;
   /** Of a topology table's answer without metadata. */
@@ -180,6 +183,8 @@ function newEntry(id: Buffer, text: string, keyspace: string | undefined): Prepa
     topology: statement.isRead ? topologyTable(statement.keyspace ?? keyspace, statement.table) : undefined,
     upstreamIds: { origin: undefined, target: undefined },
     markers: undefined,
+    mayExpire: true,
+    expiryAsOf: -1,
     tableCounters: undefined,
     resultColumns: undefined,
   };

@@ -5,7 +5,8 @@ import { executeFlagsOffset, readRequestLayout, requestOffset } from '#core/cql/
 import { ProtocolError } from '#core/errors.ts';
 import { classify } from '#core/statement/classify.ts';
 import { newTokenBudget } from '#core/statement/tokenizer.ts';
-import { ClientRequest, type RequestContext, type RequestStatement } from './client-request.ts';
+import { ClientRequest, type RequestStatement } from './client-request.ts';
+import type { RequestContext } from './request-context.ts';
 import { classOf, type RequestClass } from './route.ts';
 
 /** Statements that the proxy does not know are told to the client, which then prepares them again. */

@@ -1,8 +1,9 @@
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import { ownBytes } from '../transport/own-bytes.ts';
 import type { ReplyHandler, UpstreamConnection } from '../upstream/upstream-connection.ts';
-import { ClientRequest, MAX_SHARED_BYTES, type RequestContext } from './client-request.ts';
+import { ClientRequest, MAX_SHARED_BYTES } from './client-request.ts';
 import type { PreparedEntry, PreparedStatements } from './prepared-statements.ts';
+import type { RequestContext } from './request-context.ts';
 
 /** Where the id of the statement begins in the frame of an EXECUTE without a payload. */
 const ID_OFFSET = 11;

@@ -4,7 +4,7 @@ import type { ControlConnection } from '../upstream/control-connection.ts';
 
 const MAX_TABLES = 10_000;
 
-/** Column types of tables, asked for when a shadow write fails, and kept until the schema changes. */
+/** Column types and the default TTL of tables, asked for when a shadow write fails, and kept until the schema changes. */
 export class SchemaFacts {
   readonly #sources: () => readonly ControlConnection[];
   #known = new Map<string, TableFacts>();
@@ -12,6 +12,8 @@ export class SchemaFacts {
   readonly #before = new Map<string, TableFacts>();
   /** What is being asked for, so that many writes of a table ask once. */
   #asked = new Map<string, Promise<TableFacts | undefined>>();
+
+  #generation = 0;
 
   readonly #partitioners: () => readonly (string | undefined)[];
   #isMurmur3: boolean | undefined;
@@ -37,7 +39,13 @@ export class SchemaFacts {
     return isMurmur3;
   }
 
+  /** Another number after each schema change. */
+  get generation(): number {
+    return this.#generation;
+  }
+
   forget(): void {
+    this.#generation++;
     if (this.#before.size + this.#known.size > MAX_TABLES) this.#before.clear();
     for (const [table, facts] of this.#known) this.#before.set(table, facts);
     // An answer that is under way may be of the time before; it is kept in the old map, which nobody reads any more.
@@ -73,7 +81,10 @@ export class SchemaFacts {
 
   async #ask(keyspace: string, table: string, known: Map<string, TableFacts>): Promise<TableFacts | undefined> {
     for (const source of this.#sources()) {
-      const facts = await source.columnTypes(keyspace, table).then(toFacts, () => undefined);
+      const facts = await Promise.all([source.columnTypes(keyspace, table), source.defaultTtl(keyspace, table)]).then(
+        ([rows, defaultTtlSeconds]) => toFacts(rows, defaultTtlSeconds),
+        () => undefined,
+      );
       if (!facts) continue;
       if (known.size >= MAX_TABLES) known.clear();
       known.set(`${keyspace}.${table}`, facts);
@@ -84,7 +95,7 @@ export class SchemaFacts {
   }
 }
 
-function toFacts(rows: readonly (readonly (Buffer | null)[])[]): TableFacts | undefined {
+function toFacts(rows: readonly (readonly (Buffer | null)[])[], defaultTtlSeconds: number): TableFacts | undefined {
   return toTableFacts(
     rows.map(([name, type, kind, position]) => ({
       name: decodeText(name!),
@@ -92,5 +103,6 @@ function toFacts(rows: readonly (readonly (Buffer | null)[])[]): TableFacts | un
       kind: decodeText(kind!),
       position: decodeInt(position!),
     })),
+    defaultTtlSeconds,
   );
 }

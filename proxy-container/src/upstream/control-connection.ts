@@ -5,7 +5,7 @@ import { decodeSupported, encodeRegister } from '#core/cql/handshake-messages.ts
 import { Opcode } from '#core/cql/protocol.ts';
 import { responseOffset } from '#core/cql/result-message.ts';
 import { decodeEvent, type SchemaChange } from '#core/cql/schema-change.ts';
-import { decodeInet, decodeUuid } from '#core/cql/value-codec.ts';
+import { decodeInet, decodeInt, decodeUuid } from '#core/cql/value-codec.ts';
 import { ClusterUnreachableError, describeError, ProtocolError } from '#core/errors.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Cluster } from './cluster.ts';
@@ -110,10 +110,16 @@ export class ControlConnection {
 
   /** Name, type, kind and position of each column of a table; no rows when there is no such table. */
   columnTypes(keyspace: string, table: string): Promise<Rows> {
-    const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
     return this.#query(
-      `SELECT column_name, type, kind, position FROM system_schema.columns WHERE keyspace_name = ${literal(keyspace)} AND table_name = ${literal(table)}`,
+      `SELECT column_name, type, kind, position FROM system_schema.columns${whereOf(keyspace, table)}`,
     );
+  }
+
+  /** `default_time_to_live` of a table; 0 when there is none, or no such table. Seconds. */
+  async defaultTtl(keyspace: string, table: string): Promise<number> {
+    const rows = await this.#query(`SELECT default_time_to_live FROM system_schema.tables${whereOf(keyspace, table)}`);
+    const value = rows[0]?.[0];
+    return value ? decodeInt(value) : 0;
   }
 
   /** Columns of a table of `system_schema`. @throws ClusterUnreachableError, RequestTimeoutError, ServerError */
@@ -273,4 +279,10 @@ export class ControlConnection {
     }
     return plainQuery(connection, text, this.cluster);
   }
+}
+
+/** Of one table, in a table of `system_schema`. */
+function whereOf(keyspace: string, table: string): string {
+  const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
+  return ` WHERE keyspace_name = ${literal(keyspace)} AND table_name = ${literal(table)}`;
 }

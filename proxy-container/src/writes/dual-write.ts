@@ -90,6 +90,7 @@ export class DualWrite {
       });
       return;
     }
+    request.noteSent();
     if (route.isSync) {
       const isPermitted = upstreams.permits(route.primary).covers(request, performance.now());
       if (isPermitted) this.#bothAtOnce(upstreams, request, route, answer);
@@ -198,8 +199,7 @@ export class DualWrite {
     const isOnShadow = effectOf(second);
     if (isOnPrimary === 'applied') {
       if (isOnShadow === 'applied') {
-        counters.shadowSucceeded++;
-        notes.done(request.sequence);
+        shadows.succeed(request, null);
       } else {
         // The shadow catches up by replay also where the client is told of the failure: what it does then is a newer write.
         shadows.settle(request, shadow, epoch, second);

@@ -2,7 +2,7 @@ import pLimit from 'p-limit';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { bodyOf, encodeFrame, flagsOf, opcodeOf } from '#core/cql/frame.ts';
 import { BatchKind, ErrorCode, Opcode } from '#core/cql/protocol.ts';
-import { encodeQuery } from '#core/cql/request-messages.ts';
+import { encodeQuery, type QueryParameters } from '#core/cql/request-messages.ts';
 import { decodeResult, responseOffset } from '#core/cql/result-message.ts';
 import { describeError } from '#core/errors.ts';
 import { valueLookup } from '#core/model/bound-values.ts';
@@ -17,11 +17,12 @@ import type { WriteNotes } from '../in-flight/write-notes.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import { firstTable } from '../requests/count-tables.ts';
+import { LATE_TTL_MS } from '../requests/expiry.ts';
 import { type SentStatements, sentStatements } from '../requests/sent-statements.ts';
 import type { SchemaFacts } from '../schema/schema-facts.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
-import { type FailedWrites, missingConditional } from './failed-writes.ts';
+import { type FailedWrites, lateTtl, missingConditional } from './failed-writes.ts';
 import { describeOutcome, effectOf, errorCodeIn, isForbidden } from './outcome.ts';
 import type { TimestampGenerator } from './timestamps.ts';
 
@@ -127,19 +128,18 @@ export class ReadBacks {
     if (rows.length > MAX_ROWS) return this.#giveUp(request, route, 'it touched too many rows');
     const consistency = sent.layout.serialConsistency ?? Consistency.SERIAL;
     const reads: ReadRow[] = [];
+    const from = startOf(request.version, this.#options.timestamps.nowInSeconds());
     for (const row of rows) {
-      const read = await this.#read(upstreams, request, route.primary, row, consistency);
+      const read = await this.#read(upstreams, request, route.primary, row, consistency, from);
       if (read === undefined) return this.#giveUp(request, route, 'it could not be read back');
       reads.push(read);
     }
     firstTable(this.#options.counters, request).readBacks += reads.length;
-    // TTLs count from here.
-    const readAtSeconds = Math.floor((Date.now() + this.#options.timestamps.clusterSkewMs) / 1000);
     const copy = copyOf(reads, { clockMicros });
     if (!copy.isExact) {
       this.#options.failedWrites.mark(request, { code: 'conditional', lacking: route.shadow, reason: TAG });
     }
-    if (copy.statements.length > 0) await this.#write(upstreams, request, route.shadow, copy, epoch, readAtSeconds);
+    if (copy.statements.length > 0) await this.#write(upstreams, request, route.shadow, copy, epoch, from);
     else this.#options.counters.shadowSucceeded++;
   }
 
@@ -168,10 +168,11 @@ export class ReadBacks {
     cluster: ClusterName,
     row: TouchedRow,
     consistency: Consistency,
+    { pinned }: LifeStart,
   ): Promise<ReadRow | undefined> {
     const { version } = request;
     const { text, values } = readOf(row);
-    const frame = frameOf(Opcode.QUERY, encodeQuery(text, { values, consistency }, version), version);
+    const frame = frameOf(Opcode.QUERY, encodeQuery(text, { values, consistency, ...pinned }, version), version);
     const timeoutMs = this.#options.readTimeoutMs[cluster];
     for (let attempt = 1; attempt <= MAX_ATTEMPTS && !this.#isStopped; attempt++) {
       const outcome = await ask(upstreams, cluster, frame, timeoutMs);
@@ -191,15 +192,16 @@ export class ReadBacks {
     cluster: ClusterName,
     copy: RowsCopy,
     epoch: number,
-    readAtSeconds: number,
+    from: LifeStart,
   ): Promise<void> {
     const { counters, failedWrites, shadowTimeoutMs } = this.#options;
     const { version } = request;
     const { consistency } = sentStatements(request, cluster).layout;
-    const frame = writeFrame(copy.statements, consistency, version);
+    const frame = writeFrame(copy.statements, { consistency, ...from.pinned }, version);
     const outcome = await ask(upstreams.forShadow, cluster, frame, shadowTimeoutMs);
     if (effectOf(outcome) === 'applied') {
       counters.shadowSucceeded++;
+      if (copy.hasTtl && performance.now() > from.lateAfterMs) failedWrites.mark(request, lateTtl(cluster));
       return;
     }
     counters.shadowFailed++;
@@ -213,7 +215,7 @@ export class ReadBacks {
     failedWrites.addCopy(request, cluster, epoch, describeOutcome(outcome), {
       consistency,
       statements: copy.statements,
-      writtenAtSeconds: readAtSeconds,
+      writtenAtSeconds: from.nowInSeconds,
       timestampMicros: BigInt(this.#options.timestamps.next()),
     });
   }
@@ -224,17 +226,32 @@ export class ReadBacks {
   }
 }
 
+/** From when the lives of what is read count, and of its copy. */
+interface LifeStart {
+  readonly nowInSeconds: number;
+  /** v5: both clusters are told. */
+  readonly pinned: { readonly nowInSeconds?: number };
+  /** A copy that is there later lives longer, where each server counts by its own clock. @see ClientRequest.lateAfterMs */
+  readonly lateAfterMs: number;
+}
+
+/** Before the first read. */
+function startOf(version: number, nowInSeconds: number): LifeStart {
+  if (version >= 5) return { nowInSeconds, pinned: { nowInSeconds }, lateAfterMs: Number.POSITIVE_INFINITY };
+  return { nowInSeconds, pinned: {}, lateAfterMs: performance.now() + LATE_TTL_MS };
+}
+
 function isPassing(code: number): boolean {
   return code === ErrorCode.READ_TIMEOUT || code === ErrorCode.UNAVAILABLE || code === ErrorCode.OVERLOADED;
 }
 
 /** One partition's mutations; each carries its own write time. */
-function writeFrame(statements: readonly Fragment[], consistency: Consistency, version: number): Buffer {
+function writeFrame(statements: readonly Fragment[], parameters: QueryParameters, version: number): Buffer {
   const [first] = statements;
   if (statements.length === 1) {
-    return frameOf(Opcode.QUERY, encodeQuery(first!.text, { values: first!.values, consistency }, version), version);
+    return frameOf(Opcode.QUERY, encodeQuery(first!.text, { values: first!.values, ...parameters }, version), version);
   }
-  const body = encodeBatch(BatchKind.UNLOGGED, statements, { consistency }, version);
+  const body = encodeBatch(BatchKind.UNLOGGED, statements, parameters, version);
   return frameOf(Opcode.BATCH, body, version);
 }
 

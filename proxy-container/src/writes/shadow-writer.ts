@@ -12,7 +12,7 @@ import { firstTable, tablesWritten } from '../requests/count-tables.ts';
 import type { SchemaFacts } from '../schema/schema-facts.ts';
 import type { SessionUpstreams } from '../session/session-upstreams.ts';
 import { type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
-import type { FailedWrites } from './failed-writes.ts';
+import { type FailedWrites, lateTtl } from './failed-writes.ts';
 import type { ListOrder } from './list-order.ts';
 import { type ListPlace, listPlaceOf } from './list-place.ts';
 import { describeOutcome, effectOf, isForbidden } from './outcome.ts';
@@ -126,10 +126,12 @@ export class ShadowWriter {
   settle(request: ClientRequest, cluster: ClusterName, epoch: number, outcome: Outcome): void {
     const { counters, failedWrites, notes } = this.#options;
     if (outcome.kind === 'reply' && opcodeOf(outcome.frame) !== Opcode.ERROR) {
-      counters.shadowSucceeded++;
-      notes.done(request.sequence);
+      this.succeed(request, cluster);
       return;
     }
+    // One that still arrives wins over its replay, which shortens the lives of the same cells.
+    if (outcome.kind === 'lost' && request.lateAfterMs < Number.POSITIVE_INFINITY) this.markLate(request, cluster);
+    else if (effectOf(outcome) === 'unknown') this.#markIfLate(request, cluster);
     if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
     if (isForbidden(outcome)) {
       // Replaying it with the tool's own rights would give the client more than it has.
@@ -141,6 +143,26 @@ export class ShadowWriter {
       return;
     }
     this.#fail(request, cluster, epoch, describeOutcome(outcome));
+  }
+
+  /** Both clusters have it. @param late which one may have it later than the other; null: either */
+  succeed(request: ClientRequest, late: ClusterName | null): void {
+    this.#options.counters.shadowSucceeded++;
+    this.#markIfLate(request, late);
+    this.#options.notes.done(request.sequence);
+  }
+
+  #markIfLate(request: ClientRequest, late: ClusterName | null): void {
+    if (performance.now() > request.lateAfterMs) this.markLate(request, late);
+  }
+
+  /**
+   * Marks what a copy has written, or may yet write, so late that it lives longer there.
+   * @param late where; null: on either cluster
+   */
+  markLate(request: ClientRequest, late: ClusterName | null): void {
+    // A table that was not known when the write came may have no TTL.
+    if (request.mayExpire) this.#options.failedWrites.mark(request, lateTtl(late));
   }
 
   #fail(request: ClientRequest, cluster: ClusterName, epoch: number, reason: string): void {

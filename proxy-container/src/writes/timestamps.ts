@@ -6,11 +6,28 @@ export class TimestampGenerator {
   readonly #nowMillis: () => number;
   #lastMicros = 0;
   #offsetMicros = 0;
-  /** How far the clusters' clocks, by which TTLs end, are ahead of this machine's; negative: behind. Milliseconds. */
-  clusterSkewMs = 0;
+  #clusterSkewMs = 0;
+  /** The clusters' time at the zero of `performance.now`. */
+  #clusterEpochMs: number;
 
   constructor(nowMillis: () => number = Date.now) {
     this.#nowMillis = nowMillis;
+    this.#clusterEpochMs = nowMillis() - performance.now();
+  }
+
+  /** How far the clusters' clocks, by which TTLs end, are ahead of this machine's; negative: behind. Milliseconds. */
+  get clusterSkewMs(): number {
+    return this.#clusterSkewMs;
+  }
+
+  set clusterSkewMs(skewMs: number) {
+    this.#clusterSkewMs = skewMs;
+    this.#clusterEpochMs = this.#nowMillis() + skewMs - performance.now();
+  }
+
+  /** The clusters' time, which goes on evenly though this machine's clock is set. Seconds since the epoch. */
+  nowInSeconds(): number {
+    return Math.floor((this.#clusterEpochMs + performance.now()) / 1000);
   }
 
   /** Runs ahead of the own clock by at least this much from now on: a node's clock is faster. Never decreases. */

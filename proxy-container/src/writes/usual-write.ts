@@ -6,9 +6,11 @@ import type { Counters } from '../counters/counters.ts';
 import type { WriteNotes } from '../in-flight/write-notes.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { ReadingClient } from '../reads/usual-read.ts';
-import type { ClientRequest, RequestContext } from '../requests/client-request.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
 import { tableOfPrepared } from '../requests/count-tables.ts';
+import { LATE_TTL_MS } from '../requests/expiry.ts';
 import type { PreparedEntry } from '../requests/prepared-statements.ts';
+import type { RequestContext } from '../requests/request-context.ts';
 import { type Route, routeOf } from '../requests/route.ts';
 import { constantExclusion } from '../requests/tenant.ts';
 import { endOfId, FrameStore, isNamedAlike, usualEntry } from '../requests/usual-request.ts';
@@ -16,7 +18,7 @@ import type { Flusher } from '../transport/frame-writer.ts';
 import { MAX_BUFFERED_BYTES, type Outcome, UpstreamCall } from '../upstream/upstream-call.ts';
 import type { ReplyHandler } from '../upstream/upstream-connection.ts';
 import type { Answer, DualWrite } from './dual-write.ts';
-import { pinTimestamp, TIMESTAMP_BYTES } from './pin-timestamp.ts';
+import { NOW_BYTES, pinNow, pinTimestamp, TIMESTAMP_BYTES } from './pin-timestamp.ts';
 import type { ShadowWriter } from './shadow-writer.ts';
 import { UsualWrite } from './write-in-flight.ts';
 
@@ -78,12 +80,18 @@ export class UsualWrites {
 
     const isPinned = gap !== HAS_TIMESTAMP;
     const frames = this.#frames;
-    frames.keep(bytes, start, end, TIMESTAMP_BYTES);
+    frames.keep(bytes, start, end, TIMESTAMP_BYTES + NOW_BYTES);
+    const moved = frames.start - start;
     if (isPinned) {
-      const moved = frames.start - start;
       const micros = context.timestamps.next();
       pinTimestamp(frames.slab, frames.start, frames.end, flagsOffset + moved, gap + moved, version, micros);
       frames.end += TIMESTAMP_BYTES;
+    }
+    const { keyspace } = client.upstreams;
+    const mayExpire = context.expiry.ofEntry(entry!, keyspace);
+    if (mayExpire && version >= 5) {
+      pinNow(frames.slab, frames.start, frames.end, flagsOffset + moved, frames.end, context.timestamps.nowInSeconds());
+      frames.end += NOW_BYTES;
     }
     const write = this.#free.pop() ?? this.#newWrite();
     write.client = client;
@@ -92,7 +100,8 @@ export class UsualWrites {
     write.connection = connection;
     write.streamId = (bytes[start + 2]! << 8) | bytes[start + 3]!;
     write.startedMs = flusher.now();
-    write.keyspace = client.upstreams.keyspace;
+    write.lateAfterMs = mayExpire && version < 5 ? write.startedMs + LATE_TTL_MS : Number.POSITIVE_INFINITY;
+    write.keyspace = keyspace;
     write.hold(frames);
     if (!write.sendTo(route.primary, connection, this.#options.requestTimeoutMs[route.primary])) {
       this.#release(write);
@@ -141,8 +150,13 @@ export class UsualWrites {
   copied(write: UsualWrite): void {
     const { counters, flusher, gate, notes, shadows } = this.#options;
     const { epoch } = write;
+    const shadow = write.route.shadow!;
+    const nowMs = flusher.now();
+    if (nowMs > write.lateAfterMs) {
+      shadows.markLate(write.toRequest(this.#options.context, write.client!.version), shadow);
+    }
     notes.done(write.sequence);
-    shadows.end(write.link, write.route.shadow!, write.byteCount, flusher.now());
+    shadows.end(write.link, shadow, write.byteCount, nowMs);
     counters.shadowSucceeded++;
     this.#release(write);
     gate.leave(epoch);

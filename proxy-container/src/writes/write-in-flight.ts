@@ -1,7 +1,8 @@
 import { opcodeOf } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { NOT_NOTED } from '../in-flight/in-flight-port.ts';
-import type { ClientRequest, RequestContext } from '../requests/client-request.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
+import type { RequestContext } from '../requests/request-context.ts';
 import type { Route } from '../requests/route.ts';
 import { isNamedAlike, UsualRequest } from '../requests/usual-request.ts';
 import type { LostReason, UpstreamConnection } from '../upstream/upstream-connection.ts';
@@ -14,6 +15,8 @@ const NO_ROUTE: Route = { primary: 'origin', shadow: undefined, isSync: false };
 export class UsualWrite extends UsualRequest {
   client: UsualClient | undefined;
   route = NO_ROUTE;
+  /** @see ClientRequest.lateAfterMs */
+  lateAfterMs = Number.POSITIVE_INFINITY;
   /** The copy is under way. */
   isCopying = false;
   /** Its number in the log of writes under way. */
@@ -37,6 +40,7 @@ export class UsualWrite extends UsualRequest {
   override toRequest(context: RequestContext, version: number): ClientRequest {
     const request = super.toRequest(context, version);
     request.sequence = this.sequence;
+    request.lateAfterMs = this.lateAfterMs;
     return request;
   }
 

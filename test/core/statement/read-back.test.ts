@@ -108,6 +108,7 @@ describe('the copy of what was read', () => {
     expect(copyOf([{ row: insert[0]!, values: undefined }], { clockMicros })).toEqual({
       statements: [],
       isExact: true,
+      hasTtl: false,
     });
   });
 

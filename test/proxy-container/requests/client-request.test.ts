@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { encodeFrame } from '#core/cql/frame.ts';
 import { Opcode } from '#core/cql/protocol.ts';
 import { encodeQuery } from '#core/cql/request-messages.ts';
+import { Expiry } from '../../../proxy-container/src/requests/expiry.ts';
 import { PreparedStatements } from '../../../proxy-container/src/requests/prepared-statements.ts';
 import { readClientRequest } from '../../../proxy-container/src/requests/read-request.ts';
 import { TimestampGenerator } from '../../../proxy-container/src/writes/timestamps.ts';
@@ -18,6 +19,7 @@ test.each(['INSERT INTO t (id, v) VALUES (1, 2) USING TIMESTAMP 5', 'INSERT INTO
     const context = {
       prepared: new PreparedStatements(),
       timestamps: new TimestampGenerator(),
+      expiry: new Expiry({ known: () => undefined, generation: 0 }),
       targetConsistency: new Map(),
     };
     const read = readClientRequest(slab.subarray(1000, 1000 + sent.length), 4, 'ks', context);

@@ -8,6 +8,7 @@ import { encodeExecute, encodeQuery } from '#core/cql/request-messages.ts';
 import { encodeInt, encodeText } from '#core/cql/value-codec.ts';
 import type { BoundValue } from '#core/model/cql-request.ts';
 import { toTableFacts } from '#core/model/table-facts.ts';
+import { Expiry } from '../../../proxy-container/src/requests/expiry.ts';
 import { PreparedStatements } from '../../../proxy-container/src/requests/prepared-statements.ts';
 import { readClientRequest } from '../../../proxy-container/src/requests/read-request.ts';
 import { tokensOf } from '../../../proxy-container/src/requests/routing-token.ts';
@@ -48,6 +49,7 @@ function schemaOf(tables: Record<string, readonly string[]>, isMurmur3 = true): 
 const context = () => ({
   prepared: new PreparedStatements(),
   timestamps: new TimestampGenerator(),
+  expiry: new Expiry({ known: () => undefined, generation: 0 }),
   targetConsistency: new Map(),
 });
 

@@ -9,6 +9,8 @@ type Rows = Awaited<ReturnType<ControlConnection['columnTypes']>>;
 class Source {
   readonly waiting: ((rows: Rows) => void)[] = [];
 
+  defaultTtl = async () => 0;
+
   columnTypes(): Promise<Rows> {
     return new Promise((resolve) => this.waiting.push(resolve));
   }

@@ -8,6 +8,7 @@ import { Counters } from '../../../proxy-container/src/counters/counters.ts';
 import { NOTHING_NOTED } from '../../../proxy-container/src/in-flight/in-flight-port.ts';
 import { WriteNotes } from '../../../proxy-container/src/in-flight/write-notes.ts';
 import { PhaseGate } from '../../../proxy-container/src/phase/phase-gate.ts';
+import { Expiry } from '../../../proxy-container/src/requests/expiry.ts';
 import { PreparedStatements } from '../../../proxy-container/src/requests/prepared-statements.ts';
 import { readClientRequest } from '../../../proxy-container/src/requests/read-request.ts';
 import type { SchemaFacts } from '../../../proxy-container/src/schema/schema-facts.ts';
@@ -42,6 +43,7 @@ test('a copy whose place among others can not be read is a failed write, and not
   const context = {
     prepared: new PreparedStatements(),
     timestamps: new TimestampGenerator(),
+    expiry: new Expiry({ known: () => undefined, generation: 0 }),
     targetConsistency: new Map(),
   };
   const read = readClientRequest(frame, 4, 'ks', context);

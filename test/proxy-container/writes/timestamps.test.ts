@@ -18,3 +18,15 @@ test('a clock that is right is not held back by what was given out before', () =
   generator.seed(1_700_000_000_000_000);
   expect(generator.next()).toBe(1_800_000_000_000_000);
 });
+
+test('TTLs count by the time of the clusters, which goes on though the own clock is set', () => {
+  const own = { millis: 1_000_000_000 };
+  const timestamps = new TimestampGenerator(() => own.millis);
+  expect(timestamps.nowInSeconds()).toBe(1_000_000);
+  timestamps.clusterSkewMs = -60_000;
+  expect(timestamps.nowInSeconds()).toBe(999_940);
+  own.millis -= 3_600_000;
+  expect(timestamps.nowInSeconds()).toBe(999_940);
+  timestamps.clusterSkewMs = 3_540_000;
+  expect(timestamps.nowInSeconds()).toBe(999_940);
+});

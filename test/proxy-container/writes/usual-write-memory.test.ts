@@ -5,8 +5,9 @@ import { encodeExecute } from '#core/cql/request-messages.ts';
 import { encodeVoid } from '#core/cql/result-message.ts';
 import { Counters } from '../../../proxy-container/src/counters/counters.ts';
 import { PhaseGate } from '../../../proxy-container/src/phase/phase-gate.ts';
-import type { RequestContext } from '../../../proxy-container/src/requests/client-request.ts';
+import { Expiry } from '../../../proxy-container/src/requests/expiry.ts';
 import { PreparedStatements } from '../../../proxy-container/src/requests/prepared-statements.ts';
+import type { RequestContext } from '../../../proxy-container/src/requests/request-context.ts';
 import { TimestampGenerator } from '../../../proxy-container/src/writes/timestamps.ts';
 import {
   type UsualClient,
@@ -22,7 +23,12 @@ test('a write that the primary does not answer leaves the memory that it shares 
   const entry = prepared.entryOf('INSERT INTO ks.t (id, v) VALUES (?, ?)', 'ks');
   entry.upstreamIds.origin = Buffer.from(entry.id);
   entry.mayWriteList = false;
-  const context: RequestContext = { prepared, timestamps: new TimestampGenerator(), targetConsistency: new Map() };
+  const context: RequestContext = {
+    prepared,
+    timestamps: new TimestampGenerator(),
+    expiry: new Expiry({ known: () => undefined, generation: 0 }),
+    targetConsistency: new Map(),
+  };
   let nowMs = 10_000;
   const options: Partial<UsualWritesOptions> = {
     context,
