@@ -8,11 +8,11 @@ import { abortOnSignals } from './interruption.ts';
 import { projectEnvironment, projectRoot } from './paths.ts';
 
 const USAGE = `usage: npm run test:faults -- [options]
-  --seed N                 the seed of a report (default: a fixed one, and one that is drawn)
+  --seed N[,N…]            the seed of a report (default: a fixed one, and one that is drawn)
   --minutes N              how long faults are made for each seed (default: as in npm test)
   --only NAMES             faults, interleavings or bed-finds, or kinds of faults: kill-proxy,disk-full
   --interleavings WHICH    share (default), all, or random:COUNT for longer orders
-  --case ORDER/KIND,…      steps one case of the interleavings alone and prints what each slot leaves`;
+  --case SHAPE/ORDER/KIND… steps one case of the interleavings alone and prints what each slot leaves`;
 
 const BEDS = ['faults', 'interleavings', 'bed-finds'];
 
