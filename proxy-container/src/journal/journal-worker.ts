@@ -1,9 +1,23 @@
 /** The thread of a journal: everything about failed writes that would keep the other thread from its clients. */
+import { getPriority, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { hasQueue, openQueue } from '../processes/open-queue.ts';
 import { JournalCore } from './journal-core.ts';
 import type { JournalSettings, ToJournal } from './journal-protocol.ts';
 import { queueWhenOpen } from './queue-when-open.ts';
+
+/** Below the thread that serves clients, where both have one core; of 19 levels. */
+const BELOW = 10;
+const LOWEST = 19;
+
+// Linux means by "this process" the thread that calls.
+if (process.platform === 'linux') {
+  try {
+    setPriority(Math.min(LOWEST, getPriority() + BELOW));
+  } catch {
+    // A sandbox that does not permit it: the threads share the core evenly.
+  }
+}
 
 const settings = workerData as JournalSettings;
 const port = parentPort!;
