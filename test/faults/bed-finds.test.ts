@@ -7,7 +7,9 @@ import { parse, stringify } from 'yaml';
 import { runRingshift } from '../cli/run-ringshift.ts';
 import { connectToTestCluster, recreateKeyspace } from '../integration/support/clusters.ts';
 import { readTestEnvironment } from '../integration/support/test-environment.ts';
-import { differingPartitions, readMarks, unmarked } from '../support/faults/bring-together.ts';
+import { readMarks } from '../support/faults/bring-together.ts';
+import { differingPartitions, unnoted } from '../support/faults/differing-partitions.ts';
+import { owedByMarks } from '../support/faults/owed-places.ts';
 import { TestQueue } from '../support/faults/test-queue.ts';
 import { until } from '../support/faults/until.ts';
 import { type Fate, FrameRelay } from '../support/frame-relay.ts';
@@ -27,8 +29,8 @@ let relay: FrameRelay;
 let queue: TestQueue;
 let proxy: ProxyProcess;
 
-const differing = () => differingPartitions({ origin, target }, KEYSPACE, COLUMNS);
-const marks = () => readMarks(proxy.configFile, KEYSPACE);
+const differing = () => differingPartitions({ origin, target }, [KEYSPACE], COLUMNS);
+const marks = async () => owedByMarks(await readMarks(proxy.configFile, [KEYSPACE]));
 const ids = Array.from({ length: ROWS }, (_, id) => id);
 
 async function writeAll(v: string): Promise<void> {
@@ -147,8 +149,8 @@ test('were marks dropped, counters would differ and nobody would know', async ()
   await settled();
   const found = await differing();
   expect(found).toHaveLength(ROWS);
-  expect(unmarked(found, await marks())).toEqual([]);
-  expect(unmarked(found, [])).toHaveLength(ROWS);
+  expect(unnoted(found, await marks())).toEqual([]);
+  expect(unnoted(found, [])).toHaveLength(ROWS);
 });
 
 test.each([true, false])(
@@ -163,7 +165,7 @@ test.each([true, false])(
     await settled();
     await replay();
     const found = (await differing()).filter(({ table }) => table === 'plain');
-    const silent = unmarked(found, await marks());
+    const silent = unnoted(found, await marks());
     if (hasLog) expect(silent).toEqual([]);
     else expect(silent.length).toBeGreaterThan(0);
   },

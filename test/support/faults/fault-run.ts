@@ -1,81 +1,177 @@
 /** One run of the fault bed: applications write, faults happen, everything is brought together, the oracle judges. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from '../../integration/support/random.ts';
-import { countPlaces, differingPartitions, drain, readMarks, reconcileMarks, unmarked } from './bring-together.ts';
+import { drain, readMarks, reconcileCounters, reconcileMarks, validateAll } from './bring-together.ts';
+import { countPlaces, differingPartitions, unnoted } from './differing-partitions.ts';
 import type { FaultWorld } from './fault-world.ts';
 import { Injectors } from './injectors.ts';
+import { lookAtAll, ORACLE_COLUMNS } from './look-at-all.ts';
+import { Operator } from './operator.ts';
 import { Oracle } from './oracle.ts';
-import { describePlan, type FaultKind, planFaults } from './plan.ts';
-import { replayCommand, reportLine } from './report.ts';
+import { owedByMarks } from './owed-places.ts';
+import { PhaseTimes } from './phase-times.ts';
+import { describePlan, type FaultKind, type PlannedFault, planAmidChanges, planFaults } from './plan.ts';
+import { FaultReport, replayCommand } from './report.ts';
 
 const WRITERS = 6;
+/** Before the end of the load nothing is replayed any more, so that something is owed when it is looked for. */
+const OWING_MS = 5_000;
+const TEND_EVERY_MS = 4_000;
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 export interface FaultRunOptions {
   readonly seed: number;
+  /** Of the faults in one round. */
   readonly lastsMs: number;
+  /** Each ends with everything brought together. */
+  readonly rounds: number;
   readonly kinds: readonly FaultKind[];
+  /** Whether in each round the phase is led to the target and back, amid faults. */
+  readonly changesPhase: boolean;
 }
 
 /** Everything that must be empty. */
 export interface FaultRunResult {
-  /** Differs after everything that was owed is applied, and no mark names it. */
+  /** Differs, and neither a log, a journal, the queue nor a mark names it. */
   readonly silent: readonly string[];
   readonly lost: readonly string[];
   readonly duplicated: readonly string[];
-  /** Errors that no application would try again after, and stale reads. */
+  /** Errors that no application would try again after, stale reads, and writes that were given up. */
   readonly faults: readonly string[];
 }
 
 /** Prints its report whatever comes of it. */
 export async function runFaults(world: FaultWorld, options: FaultRunOptions): Promise<FaultRunResult> {
-  const { seed, lastsMs, kinds } = options;
-  const random = new Random(seed);
-  const plan = planFaults(random, lastsMs, kinds);
-  const keyspace = await world.newKeyspace();
-  const oracle = new Oracle(keyspace);
-  const injectors = new Injectors(world);
-  const silent: string[] = [];
-  const lost: string[] = [];
-  const duplicated: string[] = [];
-  let isJudged = false;
-  let marked = 0;
-  let differed = 0;
+  const run = await FaultRun.begin(world, options);
   try {
-    const writing = oracle.run(world.apps, WRITERS, random);
-    try {
-      await Promise.all([injectors.run(plan), sleep(lastsMs)]);
-    } finally {
-      oracle.end();
-      await writing;
-    }
-    await drain(world);
-    const differing = await differingPartitions(world, keyspace);
-    const marks = await readMarks(world.stacks.configFile, keyspace);
-    differed = differing.length;
-    marked = countPlaces(marks);
-    silent.push(...unmarked(differing, marks).map(({ text }) => text));
-    const said = await reconcileMarks(world, keyspace);
-    const rest = await differingPartitions(world, keyspace);
-    lost.push(...rest.map(({ text }) => `still different: ${text}`));
-    if (rest.length > 0) print(said);
-    for (const name of ['origin', 'target'] as const) {
-      const verdict = await oracle.judge(name, world[name]);
-      lost.push(...verdict.lost);
-      duplicated.push(...verdict.duplicated);
-    }
-    isJudged = true;
-  } finally {
-    const { acknowledged, unknown, faults } = oracle;
-    const { done, skipped } = injectors;
-    const counts = { acknowledged, unknown, lost: lost.length + silent.length, duplicated: duplicated.length };
-    print(reportLine({ seed, done, skipped, ...counts, marked, differed, replayed: world.queuedWrites }));
+    for (let round = 0; round < options.rounds; round++) await run.round();
+    return run.end(true);
+  } catch (error) {
+    run.end(false);
+    print(`logs of the proxies: ${await world.keepLogs()}`);
+    throw error;
+  }
+}
+
+class FaultRun {
+  readonly #world: FaultWorld;
+  readonly #options: FaultRunOptions;
+  readonly #random: Random;
+  readonly #apps: readonly string[];
+  readonly #keyspaces: readonly string[];
+  readonly #oracle: Oracle;
+  readonly #injectors: Injectors;
+  readonly #operator: Operator;
+  readonly #report = new FaultReport();
+  readonly #times = new PhaseTimes();
+  readonly #plans: (readonly PlannedFault[])[] = [];
+  #isCalm = true;
+
+  private constructor(world: FaultWorld, options: FaultRunOptions, apps: readonly string[]) {
+    this.#world = world;
+    this.#options = options;
+    this.#random = new Random(options.seed);
+    this.#apps = apps;
+    this.#keyspaces = [...new Set(apps)];
+    this.#oracle = new Oracle({ keyspaces: apps, apps: world.apps });
+    this.#injectors = new Injectors(world);
+    const { oracle, keyspaces } = { oracle: this.#oracle, keyspaces: this.#keyspaces };
+    this.#operator = new Operator({ world, oracle, keyspaces, isCalm: () => this.#isCalm });
+  }
+
+  static async begin(world: FaultWorld, options: FaultRunOptions): Promise<FaultRun> {
+    return new FaultRun(world, options, await world.newKeyspaces());
+  }
+
+  async round(): Promise<void> {
+    const { lastsMs, kinds, changesPhase } = this.#options;
+    await this.#underFaults(planFaults(this.#random, lastsMs, kinds), 'faults', () => this.#owe(lastsMs));
+    await this.#look();
+    await this.#world.pauseReplay(false);
+    await this.#bringTogether();
+    if (!changesPhase) return;
+    await this.#times.time('validate', () => validateAll(this.#world.stacks.configFile, this.#keyspaces));
+    await this.#underFaults(planAmidChanges(this.#random, kinds), 'phase changes', () =>
+      this.#operator.lead(['dual-sync', 'target-primary', 'dual-sync', 'dual-async']),
+    );
+    await this.#look();
+    await this.#bringTogether();
+  }
+
+  /** What is empty if all is well; printed with everything that happened. */
+  end(isJudged: boolean): FaultRunResult {
+    const { seed } = this.#options;
+    const result = this.#report;
+    const faults = [...new Set([...this.#oracle.faults, ...result.faults])];
+    print(result.line(seed, this.#oracle, this.#injectors, this.#operator, this.#world.queuedWrites));
+    print(`took: ${this.#times}`);
+    const { silent, lost, duplicated } = result;
     if (!isJudged || lost.length + duplicated.length + silent.length + faults.length > 0) {
       print(`the same again: ${replayCommand(seed, process.env)}`);
-      print(`logs of the proxies: ${await world.keepLogs()}`);
-      print(`planned: ${describePlan(plan)}`);
-      print(`done: ${done.map(({ kind, beganAt }) => `${kind} ${beganAt}`).join(', ')}`);
+      for (const plan of this.#plans) print(`planned: ${describePlan(plan)}`);
+      print(`done: ${this.#injectors.done.map(({ kind, beganAt }) => `${kind} ${beganAt}`).join(', ')}`);
+      print(result.said.join('\n'));
+    }
+    return { silent, lost, duplicated, faults };
+  }
+
+  /** Writes, and lets faults happen, until `work` is done and the last of them is undone. */
+  async #underFaults(plan: readonly PlannedFault[], what: string, work: () => Promise<void>): Promise<void> {
+    this.#plans.push(plan);
+    this.#isCalm = false;
+    const oracle = this.#oracle;
+    const writing = oracle.run(WRITERS, this.#random);
+    const injecting = this.#injectors.run(plan).finally(() => {
+      this.#isCalm = true;
+    });
+    try {
+      await this.#times.time(what, () => Promise.all([injecting, work()]));
+    } finally {
+      oracle.end();
+      await Promise.allSettled([writing, injecting]);
+    }
+    await writing;
+  }
+
+  /** Replays as the schedule and the queue do it, but for the last seconds. */
+  async #owe(lastsMs: number): Promise<void> {
+    const untilMs = Date.now() + lastsMs;
+    while (Date.now() < untilMs - OWING_MS) {
+      await sleep(Math.min(TEND_EVERY_MS, Math.max(0, untilMs - OWING_MS - Date.now())));
+      await this.#world.tendReplay();
+    }
+    await this.#world.pauseReplay(true);
+    await sleep(Math.max(0, untilMs - Date.now()));
+  }
+
+  async #look(): Promise<void> {
+    const sight = await this.#times.time('look', () => lookAtAll(this.#world, this.#keyspaces));
+    this.#report.look(sight);
+  }
+
+  async #bringTogether(): Promise<void> {
+    const world = this.#world;
+    const keyspaces = this.#keyspaces;
+    const { configFile } = world.stacks;
+    const report = this.#report;
+    const dead = await this.#times.time('drain', () => drain(world));
+    if (dead > 0) report.faults.push(`${dead} messages were given up`);
+    const differing = await differingPartitions(world, keyspaces, ORACLE_COLUMNS);
+    const marks = await readMarks(configFile, keyspaces);
+    report.differed += differing.length;
+    report.marked += countPlaces(marks);
+    report.silent.push(...unnoted(differing, owedByMarks(marks)).map(({ text }) => `not marked: ${text}`));
+    await this.#times.time('reconcile', async () => {
+      report.said.push(await reconcileMarks(configFile, keyspaces));
+      report.said.push(await reconcileCounters(configFile, keyspaces));
+    });
+    for (const { text } of await differingPartitions(world, keyspaces, ORACLE_COLUMNS)) {
+      report.lost.push(`still different: ${text}`);
+    }
+    for (const name of ['origin', 'target'] as const) {
+      const verdict = await this.#oracle.judge(name, world[name]);
+      report.lost.push(...verdict.lost);
+      report.duplicated.push(...verdict.duplicated);
     }
   }
-  return { silent, lost, duplicated, faults: [...new Set(oracle.faults)] };
 }

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { auth, Client, policies, types } from 'cassandra-driver';
 import { createSqsClient } from '#adapters/aws-clients.ts';
+import { changeReplayState } from '#core/ledger/replay-state.ts';
+import { openRuns } from '../../../cli/runs.ts';
 import { testEnvironment } from '../../../infra/local/environment.ts';
 import { connectToTestCluster, recreateKeyspace } from '../../integration/support/clusters.ts';
 import { readTestEnvironment } from '../../integration/support/test-environment.ts';
@@ -12,10 +14,13 @@ import { ProxyProcess } from '../proxy-process.ts';
 import { TcpRelay } from '../tcp-relay.ts';
 import { AwsFaultProxy } from './aws-fault-proxy.ts';
 import { deployFaultStacks, type FaultStacks } from './fault-stacks.ts';
+import { PhaseTimes } from './phase-times.ts';
 import { SmallDisk } from './small-disk.ts';
 import { TestQueue } from './test-queue.ts';
 
 export const PROXY_COUNT = 3;
+/** The proxy whose host may end with its disk. Its application has tables of its own: all of them are marked then. */
+export const EPHEMERAL = 1;
 /** The proxy whose journal is on a small disk of its own. */
 const ON_SMALL_DISK = 2;
 /** Room for what a proxy keeps on an empty disk: journal, marks, and the log of writes under way. */
@@ -24,6 +29,8 @@ const SMALL_DISK_MB = 64;
 const VISIBILITY_SECONDS = 20;
 const TABLES = [
   'plain (id int PRIMARY KEY, v text, n int)',
+  'aging (id int PRIMARY KEY, v text, n int) WITH default_time_to_live = 100000',
+  'conditional (id int PRIMARY KEY, v text)',
   'lists (id int PRIMARY KEY, l list<int>)',
   'counts (id int PRIMARY KEY, c counter)',
 ];
@@ -51,8 +58,9 @@ export class FaultWorld {
   smallDisk: SmallDisk | undefined;
   stacks!: FaultStacks;
   queue!: TestQueue;
-  /** Failed writes that reached the queue. */
-  queuedWrites = 0;
+  /** Bodies of the messages that reached the queue. */
+  readonly queued: string[] = [];
+  readonly times = new PhaseTimes();
   readonly #keyspaces: string[] = [];
   readonly #lambda = new LambdaClient({});
   readonly #env: NodeJS.ProcessEnv;
@@ -67,14 +75,14 @@ export class FaultWorld {
     [this.origin, this.target, this.stacks] = await Promise.all([
       connectToTestCluster('origin'),
       connectToTestCluster('target'),
-      deployFaultStacks(),
+      this.times.time('deployment', () => deployFaultStacks()),
     ]);
     this.queue = TestQueue.of(createSqsClient(), this.stacks.queueUrl, this.stacks.deadLetterQueueUrl);
     await this.queue.setVisibilityTimeout(VISIBILITY_SECONDS);
     this.aws = new AwsFaultProxy(environment.awsEndpoint);
     const endpoint = await this.aws.listen();
     this.aws.onDone = ({ service, operation }, body) => {
-      if (service === 'sqs' && operation.startsWith('SendMessage')) this.queuedWrites += writesIn(body);
+      if (service === 'sqs' && operation.startsWith('SendMessage')) this.queued.push(...bodiesIn(body));
     };
     const { proxyAddress: host } = environment;
     this.originRelay = new TcpRelay(host, 19_821, environment.origin);
@@ -82,10 +90,12 @@ export class FaultWorld {
     await Promise.all([this.originRelay.restore(), this.targetRelay.restore()]);
     this.copies = new FrameRelay({ host, port: 19_822 });
     const targetPort = await this.copies.listen();
-    for (let index = 0; index < PROXY_COUNT; index++) {
-      await this.#startProxy(index, endpoint, targetPort);
-    }
-    await this.proxies[0]!.setPhase('dual-async');
+    await this.times.time('proxies', async () => {
+      // The first one finds no phase and sets it.
+      await this.#startProxy(0, endpoint, targetPort);
+      await Promise.all([this.#startProxy(1, endpoint, targetPort), this.#startProxy(2, endpoint, targetPort)]);
+    });
+    await this.times.time('phase', () => this.proxies[0]!.setPhase('dual-async'));
     for (let index = 0; index < PROXY_COUNT; index++) this.apps.push(await this.#connect(index));
   }
 
@@ -94,17 +104,50 @@ export class FaultWorld {
     writeFileSync(join(this.proxies[index]!.folder, 'clock'), String(offsetMs));
   }
 
-  /** For each run a keyspace of its own: marks and rows of the one before say nothing of it. Resolves to its name. */
-  async newKeyspace(): Promise<string> {
+  /**
+   * For each run keyspaces of its own: marks and rows of the one before say nothing of it. Resolves to that of each
+   * application.
+   */
+  async newKeyspaces(): Promise<readonly string[]> {
     await this.queue.clear();
-    this.queuedWrites = 0;
-    const keyspace = `faults_test_${this.#keyspaces.length}`;
-    this.#keyspaces.push(keyspace);
+    this.queued.length = 0;
+    const shared = `faults_test_${this.#keyspaces.length}`;
+    const own = `${shared}_gone`;
+    this.#keyspaces.push(shared, own);
     for (const client of [this.origin, this.target]) {
-      await recreateKeyspace(client, keyspace);
-      for (const table of TABLES) await client.execute(`CREATE TABLE ${keyspace}.${table}`);
+      for (const keyspace of [shared, own]) {
+        await recreateKeyspace(client, keyspace);
+        for (const table of TABLES) await client.execute(`CREATE TABLE ${keyspace}.${table}`);
+      }
     }
-    return keyspace;
+    return this.proxies.map((_, index) => (index === EPHEMERAL ? own : shared));
+  }
+
+  /** To all of them at once. */
+  signalProxies(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    for (const { pid } of this.proxies) if (pid !== undefined) process.kill(pid, signal);
+  }
+
+  /** The directory of a proxy's journal, as it can be read from here. */
+  journalOf(index: number): string {
+    const isSmall = index === ON_SMALL_DISK && this.smallDisk !== undefined;
+    return isSmall ? this.smallDisk!.seenFromOutside('journal') : join(this.proxies[index]!.folder, 'journal');
+  }
+
+  /** Failed writes that reached the queue; a pointer to a large one counts as one. */
+  get queuedWrites(): number {
+    return this.queued.reduce((sum, body) => {
+      const { writes, tokens } = JSON.parse(body) as { writes?: readonly unknown[]; tokens?: readonly unknown[] };
+      return sum + (writes?.length ?? tokens?.length ?? 1);
+    }, 0);
+  }
+
+  /** As `ringshift replay pause` does, or `resume`, and as the schedule makes it hold. */
+  async pauseReplay(isPaused: boolean): Promise<void> {
+    const { ledger } = await openRuns(this.stacks.configFile);
+    const paused = isPaused ? { by: 'test', why: 'so that something is owed', at: new Date().toISOString() } : null;
+    await changeReplayState(ledger.store, (state) => ({ ...state, paused }));
+    await this.tendReplay();
   }
 
   /** What the schedule does each minute: the replay goes on once the cluster is back, and who has vanished is noticed. */
@@ -162,7 +205,11 @@ export class FaultWorld {
         shadowTimeoutMs: 1_500,
         clocks: { warnSkewMs: 50, maxSkewMs: 60_000 },
       },
-      failedWrites: { queueUrl: onFaultProxy.href, ...(isSmall ? { journalDir: join(disk, 'journal') } : {}) },
+      failedWrites: {
+        queueUrl: onFaultProxy.href,
+        storage: index === EPHEMERAL ? 'ephemeral' : 'volume',
+        ...(isSmall ? { journalDir: join(disk, 'journal') } : {}),
+      },
       env: { ...this.#env, AWS_ENDPOINT_URL: awsUrl, AWS_ENDPOINT_URL_S3: awsUrl },
       ...(isSmall ? { launcher: this.smallDisk!.launcher } : {}),
     });
@@ -171,7 +218,7 @@ export class FaultWorld {
       RINGSHIFT_CLOCK_OFFSET_FILE: clock,
       NODE_OPTIONS: `--import=${new URL('./shifted-clock.ts', import.meta.url).href}`,
     });
-    this.proxies.push(proxy);
+    this.proxies[index] = proxy;
     await proxy.start();
     const { pid } = await proxy.get<{ pid: number }>('/status');
     if (pid !== proxy.pid) throw new Error(`process ${pid} of an earlier run has the ports of proxy ${index}`);
@@ -198,12 +245,8 @@ export class FaultWorld {
   }
 }
 
-/** Failed writes in a request that sends messages; a pointer to a large one counts as one. */
-function writesIn(body: string): number {
-  const sent = JSON.parse(body) as { MessageBody?: string; Entries?: readonly { MessageBody: string }[] };
-  const bodies = sent.Entries?.map(({ MessageBody }) => MessageBody) ?? [sent.MessageBody ?? '{}'];
-  return bodies.reduce((sum, text) => {
-    const { writes, tokens } = JSON.parse(text) as { writes?: readonly unknown[]; tokens?: readonly unknown[] };
-    return sum + (writes?.length ?? tokens?.length ?? 1);
-  }, 0);
+/** Of all messages in a request that sends some. */
+function bodiesIn(request: string): readonly string[] {
+  const sent = JSON.parse(request) as { MessageBody?: string; Entries?: readonly { MessageBody: string }[] };
+  return sent.Entries?.map(({ MessageBody }) => MessageBody) ?? [sent.MessageBody ?? '{}'];
 }

@@ -1,16 +1,16 @@
 /** Does to the world what a plan says, and undoes it. Whatever fails here is a fault of the bed, not of the product. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startNode, stopNode } from '../../../infra/local/cassandra-node.ts';
 import { testEnvironment } from '../../../infra/local/environment.ts';
 import { runCommand } from '../../../infra/local/processes.ts';
 import type { AwsFault, AwsRequest } from './aws-fault-proxy.ts';
-import { type FaultWorld, PROXY_COUNT } from './fault-world.ts';
+import { EPHEMERAL, type FaultWorld, PROXY_COUNT } from './fault-world.ts';
 import type { FaultKind, PlannedFault } from './plan.ts';
 
-/** Behind by more than a lease's slack is not the point: write times that go backwards are. */
-const CLOCK_BACK_MS = -5_000;
+/** Leases are not the point: write times that go backwards are. */
+const CLOCK_SHIFT_MS = 5_000;
 /** In a window of lost frames, one of so many. */
 const LOST_SHARE = 8;
 const MAX_STARTS = 10;
@@ -21,14 +21,17 @@ const injectors: Readonly<Record<FaultKind, Injector>> = {
   async 'kill-proxy'(world, { subject, forMs }, running) {
     await running.alone(`proxy ${subject % PROXY_COUNT}`, () => restartProxy(world, subject % PROXY_COUNT, forMs));
   },
-  async 'clock-back'(world, { subject, forMs }, running) {
-    const index = subject % PROXY_COUNT;
-    await running.alone(`proxy ${index}`, async () => {
-      world.shiftClock(index, CLOCK_BACK_MS);
-      // The clock alone, or the clock of a process that begins anew.
-      if (subject % 2 === 0) await restartProxy(world, index, 0);
-      await sleep(forMs);
-      world.shiftClock(index, 0);
+  async 'clock-back'(world, fault, running) {
+    await shiftClock(world, fault, running, -CLOCK_SHIFT_MS);
+  },
+  async 'clock-forward'(world, fault, running) {
+    await shiftClock(world, fault, running, CLOCK_SHIFT_MS);
+  },
+  async vanish(world, { forMs }, running) {
+    await running.alone(`proxy ${EPHEMERAL}`, async () => {
+      await world.proxies[EPHEMERAL]!.kill();
+      rmSync(world.journalOf(EPHEMERAL), { recursive: true, force: true });
+      await restartProxy(world, EPHEMERAL, forMs);
     });
   },
   async 'kill-node'(world, { forMs }, running) {
@@ -109,6 +112,22 @@ function signal(pid: number): void {
   } catch {
     // It has ended by itself.
   }
+}
+
+async function shiftClock(
+  world: FaultWorld,
+  { subject, forMs }: PlannedFault,
+  running: Injectors,
+  offsetMs: number,
+): Promise<void> {
+  const index = subject % PROXY_COUNT;
+  await running.alone(`proxy ${index}`, async () => {
+    world.shiftClock(index, offsetMs);
+    // The clock alone, or the clock of a process that begins anew.
+    if (subject % 2 === 0) await restartProxy(world, index, 0);
+    await sleep(forMs);
+    world.shiftClock(index, 0);
+  });
 }
 
 async function restartProxy(world: FaultWorld, index: number, afterMs: number): Promise<void> {

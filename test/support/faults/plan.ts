@@ -13,6 +13,8 @@ export const faultKinds = [
   'ledger-away',
   'disk-full',
   'clock-back',
+  'clock-forward',
+  'vanish',
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
@@ -42,14 +44,30 @@ const LASTS: Readonly<Record<FaultKind, readonly [number, number]>> = {
   'ledger-away': [2_000, 8_000],
   'disk-full': [2_000, 6_000],
   'clock-back': [2_000, 5_000],
+  'clock-forward': [2_000, 5_000],
+  vanish: [0, 1_500],
 };
+
+/** Faults during which an operator may hope to change the phase. */
+const AMID_CHANGES: ReadonlySet<FaultKind> = new Set([
+  'kill-proxy',
+  'reset',
+  'freeze',
+  'lose',
+  'sqs',
+  's3',
+  'clock-back',
+  'clock-forward',
+]);
+const FAULTS_AMID_CHANGES = 5;
+const SLOW: ReadonlySet<FaultKind> = new Set(['kill-node', 'kill-function', 'ledger-away', 'vanish']);
 
 /** Each kind at least once, in any order and overlapping, over the whole time; more where there is time. */
 export function planFaults(random: Random, lastsMs: number, kinds: readonly FaultKind[]): readonly PlannedFault[] {
   const count = Math.max(kinds.length + 2, Math.floor(lastsMs / 5_000));
   const all = Array.from({ length: count }, (_, index) => kinds[index] ?? random.pick(kinds));
   const room = Math.max(GAP_MS, Math.floor((lastsMs - 5_000) / count));
-  return random.shuffle(all).map((kind, index) => {
+  return slowOnesFirst(random.shuffle(all)).map((kind, index) => {
     const [least, most] = LASTS[kind];
     return {
       kind,
@@ -58,6 +76,29 @@ export function planFaults(random: Random, lastsMs: number, kinds: readonly Faul
       subject: random.below(1_000),
     };
   });
+}
+
+/** What is mended slowly is not the last, so that nobody waits for it alone. */
+function slowOnesFirst(kinds: readonly FaultKind[]): readonly FaultKind[] {
+  const rest = kinds.filter((kind) => !SLOW.has(kind));
+  const half = rest.length >> 1;
+  const first = [...rest.slice(0, half)];
+  for (const [index, kind] of kinds.filter((one) => SLOW.has(one)).entries()) first.splice(2 * index, 0, kind);
+  return [...first, ...rest.slice(half)];
+}
+
+/** A few short ones, one after the other, while the phase is changed. */
+export function planAmidChanges(random: Random, kinds: readonly FaultKind[]): readonly PlannedFault[] {
+  const some = random.some(
+    kinds.filter((kind) => AMID_CHANGES.has(kind)),
+    FAULTS_AMID_CHANGES,
+  );
+  return some.map((kind, index) => ({
+    kind,
+    atMs: 500 + index * 2 * GAP_MS + random.below(GAP_MS),
+    forMs: LASTS[kind][0] + random.below(500),
+    subject: random.below(1_000),
+  }));
 }
 
 export function describePlan(plan: readonly PlannedFault[]): string {

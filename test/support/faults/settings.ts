@@ -2,9 +2,13 @@
 
 /** Chosen once and for all: what a change breaks in it was not broken before. */
 const FIXED_SEED = 20_261_121;
+const MAX_DRAWN = 1_000_000;
 
 export interface FaultRunSettings {
-  /** The one that was asked for, or a fixed one and one that is drawn, so that every run looks somewhere else too. */
+  /**
+   * Those that were asked for, or a fixed one and one that is drawn, so that every run looks somewhere else too. Where
+   * `drawn` is asked for, that one alone: a build has no time for both.
+   */
   readonly seeds: readonly number[];
   /** 0: the bounded set. */
   readonly minutes: number;
@@ -25,18 +29,24 @@ export const settingNames = {
 
 /** @throws Error naming the variable that can't be meant so */
 export function faultRunSettings(env: NodeJS.ProcessEnv): FaultRunSettings {
-  const seed = Number(env[settingNames.seed] ?? FIXED_SEED);
-  if (!Number.isInteger(seed) || seed < 0) throw new Error(`${settingNames.seed} takes a whole number`);
-  const drawn = env[settingNames.seed] === undefined ? [Math.floor(Math.random() * 1_000_000)] : [];
   const minutes = Number(env[settingNames.minutes] ?? 0);
   if (!(minutes >= 0)) throw new Error(`${settingNames.minutes} takes a number of minutes`);
   return {
-    seeds: [seed, ...drawn],
+    seeds: parseSeeds(env[settingNames.seed]),
     minutes,
     only: env[settingNames.only]?.split(',') ?? null,
     interleavings: parseInterleavings(env[settingNames.interleavings] ?? 'share'),
     caseName: env[settingNames.caseName] ?? null,
   };
+}
+
+function parseSeeds(text: string | undefined): readonly number[] {
+  const drawn = Math.floor(Math.random() * MAX_DRAWN);
+  if (text === undefined) return [FIXED_SEED, drawn];
+  if (text === 'drawn') return [drawn];
+  const seeds = text.split(',').map(Number);
+  if (seeds.every((seed) => Number.isInteger(seed) && seed >= 0)) return seeds;
+  throw new Error(`${settingNames.seed} takes whole numbers, or drawn`);
 }
 
 function parseInterleavings(text: string): FaultRunSettings['interleavings'] {

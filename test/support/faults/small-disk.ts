@@ -55,11 +55,16 @@ export class SmallDisk {
     rmSync(this.#filler, { force: true });
   }
 
+  /** A path in it, for those who have not entered its namespace. */
+  seenFromOutside(path: string): string {
+    return `/proc/${this.#holder.pid}/root${this.#folder}/${path}`;
+  }
+
   close(): void {
     this.#holder.kill('SIGKILL');
   }
 
   get #filler(): string {
-    return `/proc/${this.#holder.pid}/root${this.#folder}/filler`;
+    return this.seenFromOutside('filler');
   }
 }
