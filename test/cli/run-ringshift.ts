@@ -12,8 +12,7 @@ export const compileCache = join(cacheRoot, 'test-tools', 'compile-cache');
 export function runRingshift(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<CommandResult> {
   return runCommand(process.execPath, [mainFile, ...args], {
     cwd: projectRoot,
-    // Many starts of the same program: its modules are compiled and stripped of their types once.
-    env: { NODE_COMPILE_CACHE: compileCache, ...process.env, ...env },
+    env: { ...process.env, ...env },
     timeoutMs: 170_000,
   });
 }

@@ -14,15 +14,14 @@ import { createS3Client, createSfnClient, createSqsClient } from '#adapters/aws-
 import type { SavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import type { FailedWrite } from '#core/model/failed-write.ts';
-import { nodetool } from '../../infra/local/cassandra-tools.ts';
 import { outputNamed } from '../../infra/local/cdk.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
-import { prepare } from '../../infra/local/prepare.ts';
 import type { CommandResult } from '../../infra/local/processes.ts';
 import { jsonOf, runRingshift } from '../cli/run-ringshift.ts';
 import { messageOf } from '../support/messages.ts';
 import { type DeployedHalf, deployAwsHalf, NAME } from './aws-half-deployment.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { nodetool } from './support/shared-tools.ts';
 
 const KS = 'aws_half';
 const BROKEN_KS = 'aws_half_broken';
@@ -41,7 +40,6 @@ interface Summary {
 
 let origin: Client;
 let target: Client;
-let java: string;
 let half: DeployedHalf;
 let runOfDamage: string;
 let runOfFlippedByte: string;
@@ -82,7 +80,7 @@ async function seed(): Promise<void> {
       ),
     );
   await insert(0, ROWS, BASE_MICROS, 'first');
-  await nodetool(java, testEnvironment.origin, 'flush', KS);
+  await nodetool(testEnvironment.origin, 'flush', KS);
   // A second SSTable over the first one: newer values, deletions, and a write that is older than what it meets.
   await insert(0, 200, BASE_MICROS + 1_000_000, 'second');
   await inParallel(200, 250, (id) =>
@@ -119,7 +117,6 @@ async function rowsOf(client: Client): Promise<Map<number, unknown>> {
 }
 
 beforeAll(async () => {
-  ({ java } = await prepare(() => {}));
   [origin, target] = await Promise.all([connectToTestCluster('origin'), connectToTestCluster('target')]);
   const deploying = deployAwsHalf(KS);
   [half] = await Promise.all([deploying, seed()]);
@@ -145,7 +142,7 @@ test('schema copy creates the keyspaces on the target', async () => {
 });
 
 test('a load whose dual writes never began is refused, and nothing is written', async () => {
-  await nodetool(java, testEnvironment.origin, 'snapshot', '-t', TAG, KS, BROKEN_KS);
+  await nodetool(testEnvironment.origin, 'snapshot', '-t', TAG, KS, BROKEN_KS);
   const data = join(testEnvironment.origin.folder, 'data');
   const keyspaces = ['--keyspace', KS, '--keyspace', BROKEN_KS];
   const uploaded = await printed<{ files: number; takenAt: string | null }>(

@@ -11,6 +11,7 @@ import { awsEnvironment } from '../../infra/local/local-aws.ts';
 import { prepare } from '../../infra/local/prepare.ts';
 import { isAlive } from '../../infra/local/processes.ts';
 import { stopTestNodes } from '../../infra/local/test-nodes.ts';
+import { shareTools } from './support/shared-tools.ts';
 import { provideTestEnvironment } from './support/test-environment.ts';
 
 /** One empty file for each run, named by its process. */
@@ -48,9 +49,11 @@ export default async function setup(): Promise<() => Promise<void>> {
     await leave(false);
     throw error;
   }
+  const tools = await shareTools(java);
   Object.assign(process.env, awsEnvironment(testEnvironment.aws));
-  provideTestEnvironment(process.env);
+  provideTestEnvironment(process.env, tools.socket);
   return async () => {
+    tools.close();
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal).off('SIGHUP', onSignal);
     await leave(keep);
   };

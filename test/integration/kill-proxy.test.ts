@@ -1,9 +1,7 @@
-import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { auth, Client, policies } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -12,6 +10,7 @@ import { eventually } from '../support/eventually.ts';
 import { FrameRelay } from '../support/frame-relay.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { runVerb } from './support/command.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const KEYSPACE = 'kill_proxy_test';
@@ -186,16 +185,14 @@ test('a proxy that is killed under load leaves a list of all that differs, and n
     const { failedWrites } = await proxy.get<{ failedWrites: { journalMessages: number } }>('/status');
     expect(failedWrites.journalMessages).toBe(0);
   });
-  const main = join(import.meta.dirname, '..', '..', 'cli', 'main.ts');
   // Nothing is under way any more, so nothing has to be waited for between two looks at a difference.
   const configFile = join(proxy.folder, 'replay.yaml');
   writeFileSync(
     configFile,
     stringify({ ...parse(readFileSync(proxy.configFile, 'utf8')), validation: { settleMs: 100 } }),
   );
-  const replay = ['replay', 'run', '--local', '--json', '--config', configFile];
-  const { stdout } = await promisify(execFile)(process.execPath, [main, ...replay]);
-  expect(JSON.parse(stdout)).toMatchObject({ dead: 0, held: null });
+  const replayed = await runVerb(configFile, 'replay', 'run', '--local');
+  expect(replayed, replayed.stderr).toMatchObject({ code: 0, json: { dead: 0, held: null } });
   expect([...(await differing())]).toEqual([]);
   const rows = await rowsOf(target);
   for (const [name, version] of acknowledged) expect(Number(rows.get(name)?.key), name).toBeGreaterThanOrEqual(version);

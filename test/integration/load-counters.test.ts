@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { nodetool, tableFolder } from '../../infra/local/cassandra-tools.ts';
+import { tableFolder } from '../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
-import { prepare } from '../../infra/local/prepare.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { MigrationCommand } from './support/command.ts';
 import { Random } from './support/random.ts';
+import { nodetool } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const KS = 'load_counters_test';
@@ -19,14 +19,12 @@ const TABLES = [
   `CREATE TABLE ${KS}.plain (id int PRIMARY KEY, v text)`,
 ];
 
-let java: string;
 let folder: string;
 let command: MigrationCommand;
 let origin: Client;
 let target: Client;
 
 beforeAll(async () => {
-  java = (await prepare(() => undefined)).java;
   folder = mkdtempSync(join(tmpdir(), 'ringshift-counters-'));
   const environment = readTestEnvironment();
   command = new MigrationCommand(folder, environment.origin, environment.target);
@@ -58,7 +56,7 @@ async function count(client: Client, flushes: number): Promise<void> {
       await client.execute(`UPDATE ${KS}.hits SET ${set} WHERE ${row()}`, [by], { prepare: true });
     }
     await client.execute(`UPDATE ${KS}.hits SET total = total + ${flush + 1} WHERE a = 'a${flush}' AND b = 0`);
-    await nodetool(java, testEnvironment.origin, 'flush', KS);
+    await nodetool(testEnvironment.origin, 'flush', KS);
   }
 }
 
@@ -68,8 +66,7 @@ async function rowsOf(client: Client): Promise<string[]> {
 }
 
 async function snapshot(tag: string): Promise<string> {
-  await nodetool(java, testEnvironment.origin, 'flush', KS);
-  await nodetool(java, testEnvironment.origin, 'snapshot', '-t', tag, KS);
+  await nodetool(testEnvironment.origin, 'snapshot', '-t', tag, KS);
   const place = join(folder, tag);
   const data = join(tableFolder(testEnvironment.origin, KS, 'hits'), '..', '..');
   const shipped = await command.run('snapshot', 'upload', data, '--tag', tag, '--keyspace', KS, '--to', place);
@@ -83,7 +80,6 @@ test('counters are loaded by adding what the target lacks: twice the same, later
   await origin.execute(`DELETE FROM ${KS}.hits WHERE a = 'a1' AND b = 0`);
   await origin.execute(`DELETE FROM ${KS}.hits WHERE a = 'a2' AND b = 0 AND c > 0`);
   await origin.execute(`DELETE n FROM ${KS}.hits WHERE a = 'a3' AND b = 1 AND c = 0`);
-  await nodetool(java, testEnvironment.origin, 'flush', KS);
   const first = await snapshot('first');
   const ordinary = await command.startLoad(KS, first);
   expect(ordinary.json['status'], ordinary.stderr).toBe('done');

@@ -12,11 +12,10 @@ import { openLedger } from '#adapters/ledger.ts';
 import { dropIndexes } from '#core/jobs/drop-indexes.ts';
 import { listSavedIndexes, type SavedIndexes } from '#core/ledger/saved-indexes.ts';
 import { withIndexPorts } from '../../cli/index-ports.ts';
-import { nodetool } from '../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
-import { prepare } from '../../infra/local/prepare.ts';
 import { jsonOf, mainFile, runRingshift } from '../cli/run-ringshift.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { nodetool } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const AUTHOR = { by: 'test', why: 'test' };
@@ -78,7 +77,6 @@ bulkLoad: { consistency: LOCAL_ONE, tombstones: all }
 }
 
 beforeAll(async () => {
-  const { java } = await prepare(() => undefined);
   folder = mkdtempSync(join(tmpdir(), 'ringshift-indexes-'));
   place = join(folder, 'snapshots');
   clients = { '5.0': await connectToTestCluster('target'), '4.1': await connectToTestCluster('origin') };
@@ -95,8 +93,7 @@ beforeAll(async () => {
       { prepare: true },
     );
   }
-  await nodetool(java, testEnvironment.origin, 'flush', KS);
-  await nodetool(java, testEnvironment.origin, 'snapshot', '-t', TAG, KS);
+  await nodetool(testEnvironment.origin, 'snapshot', '-t', TAG, KS);
   writeConfig('5.0', '5.0', readTestEnvironment());
   writeConfig('4.1', '4.1', readTestEnvironment());
   const data = join(testEnvironment.origin.folder, 'data');

@@ -1,12 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { nodetool } from '../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
-import { prepare } from '../../infra/local/prepare.ts';
 import { eventually } from '../support/eventually.ts';
 import { LiveMigration } from './support/live-migration.ts';
 import { Random } from './support/random.ts';
+import { nodetool } from './support/shared-tools.ts';
 
 /** A load while the application goes on through the proxy (CORRECTNESS: tests 4 and 12), and what a load must not undo. */
 const KEYSPACE = 'load_live_test';
@@ -59,8 +58,7 @@ async function expectEqual(text: string): Promise<string[]> {
 }
 
 async function compactOrigin(): Promise<void> {
-  const { java } = await prepare(() => undefined);
-  for (const verb of ['flush', 'compact']) await nodetool(java, testEnvironment.origin, verb, KEYSPACE);
+  for (const verb of ['flush', 'compact']) await nodetool(testEnvironment.origin, verb, KEYSPACE);
 }
 
 const GONE = `SELECT id, c, v, s, writetime(v) FROM ${KEYSPACE}.gone`;

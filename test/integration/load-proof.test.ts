@@ -25,6 +25,7 @@ import {
 } from './support/proof.ts';
 import { dealSnapshot } from './support/replicas.ts';
 import { readTable, sameExpiries } from './support/rows.ts';
+import { nodetool, sstabledump } from './support/shared-tools.ts';
 
 const SEED = Number(process.env['RINGSHIFT_TEST_SEED'] ?? 20_261_121);
 /** Older than anything that a history writes. */
@@ -85,7 +86,7 @@ function proofOf({ title, ...pair }: Pair, keyspace: string): void {
   beforeAll(async () => {
     // Each pair has a history of its own.
     const seed = [...title].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) >>> 0, SEED);
-    proof = await startProof({ java, seed, keyspace, ...pair });
+    proof = await startProof({ seed, keyspace, ...pair });
     place = join(proof.command.folder, 'snapshots');
   });
 
@@ -95,7 +96,7 @@ function proofOf({ title, ...pair }: Pair, keyspace: string): void {
     const files = originFiles(proof);
     expect(files.length).toBeGreaterThan(10);
     for (const file of files) {
-      const expected = parseDump(await proof.originTools.sstabledump(file));
+      const expected = parseDump(await sstabledump(pair.origin, file));
       expect(await ourDump(file), file).toEqual(expected);
     }
   });
@@ -123,18 +124,18 @@ function proofOf({ title, ...pair }: Pair, keyspace: string): void {
   });
 
   test('after a compaction of both sides their SSTables hold the same, cell for cell', async () => {
-    const { originTools, targetTools, origin, target, mutations, schema } = proof;
-    for (const [client, tools] of [
-      [origin, originTools],
-      [target, targetTools],
+    const { origin, target, mutations, schema } = proof;
+    for (const [client, node] of [
+      [origin, pair.origin],
+      [target, pair.target],
     ] as const) {
-      await tools.nodetool('flush', keyspace);
+      await nodetool(node, 'flush', keyspace);
       await executeAll(
         client,
         mutations.flatMap((each) => each.partitionDeletions(ANCIENT_MICROS)),
       );
-      await tools.nodetool('flush', keyspace);
-      await tools.nodetool('compact', keyspace);
+      await nodetool(node, 'flush', keyspace);
+      await nodetool(node, 'compact', keyspace);
     }
     for (const { name, statics, regulars } of schema.tables) {
       const lists = [...statics, ...regulars].filter(({ type }) => type.multiCell?.kind === 'list');

@@ -4,11 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { nodetool } from '../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
-import { prepare } from '../../infra/local/prepare.ts';
 import { jsonOf, runRingshift } from '../cli/run-ringshift.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { nodetool } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const OLD = 'rename_old';
@@ -29,7 +28,6 @@ async function rowsOf(client: Client, table: string, columns: string): Promise<s
 }
 
 beforeAll(async () => {
-  const { java } = await prepare(() => undefined);
   folder = mkdtempSync(join(tmpdir(), 'ringshift-renames-'));
   [origin, target] = [await connectToTestCluster('origin'), await connectToTestCluster('target')];
   await recreateKeyspace(origin, OLD);
@@ -53,8 +51,7 @@ beforeAll(async () => {
     await origin.execute(`INSERT INTO ${OLD}.events (id, v) VALUES (${id}, 'e${id % 5}') USING TIMESTAMP ${2000 + id}`);
     await origin.execute(`INSERT INTO ${OLD}.secrets (id, v) VALUES (${id}, 'stays')`);
   }
-  await nodetool(java, testEnvironment.origin, 'flush', OLD);
-  await nodetool(java, testEnvironment.origin, 'snapshot', '-t', TAG, OLD);
+  await nodetool(testEnvironment.origin, 'snapshot', '-t', TAG, OLD);
   const environment = readTestEnvironment();
   const cluster = (at: { host: string; port: number }) =>
     `{ contactPoints: [${at.host}], port: ${at.port}, auth: { username: ${environment.username}, password: ${environment.password} } }`;

@@ -11,12 +11,12 @@ import { mergePartitions } from '#core/merge/merge-partitions.ts';
 import type { Cell, PartitionEvent } from '#core/model/row.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
 import { openPartitionCursor, openSSTable } from '#core/sstable/sstable.ts';
-import { nodetool, tableFolder } from '../../infra/local/cassandra-tools.ts';
+import { tableFolder } from '../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
-import { prepare } from '../../infra/local/prepare.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { MigrationCommand } from './support/command.ts';
 import { Random } from './support/random.ts';
+import { nodetool } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const KS = 'load_test';
@@ -31,7 +31,6 @@ const ITEMS = [
   `CREATE TABLE ${KS}.hits (id int PRIMARY KEY, n counter)`,
 ];
 
-let java: string;
 let folder: string;
 let command: MigrationCommand;
 let origin: Client;
@@ -106,7 +105,7 @@ async function fillWidePartition(baseMicros: number): Promise<void> {
   }
   for (let pk = 2; pk < 20; pk++) await origin.execute(insert, [pk, pk, 'small', baseMicros], { prepare: true });
   // A memtable would drop the rows that are deleted in it.
-  await nodetool(java, testEnvironment.origin, 'flush', KS);
+  await nodetool(testEnvironment.origin, 'flush', KS);
   const using = `USING TIMESTAMP ${baseMicros + 50}`;
   await origin.execute(`UPDATE ${KS}.wide ${using} SET s = 'static' WHERE pk = 1`);
   await origin.execute(`DELETE FROM ${KS}.wide USING TIMESTAMP ${baseMicros + 5} WHERE pk = 1`);
@@ -117,7 +116,6 @@ async function fillWidePartition(baseMicros: number): Promise<void> {
 }
 
 beforeAll(async () => {
-  java = (await prepare(() => undefined)).java;
   folder = mkdtempSync(join(tmpdir(), 'ringshift-load-'));
   const environment = readTestEnvironment();
   command = new MigrationCommand(folder, environment.origin, environment.target);
@@ -127,8 +125,7 @@ beforeAll(async () => {
   await recreateKeyspace(origin, KS);
   for (const statement of ITEMS) await origin.execute(statement);
   await origin.execute(`INSERT INTO ${KS}.items (a, b, c1, c2, l) VALUES ('dropped', 0, 0, 'x', ['zombie'])`);
-  await nodetool(java, testEnvironment.origin, 'flush', KS);
-  await nodetool(java, testEnvironment.origin, 'snapshot', '-t', TAG, KS);
+  await nodetool(testEnvironment.origin, 'snapshot', '-t', TAG, KS);
   for (const client of [origin, target]) {
     await recreateKeyspace(client, KS);
     for (const statement of ITEMS) await client.execute(statement);
@@ -144,9 +141,9 @@ beforeAll(async () => {
     await origin.execute(
       `INSERT INTO ${KS}.items (a, b, c1, c2, v) VALUES ('gone', ${flush}, 0, 'x', 'y') USING TTL 1`,
     );
-    await nodetool(java, testEnvironment.origin, 'flush', KS);
+    await nodetool(testEnvironment.origin, 'flush', KS);
   }
-  await nodetool(java, testEnvironment.origin, 'snapshot', '-t', TAG, KS);
+  await nodetool(testEnvironment.origin, 'snapshot', '-t', TAG, KS);
 });
 
 afterAll(async () => {
@@ -182,7 +179,7 @@ async function rowsOf(client: Client, table: string, columns: string, simple: re
 
 /** What a table's files hold after a merge, without lists, whose cells have other ids and times. */
 async function mergedFiles(side: 'origin' | 'target', schema: TableSchema): Promise<string[]> {
-  await nodetool(java, testEnvironment[side], 'flush', KS);
+  await nodetool(testEnvironment[side], 'flush', KS);
   const files = await listSSTables(tableFolder(testEnvironment[side], KS, schema.table));
   const columns = { static: schema.staticColumns, regular: schema.regularColumns };
   const inputs = [];

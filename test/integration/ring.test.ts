@@ -14,7 +14,6 @@ import { prepare } from '../../infra/local/prepare.ts';
 import { ringNodes } from '../../infra/local/test-nodes.ts';
 import { eventually } from '../support/eventually.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
-import { CassandraTools } from './support/cassandra-tools.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { MigrationCommand } from './support/command.ts';
 import { ourDump } from './support/dumps.ts';
@@ -23,6 +22,7 @@ import { Random } from './support/random.ts';
 import { RandomMutations } from './support/random-mutations.ts';
 import { type RandomSchema, randomSchema } from './support/random-schema.ts';
 import { readTable, sameExpiries } from './support/rows.ts';
+import { nodetool } from './support/shared-tools.ts';
 import { SteadyLoad, type Work } from './support/steady-load.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
@@ -36,7 +36,6 @@ const RING_WAIT = { timeout: 60_000, interval: 250 };
 let schema: RandomSchema;
 let origin: Client;
 let target: Client;
-let tools: CassandraTools;
 let command: MigrationCommand;
 let place: string;
 let java: string;
@@ -76,7 +75,7 @@ async function writeWithout(asleep: NodeSettings, client: Client, statements: re
 async function wholeRing(): Promise<void> {
   await vi.waitFor(async () => {
     for (const node of ringNodes) {
-      expect((await tools.nodetoolOf(node, 'status')).match(/^UN /gm)).toHaveLength(ringNodes.length);
+      expect((await nodetool(node, 'status')).match(/^UN /gm)).toHaveLength(ringNodes.length);
     }
   }, RING_WAIT);
 }
@@ -107,7 +106,6 @@ beforeAll(async () => {
   await Promise.all(others.map((node) => startNode(node, { java, keepData: false })));
   origin = await connectAsAdministrator(seed);
   target = await connectToTestCluster('target');
-  tools = await CassandraTools.start(java, seed);
   await wholeRing();
   const random = new Random(SEED);
   schema = randomSchema(random, KS, false);
@@ -127,16 +125,15 @@ beforeAll(async () => {
     await writeWithout(asleep, awake, random.shuffle(statements));
     await awake.shutdown();
     await wholeRing();
-    for (const node of ringNodes) await tools.nodetoolOf(node, 'flush', KS);
+    for (const node of ringNodes) await nodetool(node, 'flush', KS);
   }
-  for (const node of ringNodes) await tools.nodetoolOf(node, 'snapshot', '-t', TAG, KS);
+  for (const node of ringNodes) await nodetool(node, 'snapshot', '-t', TAG, KS);
   const at = ({ address, port }: NodeSettings) => ({ host: address, port });
   command = new MigrationCommand(mkdtempSync(join(tmpdir(), 'ringshift-ring-')), at(seed), at(testEnvironment.target));
   place = join(command.folder, 'snapshots');
 });
 
 afterAll(async () => {
-  tools?.stop();
   await target?.execute(`DROP KEYSPACE IF EXISTS ${KS}`);
   await Promise.all([origin?.shutdown(), target?.shutdown()]);
   await Promise.all(ringNodes.map((node) => stopNode(node, { hard: true })));
@@ -154,7 +151,7 @@ test('a set that lacks the snapshot of one node is refused, by the name of the n
   await ship(second);
   const refused = await command.startLoad(KS, place);
   expect(refused.code).not.toBe(0);
-  const hostId = /^ID\s*:\s*(\S+)/m.exec(await tools.nodetoolOf(third, 'info'))?.[1];
+  const hostId = /^ID\s*:\s*(\S+)/m.exec(await nodetool(third, 'info'))?.[1];
   expect(refused.stderr).toContain(`lacks nodes of the ring: ${hostId}`);
 });
 

@@ -5,11 +5,11 @@ import type { Client } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createFileLedgerStore } from '#adapters/ledger-file.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
-import { nodetool, tableFolder } from '../../infra/local/cassandra-tools.ts';
+import { tableFolder } from '../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
-import { prepare } from '../../infra/local/prepare.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { begun, MigrationCommand } from './support/command.ts';
+import { nodetool } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const KEYSPACE = 'table_order_test';
@@ -39,9 +39,7 @@ beforeAll(async () => {
     const ids = Array.from({ length: ROWS }, (_, id) => id);
     await Promise.all(ids.map((id) => origin.execute(insert, [id, value], { prepare: true })));
   }
-  const { java } = await prepare(() => undefined);
-  await nodetool(java, testEnvironment.origin, 'flush', KEYSPACE);
-  await nodetool(java, testEnvironment.origin, 'snapshot', '-t', 'order', KEYSPACE);
+  await nodetool(testEnvironment.origin, 'snapshot', '-t', 'order', KEYSPACE);
   place = join(folder, 'snapshot');
   const data = join(tableFolder(testEnvironment.origin, KEYSPACE, 'a'), '..', '..');
   const upload = ['--tag', 'order', '--keyspace', KEYSPACE, '--to', place];

@@ -13,15 +13,16 @@ import { migrationConfigSchema, type ResolvedCluster } from '#core/config/schema
 import type { NodeSettings } from '../../infra/local/cassandra-config.ts';
 import { startNode, stopNode } from '../../infra/local/cassandra-node.ts';
 import { administrator } from '../../infra/local/cluster-roles.ts';
-import { projectRoot, venvFolder, venvPython } from '../../infra/local/paths.ts';
+import { venvFolder, venvPython } from '../../infra/local/paths.ts';
 import { prepare } from '../../infra/local/prepare.ts';
 import { tlsNode } from '../../infra/local/test-nodes.ts';
 import { eventually } from '../support/eventually.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
 import { createAuthority, issue, type Pem } from '../support/x509.ts';
-import { CassandraTools } from './support/cassandra-tools.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { runVerb } from './support/command.ts';
+import { nodetool } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const KS = 'tls_test';
@@ -227,27 +228,22 @@ test('a proxy that gets a certificate for another name does not start, and says 
 });
 
 test('the command compares schemas and data over the same TLS', async () => {
-  const run = async (...args: string[]): Promise<unknown> => {
-    const command = ['cli/main.ts', ...args, '--json', '--config', proxy.configFile];
-    return JSON.parse((await promisify(execFile)(process.execPath, command, { cwd: projectRoot })).stdout);
-  };
-  expect(await run('schema', 'diff', KS)).toMatchObject({ differences: [] });
+  const run = (...args: string[]) => runVerb(proxy.configFile, ...args);
+  expect(await run('schema', 'diff', KS)).toMatchObject({ code: 0, json: { differences: [] } });
   await eventually(async () => expect(await valuesOf(target)).toEqual(['node', 'python']));
-  expect(await run('validate', 'start', '--keyspace', KS, '--local')).toMatchObject({ status: 'done' });
+  expect(await run('validate', 'start', '--keyspace', KS, '--local')).toMatchObject({
+    code: 0,
+    json: { status: 'done' },
+  });
 });
 
 test('certificates that are renewed on both sides while the proxy runs are those of new connections', async () => {
   const before = throughProxy(KS);
   await before.execute("INSERT INTO t (id, v) VALUES (3, 'before')");
-  const tools = await CassandraTools.start(java, settings);
-  try {
-    // Both authorities are good for a while, as where they are changed in earnest.
-    writeFileSync(files.nodeTrusts, clusterAuthority.cert + nextAuthority.cert);
-    saveNodeCertificate(nextAuthority);
-    await tools.nodetool('reloadssl');
-  } finally {
-    tools.stop();
-  }
+  // Both authorities are good for a while, as where they are changed in earnest.
+  writeFileSync(files.nodeTrusts, clusterAuthority.cert + nextAuthority.cert);
+  saveNodeCertificate(nextAuthority);
+  await nodetool(settings, 'reloadssl');
   // Another keyspace needs a new connection to the cluster, whose certificate the old authority did not sign.
   await expect(throughProxy('system_schema').connect()).rejects.toThrow();
   writeFileSync(files.upstream.caFile, nextAuthority.cert);

@@ -1,7 +1,8 @@
 /** Cassandra's own tools, many runs in one JVM: nodetool and sstabledump. */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -35,6 +36,8 @@ export class CassandraTools {
   readonly #node: NodeSettings;
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #answers: AsyncIterator<string>;
+  /** Of its own: several may be there for one node. */
+  readonly #folder = mkdtempSync(join(tmpdir(), 'ringshift-tool-'));
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(node: NodeSettings, child: ChildProcessByStdio<Writable, Readable, null>) {
@@ -68,7 +71,7 @@ export class CassandraTools {
 
   #run(mainClass: string, args: readonly string[]): Promise<string> {
     const run = this.#last.then(async () => {
-      const file = join(this.#node.folder, 'tool-output');
+      const file = join(this.#folder, 'output');
       this.#child.stdin.write(`${[file, mainClass, ...args].join('\t')}\n`);
       const answer = await this.#answers.next();
       if (answer.done || answer.value !== '0') {
@@ -86,5 +89,6 @@ export class CassandraTools {
   stop(): void {
     this.#child.stdin.end();
     this.#child.kill('SIGKILL');
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 }

@@ -1,10 +1,8 @@
-import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { expect, vi } from 'vitest';
 import { administrator } from '../../../infra/local/cluster-roles.ts';
-import { projectRoot } from '../../../infra/local/paths.ts';
+import { runRingshift } from '../../cli/run-ringshift.ts';
 import type { HostAndPort } from './test-environment.ts';
 
 /** What a verb printed and how it ended. */
@@ -12,6 +10,12 @@ export interface CommandOutcome {
   readonly code: number;
   readonly json: Readonly<Record<string, unknown>>;
   readonly stderr: string;
+}
+
+/** Runs a verb of the `ringshift` command with a configuration; that it fails is an outcome. */
+export async function runVerb(configFile: string, ...args: readonly string[]): Promise<CommandOutcome> {
+  const { code, stdout, stderr } = await runRingshift([...args, '--json', '--config', configFile]);
+  return { code, json: stdout === '' ? {} : (JSON.parse(stdout) as CommandOutcome['json']), stderr };
 }
 
 /** The `ringshift` command as its users run it, with a migration of its own in a folder: ledger and config. */
@@ -35,16 +39,8 @@ export class MigrationCommand {
   }
 
   /** Runs a verb; that it fails is an outcome. */
-  async run(...args: string[]): Promise<CommandOutcome> {
-    const command = [join(projectRoot, 'cli', 'main.ts'), ...args, '--json', '--config', this.configFile];
-    const parse = (text: string) => (text === '' ? {} : (JSON.parse(text) as Record<string, unknown>));
-    try {
-      const { stdout, stderr } = await promisify(execFile)(process.execPath, command, { maxBuffer: 1 << 26 });
-      return { code: 0, json: parse(stdout), stderr };
-    } catch (error) {
-      const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
-      return { code, json: parse(stdout), stderr };
-    }
+  run(...args: string[]): Promise<CommandOutcome> {
+    return runVerb(this.configFile, ...args);
   }
 
   /** `load start --local` of a snapshot that was taken without dual writes. */

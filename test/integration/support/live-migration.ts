@@ -1,19 +1,16 @@
 /** One proxy with its migration, whose target is behind a relay; and the command, which reads the proxy's configuration. */
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { auth, Client, types } from 'cassandra-driver';
+import { type Client, types } from 'cassandra-driver';
 import { createFileLedgerStore } from '#adapters/ledger-file.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
-import { nodetool, tableFolder } from '../../../infra/local/cassandra-tools.ts';
+import { tableFolder } from '../../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../../infra/local/environment.ts';
-import { projectRoot } from '../../../infra/local/paths.ts';
-import { prepare } from '../../../infra/local/prepare.ts';
 import { eventually } from '../../support/eventually.ts';
 import { FrameRelay } from '../../support/frame-relay.ts';
 import { ProxyProcess } from '../../support/proxy-process.ts';
-import { connectToTestCluster, recreateKeyspace } from './clusters.ts';
-import type { CommandOutcome } from './command.ts';
+import { connectToProxy, connectToTestCluster, recreateKeyspace } from './clusters.ts';
+import { type CommandOutcome, runVerb } from './command.ts';
+import { nodetool } from './shared-tools.ts';
 import { readTestEnvironment } from './test-environment.ts';
 
 export interface LiveMigrationOptions {
@@ -72,16 +69,8 @@ export class LiveMigration {
     });
     await proxy.start();
     await proxy.setPhase('dual-async');
-    const app = new Client({
-      contactPoints: [host],
-      protocolOptions: { port },
-      localDataCenter: 'dc1',
-      keyspace,
-      authProvider: new auth.PlainTextAuthProvider(username, password),
-      socketOptions: { readTimeout: 60_000 },
-      queryOptions: { consistency: types.consistencies.localOne, prepare: true },
-    });
-    await app.connect();
+    const queryOptions = { consistency: types.consistencies.localOne, prepare: true };
+    const app = await connectToProxy({ host, port }, keyspace, { queryOptions });
     return new LiveMigration(keyspace, { origin, target, app }, relay, proxy);
   }
 
@@ -97,16 +86,8 @@ export class LiveMigration {
   }
 
   /** Runs a verb with this migration's configuration; that it fails is an outcome. */
-  async run(...args: readonly string[]): Promise<CommandOutcome> {
-    const command = [join(projectRoot, 'cli', 'main.ts'), ...args, '--json', '--config', this.proxy.configFile];
-    const parse = (text: string) => (text === '' ? {} : (JSON.parse(text) as Record<string, unknown>));
-    try {
-      const { stdout, stderr } = await promisify(execFile)(process.execPath, command, { maxBuffer: 1 << 26 });
-      return { code: 0, json: parse(stdout), stderr };
-    } catch (error) {
-      const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
-      return { code, json: parse(stdout), stderr };
-    }
+  run(...args: readonly string[]): Promise<CommandOutcome> {
+    return runVerb(this.proxy.configFile, ...args);
   }
 
   /** Resolves when no copy is under way. */
@@ -119,9 +100,7 @@ export class LiveMigration {
 
   /** Flushes and snapshots the origin, and ships it. Resolves to where it lies. */
   async snapshot(tag: string, table: string): Promise<string> {
-    const { java } = await prepare(() => undefined);
-    await nodetool(java, testEnvironment.origin, 'flush', this.keyspace);
-    await nodetool(java, testEnvironment.origin, 'snapshot', '-t', tag, this.keyspace);
+    await nodetool(testEnvironment.origin, 'snapshot', '-t', tag, this.keyspace);
     const place = join(this.proxy.folder, tag);
     const data = join(tableFolder(testEnvironment.origin, this.keyspace, table), '..', '..');
     const shipped = await this.run(

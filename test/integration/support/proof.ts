@@ -8,12 +8,12 @@ import type { NodeSettings } from '../../../infra/local/cassandra-config.ts';
 import { dataFiles } from '../../../infra/local/cassandra-tools.ts';
 import { connectAsAdministrator } from '../../../infra/local/cluster-roles.ts';
 import { eventually } from '../../support/eventually.ts';
-import { CassandraTools } from './cassandra-tools.ts';
 import { recreateKeyspace } from './clusters.ts';
 import { MigrationCommand } from './command.ts';
 import { Random } from './random.ts';
 import { RandomMutations } from './random-mutations.ts';
 import { type RandomSchema, randomSchema } from './random-schema.ts';
+import { nodetool, sstabledump } from './shared-tools.ts';
 
 export const SNAPSHOT_TAG = 'proof';
 const ROUNDS = 5;
@@ -23,7 +23,6 @@ const AT_ONCE = 24;
 const INVALID = 0x2200;
 
 export interface ProofSettings {
-  readonly java: string;
   readonly seed: number;
   readonly keyspace: string;
   readonly origin: NodeSettings;
@@ -42,14 +41,12 @@ export interface Proof {
   readonly mutations: readonly RandomMutations[];
   readonly origin: Client;
   readonly target: Client;
-  readonly originTools: CassandraTools;
-  readonly targetTools: CassandraTools;
   readonly command: MigrationCommand;
 }
 
 /** Writes the history and takes a snapshot of it. */
 export async function startProof(settings: ProofSettings): Promise<Proof> {
-  const { java, seed, keyspace } = settings;
+  const { seed, keyspace } = settings;
   const random = new Random(seed);
   const schema = randomSchema(random, keyspace, settings.isModern);
   const baseMicros = BigInt(Date.now() - 3_600_000) * 1000n;
@@ -60,22 +57,20 @@ export async function startProof(settings: ProofSettings): Promise<Proof> {
     await recreateKeyspace(client, keyspace);
     for (const statement of schema.statements) await client.execute(statement);
   }
-  const originTools = await CassandraTools.start(java, settings.origin);
-  const targetTools = await CassandraTools.start(java, settings.target);
   const place = ({ address, port }: NodeSettings) => ({ host: address, port });
   const folder = mkdtempSync(join(tmpdir(), 'ringshift-proof-'));
   const command = new MigrationCommand(folder, place(settings.origin), place(settings.target));
-  const proof = { settings, random, schema, mutations, origin, target, originTools, targetTools, command };
+  const proof = { settings, random, schema, mutations, origin, target, command };
   let refused = 0;
   for (let round = 0; round < ROUNDS; round++) {
     const statements = mutations.flatMap((each) => Array.from({ length: MUTATIONS_PER_ROUND }, () => each.next()));
     refused += await executeAll(origin, random.shuffle(statements));
     const tables = schema.tables.map(({ name }) => name.slice(keyspace.length + 1));
-    await originTools.nodetool('flush', keyspace, ...random.some(tables, 2 + random.below(3)));
+    await nodetool(settings.origin, 'flush', keyspace, ...random.some(tables, 2 + random.below(3)));
   }
   // Some slices are of types that a server does not compare; were it more, the proof would prove little.
   expect(refused).toBeLessThan(0.1 * ROUNDS * MUTATIONS_PER_ROUND * schema.tables.length);
-  await originTools.nodetool('snapshot', '-t', SNAPSHOT_TAG, keyspace);
+  await nodetool(settings.origin, 'snapshot', '-t', SNAPSHOT_TAG, keyspace);
   return proof;
 }
 
@@ -112,13 +107,11 @@ export async function compactedDump(proof: Proof, side: 'origin' | 'target', tab
     return found;
   });
   // One tool for both: its releases print some values differently.
-  return proof.targetTools.sstabledump(files[0]!);
+  return sstabledump(settings.target, files[0]!);
 }
 
 export async function endProof(proof: Proof | undefined): Promise<void> {
   if (proof === undefined) return;
-  proof.originTools.stop();
-  proof.targetTools.stop();
   for (const client of [proof.origin, proof.target]) {
     await client.execute(`DROP KEYSPACE IF EXISTS ${proof.settings.keyspace}`).catch(() => undefined);
     await client.shutdown();

@@ -10,10 +10,11 @@ const names = {
   username: 'RINGSHIFT_TEST_USERNAME',
   password: 'RINGSHIFT_TEST_PASSWORD',
   awsEndpoint: 'RINGSHIFT_TEST_AWS_ENDPOINT',
+  toolsSocket: 'RINGSHIFT_TEST_TOOLS',
 } as const;
 
 /** Publishes the test environment to the test processes, which inherit it. The log-in may do everything. */
-export function provideTestEnvironment(env: NodeJS.ProcessEnv): void {
+export function provideTestEnvironment(env: NodeJS.ProcessEnv, toolsSocket: string): void {
   const { origin, target } = testEnvironment;
   env[names.origin] = `${origin.address}:${origin.port}`;
   env[names.target] = `${target.address}:${target.port}`;
@@ -21,6 +22,7 @@ export function provideTestEnvironment(env: NodeJS.ProcessEnv): void {
   env[names.username] = administrator.username;
   env[names.password] = administrator.password;
   env[names.awsEndpoint] = awsEndpoint(testEnvironment.aws);
+  env[names.toolsSocket] = toolsSocket;
 }
 
 export interface HostAndPort {
@@ -37,6 +39,8 @@ export interface TestEnvironment {
   readonly username: string;
   readonly password: string;
   readonly awsEndpoint: string;
+  /** Where Cassandra's tools are served. */
+  readonly toolsSocket: string;
 }
 
 function required(name: string): string {
@@ -59,5 +63,6 @@ export function readTestEnvironment(): TestEnvironment {
     username: required(names.username),
     password: required(names.password),
     awsEndpoint: required(names.awsEndpoint),
+    toolsSocket: required(names.toolsSocket),
   };
 }
