@@ -88,10 +88,9 @@ export async function putBack(
   queue: Pick<ReplayQueue, 'hide'>,
   staying: readonly ReceivedMessage[],
   logger: Logger,
-  atLeastSeconds = 0,
 ): Promise<void> {
   for (const [receiveCount, messages] of Map.groupBy(staying, (message) => message.receiveCount)) {
-    const seconds = Math.max(atLeastSeconds, retryDelaySeconds(receiveCount, Math.random()));
+    const seconds = retryDelaySeconds(receiveCount, Math.random());
     try {
       await queue.hide(messages, seconds);
     } catch (error) {
@@ -109,8 +108,9 @@ export function retryDelaySeconds(receiveCount: number, random: number): number 
 }
 
 /**
- * Asks a cluster that was away whether it is back: by a query, and by one message of the queue where one is due, whatever
- * the breaker says.
+ * Asks a cluster that was away whether it is back: by a query, and by one message where one is due, whatever the breaker
+ * says.
+ * @param received the message; of the queue where it is left out
  * @returns what became of the message
  * @throws what the cluster answered instead
  */
@@ -120,10 +120,11 @@ export async function probeCluster(
   ports: ReplayPorts,
   options: ReplayOptions,
   signal?: AbortSignal,
+  received?: ReceivedMessage,
 ): Promise<ReplayCounts> {
   const session = await ports.openSession(cluster);
   await session.query('SELECT key FROM system.local', [], signal ? { signal } : {});
-  const messages = await queue.receive(1, signal);
+  const messages = received === undefined ? await queue.receive(1, signal) : [received];
   const away: unknown[] = [];
   const breaker: ReplayPorts['breaker'] = {
     isOpen: async (which) => which !== cluster && (await ports.breaker.isOpen(which)),
@@ -133,6 +134,7 @@ export async function probeCluster(
     noteAnswered: async () => undefined,
   };
   const { ended, staying, counts } = await replayBatch(queue, messages, { ...ports, breaker }, options, signal);
+  // Where it was given, too: to remove it twice is harmless.
   await queue.remove(ended);
   await putBack(queue, staying, ports.logger);
   if (away.length > 0) throw away[0];

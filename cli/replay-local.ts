@@ -7,7 +7,7 @@ import type { ReplayQueue } from '#adapters/replay-queue.ts';
 import { ByteBudget } from '#core/jobs/byte-budget.ts';
 import { createLagNote } from '#core/jobs/note-lag.ts';
 import type { ReplayOptions, ReplayPorts } from '#core/jobs/replay.ts';
-import { createBreaker, isFlowing } from '#core/jobs/replay-breaker.ts';
+import { createBreaker, isFlowing, isProbeDue } from '#core/jobs/replay-breaker.ts';
 import { NO_COUNTS, type ReplayCounts } from '#core/jobs/replay-bundle.ts';
 import { tendBreaker } from '#core/jobs/tend-breaker.ts';
 import { openBreakers, readReplayState } from '#core/ledger/replay-state.ts';
@@ -109,12 +109,12 @@ async function drain(
   const probeMs = config.failedWrites.probeSecs * 1000;
   const progress = createProgress('replay');
   const reasons: string[] = [];
-  let probedAt = Number.NEGATIVE_INFINITY;
+  let hasProbed = false;
   try {
     while (!stop.aborted) {
       let state = await readReplayState(store);
-      if (!isFlowing(state) && clock.nowMillis() - probedAt >= probeMs) {
-        probedAt = clock.nowMillis();
+      if (!isFlowing(state) && (!hasProbed || isProbeDue(state, probeMs, clock.nowMillis()))) {
+        hasProbed = true;
         state = await tendBreaker({ store, clock, logger, flow: undefined, probe });
       }
       if (!isFlowing(state)) {

@@ -1,10 +1,8 @@
 import type { SQSBatchResponse, SQSEvent } from 'aws-lambda';
+import { passHeld } from '#adapters/held-replay.ts';
 import { putBack, replayBatch } from '#adapters/replay-batch.ts';
 import type { ReceivedMessage } from '#adapters/replay-queue.ts';
-import { describeError } from '#core/errors.ts';
-import { isFlowing } from '#core/jobs/replay-breaker.ts';
-import { openBreakers, readReplayState } from '#core/ledger/replay-state.ts';
-import { type Job, jobHandler } from './support/job-handler.ts';
+import { jobHandler } from './support/job-handler.ts';
 import { migrationName, writeMetrics } from './support/logger.ts';
 import { replayParts } from './support/replay.ts';
 
@@ -21,14 +19,16 @@ export const handler = jobHandler('replay-failed-writes', async (event: SQSEvent
       sentAtMillis: Number(record.attributes.SentTimestamp),
     }),
   );
-  if (await isHeldUp(job)) {
+  const invocation = { ...ports, logger };
+  const probeMs = environment.config.failedWrites.probeSecs * 1000;
+  const passed = await passHeld(messages, { queue, ports: invocation, replay: options, probeMs }, signal);
+  if (passed === undefined) {
     // Until the breaker's function has turned the flow of messages off.
-    await putBack(queue, messages, logger, environment.config.failedWrites.probeSecs);
+    await putBack(queue, messages, logger);
     return failuresOf(messages);
   }
   await noteLag(messages);
-  const invocation = { ...ports, logger };
-  const { staying, counts } = await replayBatch(queue, messages, invocation, { ...options, deadlineMillis }, signal);
+  const { staying, counts } = await replayBatch(queue, passed, invocation, { ...options, deadlineMillis }, signal);
   await putBack(queue, staying, logger);
   logger.info('failed writes replayed', { messages: messages.length, staying: staying.length, ...counts });
   const { applied, refused, dead, copied } = counts;
@@ -39,19 +39,6 @@ export const handler = jobHandler('replay-failed-writes', async (event: SQSEvent
   );
   return failuresOf(staying);
 });
-
-/** Whether the breaker is open, or a person has paused the replay. A ledger that is away holds nothing up. */
-async function isHeldUp({ environment, logger }: Job): Promise<boolean> {
-  try {
-    const state = await readReplayState(environment.ledger.store);
-    if (isFlowing(state)) return false;
-    logger.info('replay is held up; the batch goes back', { open: openBreakers(state), paused: state.paused });
-    return true;
-  } catch (error) {
-    logger.warn('the state of the replay is not known', { error: describeError(error) });
-    return false;
-  }
-}
 
 /** What is not named here is deleted when the handler returns. */
 function failuresOf(messages: readonly ReceivedMessage[]): SQSBatchResponse {

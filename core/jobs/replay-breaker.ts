@@ -77,6 +77,22 @@ export function probed(
   return { ...state, [cluster]: { ...found, failures: found.failures + 1, lastError, probedAt: at } };
 }
 
+/** Before the first probe of a cluster that went away, and twice as long before each further one. Milliseconds. */
+const FIRST_PROBE_MS = 5_000;
+
+/**
+ * Whether whoever comes by should ask the clusters that are away: soon after an outage began, so that one of seconds is over
+ * within seconds, and later no more often than `maxMs`. Never while a person has paused the replay.
+ */
+export function isProbeDue(state: ReplayState, maxMs: number, nowMillis: number): boolean {
+  if (state.paused !== null) return false;
+  return openBreakers(state).some((cluster) => {
+    const { since, failures, probedAt } = state[cluster]!;
+    const waitMs = Math.min(maxMs, FIRST_PROBE_MS * 2 ** Math.min(20, failures));
+    return nowMillis - Date.parse(probedAt ?? since) >= waitMs;
+  });
+}
+
 /** Whether messages may be taken from the queue, but for probes. */
 export function isFlowing(state: ReplayState): boolean {
   return state.paused === null && openBreakers(state).length === 0;

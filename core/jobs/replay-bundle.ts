@@ -42,6 +42,8 @@ export const NO_COUNTS: ReplayCounts = { applied: 0, away: 0, refused: 0, dead: 
 
 /** What queues delay by at most. */
 export const MAX_DELAY_SECONDS = 900;
+/** Before what nobody answered is tried again, where others of its message were: the next time they may all stay. */
+const AWAY_DELAY_SECONDS = 5;
 /** No attempt is put off for longer. */
 const MAX_INTERVAL_SECONDS = 86_400;
 
@@ -131,7 +133,7 @@ export function settleBundle(bundle: SettledBundle, rules: RetryRules, nowMillis
     delaySeconds,
   });
   const resend: { body: string; delaySeconds: number }[] = [];
-  if (away.length > 0) resend.push(again(away, Math.min(MAX_DELAY_SECONDS, rules.retryIntervalSeconds)));
+  if (away.length > 0) resend.push(again(away, AWAY_DELAY_SECONDS));
   for (const [attempts, writes] of Map.groupBy(refused, (write) => Math.max(1, write.attempts))) {
     const { delaySeconds, notBefore } = waitOf(retryAfterSeconds(attempts, rules), nowMillis);
     resend.push(

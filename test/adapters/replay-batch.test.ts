@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest';
+import { passHeld } from '#adapters/held-replay.ts';
 import { probeCluster, putBack, replayBatch, retryDelaySeconds } from '#adapters/replay-batch.ts';
 import type { DeadMessage, ReceivedMessage, ReplayQueue } from '#adapters/replay-queue.ts';
 import { ClusterUnreachableError, ServerError } from '#core/errors.ts';
 import type { ReplayOptions, ReplayPorts } from '#core/jobs/replay.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
+import { changeReplayState, readReplayState } from '#core/ledger/replay-state.ts';
 import type { FailedWrite } from '#core/model/failed-write.ts';
 import { encodeMessage } from '#core/model/message.ts';
 import type { CqlSession } from '#core/ports.ts';
@@ -157,12 +159,50 @@ test('the delay of the next try doubles up to a quarter of an hour', () => {
   expect(retryDelaySeconds(20, 0)).toBe(450);
 });
 
-test('messages that are held up stay hidden for at least as long as they are told, and longer when they came often', async () => {
+test('messages that came often stay hidden for longer', async () => {
   const { queue, told } = bed();
   const often = { ...received('m2', ''), receiveCount: 50 };
-  await putBack(queue, [received('m1', ''), often], silent, 60);
-  expect(told[0]).toBe('hide m1 for 60');
+  await putBack(queue, [received('m1', ''), often], silent);
+  expect(told[0]).toBe('hide m1 for a moment');
   expect(Number(told[1]!.split(' ').at(-1))).toBeGreaterThanOrEqual(450);
   const broken = { hide: () => Promise.reject(new Error('down')) };
   await putBack(broken, [often], silent);
+});
+
+/** Messages that come while the target's breaker has been open for so long. */
+async function whileOpen(seconds: number, first: FailedWrite, given: Parameters<typeof bed>[0] = {}) {
+  const { queue, ports, told } = bed({ isOpen: true, ...given });
+  const since = new Date((NOW - seconds) * 1000).toISOString();
+  const target = { state: 'open', since, failures: 0, lastError: 'gone', probedAt: null } as const;
+  await changeReplayState(ports.ledger.store, (state) => ({ ...state, target }));
+  const messages = [received('m1', bodyOf(first)), received('m2', bodyOf(write('w2')))];
+  const passed = await passHeld(messages, { queue, ports, replay: OPTIONS, probeMs: 60_000 });
+  const { target: found } = await readReplayState(ports.ledger.store);
+  return { passed: passed?.map(({ id }) => id), state: found?.state, told };
+}
+
+test('a cluster that went away a moment ago is not asked, and after seconds it is, by a message that comes', async () => {
+  expect(await whileOpen(2, write('w1'))).toEqual({ passed: undefined, state: 'open', told: [] });
+  // The message that asked has ended; the others are replayed at once.
+  expect(await whileOpen(6, write('w1'))).toEqual({ passed: ['m2'], state: 'closed', told: ['remove m1'] });
+});
+
+test('a cluster that is still away keeps all messages where they are', async () => {
+  const away = await whileOpen(6, write('w1-away'));
+  expect(away).toMatchObject({ passed: undefined, state: 'open', told: ['hide m1 for a moment'] });
+  const unreachable = { open: () => Promise.reject(new ClusterUnreachableError('no node')) };
+  expect(await whileOpen(6, write('w1'), unreachable)).toEqual({ passed: undefined, state: 'open', told: [] });
+});
+
+test('while nothing is away, paused or known all messages pass, and none while somebody has paused the replay', async () => {
+  const { queue, ports } = bed();
+  const held = { queue, ports, replay: OPTIONS, probeMs: 60_000 };
+  const messages = [received('m1', bodyOf(write('w1')))];
+  expect(await passHeld(messages, held)).toEqual(messages);
+  const store = { ...ports.ledger.store, get: () => Promise.reject(new Error('the ledger is away')) };
+  const blind = { ...held, ports: { ...ports, ledger: createLedger(store) } };
+  expect(await passHeld(messages, blind)).toEqual(messages);
+  const paused = { by: 'ana', why: 'maintenance', at: new Date(NOW * 1000).toISOString() };
+  await changeReplayState(ports.ledger.store, (state) => ({ ...state, paused }));
+  expect(await passHeld(messages, held)).toBeUndefined();
 });

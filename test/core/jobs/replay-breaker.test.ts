@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createBreaker, isFlowing, opened, probed } from '#core/jobs/replay-breaker.ts';
+import { createBreaker, isFlowing, isProbeDue, opened, probed } from '#core/jobs/replay-breaker.ts';
 import { type MessageFlow, tendBreaker } from '#core/jobs/tend-breaker.ts';
 import { changeReplayState, openBreakers, type ReplayState, readReplayState } from '#core/ledger/replay-state.ts';
 import type { Clock, LedgerStore } from '#core/ports.ts';
@@ -105,6 +105,28 @@ test('a probe is for the breaker that was open when it began', () => {
   const again = opened(closed, 'target', { count: 5, sinceMillis: START + 4 }, 'away', new Date(START + 5))!;
   expect(probed(again, 'target', since, null, new Date(START + 6))).toBeUndefined();
   expect(isFlowing(again)).toBe(false);
+});
+
+test('a cluster that went away is asked after seconds, then more and more rarely, and never while somebody has paused it', () => {
+  const state = (failures: number, probedAt: number | null): ReplayState => ({
+    ...{ version: 1, paused: null, lag: null },
+    target: {
+      ...{ state: 'open', since: new Date(START).toISOString(), failures, lastError: 'away' },
+      probedAt: probedAt === null ? null : new Date(probedAt).toISOString(),
+    },
+  });
+  const minute = 60 * SECOND;
+  expect(isProbeDue(state(0, null), minute, START + 4.9 * SECOND)).toBe(false);
+  expect(isProbeDue(state(0, null), minute, START + 5 * SECOND)).toBe(true);
+  const pauses = [1, 2, 3, 4, 1000].map((failures) => {
+    let seconds = 0;
+    while (!isProbeDue(state(failures, START), minute, START + seconds * SECOND)) seconds++;
+    return seconds;
+  });
+  expect(pauses).toEqual([10, 20, 40, 60, 60]);
+  const paused = { by: 'ana', why: 'maintenance', at: new Date(START).toISOString() };
+  expect(isProbeDue({ ...state(0, null), paused }, minute, START + 3600 * SECOND)).toBe(false);
+  expect(isProbeDue({ version: 1, paused: null, lag: null }, minute, START + 3600 * SECOND)).toBe(false);
 });
 
 /** A cluster that goes and comes, a mapping, and everybody who acts on them; each step may wait for as long as fate says. */
