@@ -14,6 +14,7 @@ import type { ProxyStatus } from './admin/status.ts';
 import { composeServices } from './compose-services.ts';
 import { Counters } from './counters/counters.ts';
 import type { Definitions } from './definitions/definitions.ts';
+import { drain } from './drain.ts';
 import type { InFlightLog } from './in-flight/in-flight-log.ts';
 import { openInFlight } from './in-flight/open-in-flight.ts';
 import { DirectoryLock } from './journal/directory-lock.ts';
@@ -42,11 +43,6 @@ import { CqlServer, listenOn } from './transport/server.ts';
 import type { DualWrite } from './writes/dual-write.ts';
 import { FailedWrites } from './writes/failed-writes.ts';
 import { TimestampGenerator } from './writes/timestamps.ts';
-
-const DRAIN_CLIENTS_MS = 5_000;
-const FLUSH_QUEUE_MS = 8_000;
-/** What is left when all connections are closed needs no longer. */
-const SETTLE_MS = 1_000;
 
 /** One proxy instance, put together. */
 export class CqlProxy {
@@ -203,28 +199,26 @@ export class CqlProxy {
   async stop(): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
-    this.#reads?.dual.stop();
-    await this.#server?.drain(DRAIN_CLIENTS_MS);
-    await this.#gate?.untilIdle(this.#config.proxy.shadowTimeoutMs);
-    this.#tls?.close();
-    this.#filter.close();
-    this.#dualWrite?.abandon();
-    this.#clusterWatch.closeClusters();
-    // Every copy whose connection was closed has become a failed write then.
-    await this.#gate?.untilIdle(SETTLE_MS);
-    await this.#failedWrites?.idle();
-    await Promise.all([this.#journal?.stop(FLUSH_QUEUE_MS), this.#clusterWatch.clocks.stop()]);
-    // Behind the journal: what that could not keep is marked.
-    await Promise.all([this.#marks.flush(), this.#durability.stop()]);
-    await this.#inFlight?.close();
-    if (this.#durability.leaves) await this.#watch.leaveBehind();
-    else await this.#watch.stop(this.#durability.owes);
-    this.#marks.close();
-    await this.#lock?.release();
-    await Promise.all([this.#clusterWatch.stop(), this.#sisters.stop()]);
-    this.#runtime.stop();
-    this.#admin?.closeAllConnections();
-    this.#admin?.close();
+    await drain({
+      shadowTimeoutMs: this.#config.proxy.shadowTimeoutMs,
+      clusterWatch: this.#clusterWatch,
+      sisters: this.#sisters,
+      filter: this.#filter,
+      marks: this.#marks,
+      durability: this.#durability,
+      watch: this.#watch,
+      runtime: this.#runtime,
+      lock: this.#lock,
+      inFlight: this.#inFlight,
+      journal: this.#journal,
+      failedWrites: this.#failedWrites,
+      gate: this.#gate,
+      reads: this.#reads,
+      dualWrite: this.#dualWrite,
+      tls: this.#tls,
+      server: this.#server,
+      admin: this.#admin,
+    });
   }
 
   #openJournal(): Promise<Journal> {

@@ -208,6 +208,28 @@ test('a proxy that stops without its ledger refuses requests from the end of its
   }
 });
 
+test('a proxy that is told to end does not wait for a ledger that hangs', async () => {
+  const memory = createMemoryLedgerStore();
+  let isHanging = false;
+  let hangs = 0;
+  const hang = (): Promise<never> => {
+    hangs++;
+    return new Promise(() => undefined);
+  };
+  const store = {
+    ...memory,
+    get: (key: string) => (isHanging ? hang() : memory.get(key)),
+    put: (...args: Parameters<typeof memory.put>) => (isHanging ? hang() : memory.put(...args)),
+  };
+  const parts = await startTestProxy({ lease: { pollMs: 100 } }, { ledger: createLedger(store) });
+  isHanging = true;
+  await eventually(() => expect(hangs).toBeGreaterThan(0));
+  await parts.proxy.stop();
+  isHanging = false;
+  expect((await parts.ledger.readProxy('unit'))?.record).toMatchObject({ instance: 'unit' });
+  await parts.stop();
+}, 60_000);
+
 const quick = { touchMs: 20, staleAfterMs: 3000 };
 const takeLock = (processId: string) => DirectoryLock.take(folder, processId, logger, quick);
 
