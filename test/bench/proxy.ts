@@ -4,7 +4,7 @@
  * cqlbench, which needs cargo and Linux. The figures of one machine compare with each other only: ratios are what counts.
  *
  *   npm run bench:proxy -- [--quick] [--rounds 5] [--seconds 4] [--only "ours,floor dual"] [--scenario "64 × 4"]
- *                          [--zdm PATH] [--idle 2000] [--no-memory] [--no-more] [--max-foreign 0.15] [--proxy-cpu 1] [--rest-cpu 0]
+ *                          [--zdm PATH] [--before CHECKOUT] [--idle 2000] [--no-memory] [--no-more] [--max-foreign 0.15] [--proxy-cpu 1] [--rest-cpu 0]
  */
 import { parseArgs } from 'node:util';
 import { contenders } from './proxy/contenders.ts';
@@ -23,6 +23,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     scenario: { type: 'string' },
     zdm: { type: 'string' },
+    before: { type: 'string' },
     idle: { type: 'string', default: '2000' },
     memory: { type: 'boolean', default: true },
     more: { type: 'boolean', default: true },
@@ -42,7 +43,9 @@ if (tools === undefined) {
 const cpus = { proxy: Number(values['proxy-cpu']), rest: Number(values['rest-cpu']) };
 const seconds = Number(values.seconds ?? (values.quick ? 2 : 4));
 const names = values.only?.split(',').map((name) => name.trim());
-const chosen = contenders(tools, cpus, values.zdm).filter(({ name }) => names === undefined || names.includes(name));
+const chosen = contenders(tools, cpus, { zdm: values.zdm, before: values.before }).filter(
+  ({ name }) => names === undefined || names.includes(name),
+);
 const scenarios = SCENARIOS.filter(({ name }) => values.scenario === undefined || name.includes(values.scenario));
 
 const stubs = await startStubs(tools, cpus);

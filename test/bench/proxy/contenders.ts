@@ -1,6 +1,6 @@
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Phase } from '#core/config/schema.ts';
 import { proxyProgram } from '../../../cli/proxy-program.ts';
@@ -42,6 +42,8 @@ export async function startOurs(
     readonly nodeFlags?: readonly string[];
     readonly hasChannel?: boolean;
     readonly targetPort?: number | undefined;
+    /** Another checkout, installed, whose proxy it is. */
+    readonly checkout?: string;
   } = {},
 ): Promise<Running> {
   const folder = mkdtempSync(join(tmpdir(), 'ringshift-bench-'));
@@ -64,7 +66,7 @@ export async function startOurs(
   // JSON is YAML.
   writeFileSync(join(folder, 'migration.yaml'), JSON.stringify(config));
   writeFileSync(join(folder, 'filter-rules.yaml'), JSON.stringify(rules));
-  const program = await proxyProgram();
+  const program = await programOf(options.checkout);
   const command = [process.execPath, ...(options.nodeFlags ?? []), program, '--config', join(folder, 'migration.yaml')];
   const started = startPinned(cpus.proxy, command, {
     env: { RINGSHIFT_LOG_LEVEL: 'info', ...options.env },
@@ -86,6 +88,13 @@ export async function startOurs(
     await stop();
     throw error;
   }
+}
+
+async function programOf(checkout: string | undefined): Promise<string> {
+  if (checkout === undefined) return proxyProgram();
+  const path = join(resolve(checkout), 'cli', 'proxy-program.ts');
+  const other = (await import(path)) as { proxyProgram: typeof proxyProgram };
+  return other.proxyProgram();
 }
 
 /** Starts a floor: `splice` only moves bytes, `dual` writes twice and does nothing else. */
@@ -131,14 +140,26 @@ async function startZdm(binary: string, cpus: Cpus): Promise<Running> {
   throw new Error('zdm-proxy did not become ready');
 }
 
-/** Everybody in the comparison. `zdm`: the path of zdm-proxy's binary, if there is one. */
-export function contenders(tools: string, cpus: Cpus, zdm: string | undefined): Contender[] {
-  const ours = (name: string, phase: Phase, isFor: readonly Kind[], version = 4, lz4 = false): Contender => ({
+export interface Others {
+  /** Path of zdm-proxy's binary. */
+  readonly zdm: string | undefined;
+  /** Another checkout of this project. */
+  readonly before: string | undefined;
+}
+
+/** Everybody in the comparison. */
+export function contenders(tools: string, cpus: Cpus, { zdm, before }: Others): Contender[] {
+  const ours = (
+    name: string,
+    phase: Phase,
+    isFor: readonly Kind[],
+    { version = 4, lz4 = false, checkout }: { version?: number; lz4?: boolean; checkout?: string } = {},
+  ): Contender => ({
     name,
     version,
     lz4,
     isFor,
-    start: () => startOurs(cpus, phase),
+    start: () => startOurs(cpus, phase, checkout === undefined ? {} : { checkout }),
   });
   const floor = (mode: 'splice' | 'dual', isFor: readonly Kind[]): Contender => ({
     name: `floor ${mode}`,
@@ -150,11 +171,14 @@ export function contenders(tools: string, cpus: Cpus, zdm: string | undefined): 
   const list = [
     ours('ours', 'dual-async', ['write', 'read', 'latency']),
     ours('ours origin-only', 'origin-only', ['originWrite']),
-    ours('ours v5', 'dual-async', ['write', 'read'], 5),
-    ours('ours LZ4', 'dual-async', ['write'], 4, true),
+    ours('ours v5', 'dual-async', ['write', 'read'], { version: 5 }),
+    ours('ours LZ4', 'dual-async', ['write'], { lz4: true }),
     floor('splice', ['originWrite', 'read', 'latency']),
     floor('dual', ['write', 'latency']),
   ];
+  if (before !== undefined) {
+    list.push(ours('before', 'dual-async', ['write', 'read', 'latency'], { checkout: before }));
+  }
   if (zdm === undefined) return list;
   if (!existsSync(zdm)) throw new Error(`there is no zdm-proxy at ${zdm}`);
   const isFor = ['write', 'read', 'latency'] as const;
