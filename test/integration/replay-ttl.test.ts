@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -104,6 +104,7 @@ beforeAll(async () => {
   }
   relay = new FrameRelay(environment.target);
   command = new MigrationCommand(folder, environment.origin, environment.target);
+  appendFileSync(command.configFile, 'validation: { settleMs: 500 }\n');
   ledger = createLedger(createFileLedgerStore(command.ledgerFolder));
   proxy = await startProxyHere({
     instance: 'ttl',
@@ -249,7 +250,11 @@ test('v5: copies that are late end when their originals do, to the second', asyn
     origin: { contactPoints: [address], port },
     target: { contactPoints: [address], port },
   }).origin;
-  const app = await createCqlSession({ ...at, name: 'origin', credentials: { username, password } }, undefined, KEYSPACE);
+  const app = await createCqlSession(
+    { ...at, name: 'origin', credentials: { username, password } },
+    undefined,
+    KEYSPACE,
+  );
   const here = replayHere();
   try {
     expect(app.protocolVersion).toBe(5);
@@ -279,7 +284,8 @@ test('v5: copies that are late end when their originals do, to the second', asyn
       expect(theirs).toEqual(mine);
       const lives = [...mine!.values()].flatMap((endsAt) => (endsAt === null ? [] : [endsAt - sentAtSeconds]));
       expect(lives.length).toBeGreaterThan(3);
-      for (const life of lives) expect(Math.min(Math.abs(life - 60), Math.abs(life - 600))).toBeLessThan(LATE_MS / 1000);
+      for (const life of lives)
+        expect(Math.min(Math.abs(life - 60), Math.abs(life - 600))).toBeLessThan(LATE_MS / 1000);
     }
     expect(await ledger.listSuspects()).toEqual([]);
   } finally {
@@ -325,7 +331,11 @@ test('v4: copies that are late are marked, and a comparison of the marks brings 
     for (const seconds of await lateBy()) expect(seconds).toBeGreaterThan(TOLERANCE_SECONDS);
     await eventually(async () => {
       const marks = (await ledger.listSuspects()).filter(({ code }) => code === 'late-ttl');
-      expect(marks.flatMap(({ table, tokens }) => (tokens ?? []).map(() => table)).sort()).toEqual(['expiring', 'plain', 'plain']);
+      expect(marks.flatMap(({ table, tokens }) => (tokens ?? []).map(() => table)).sort()).toEqual([
+        'expiring',
+        'plain',
+        'plain',
+      ]);
     });
     const validate = ['validate', 'start', '--keyspace', KEYSPACE, '--local', '--suspects', '--reconcile'];
     const repaired = await command.run(...validate);

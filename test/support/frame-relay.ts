@@ -12,13 +12,15 @@ export interface Fate {
 
 const STATEMENTS: ReadonlySet<number> = new Set([Opcode.QUERY, Opcode.EXECUTE, Opcode.BATCH]);
 
-/** A relay that knows frames of v3 and v4: statements may be delayed, each by itself, or lost. v5 passes as it is. */
+/** A relay that knows frames of v3 and v4: statements may be delayed, each by itself, or lost. v5 passes as it is, or waits. */
 export class FrameRelay {
   /** Asked for each statement. */
   fateOf: (frame: Buffer) => Fate = () => ({});
   readonly #sockets = new Set<Socket>();
   readonly #server: Server;
   readonly #held: (() => void)[] = [];
+  /** Clients of v5. */
+  readonly #piped = new Set<Socket>();
 
   constructor(to: { readonly host: string; readonly port: number }) {
     this.#server = createServer({ noDelay: true }, (client) => this.#join(client, connect({ ...to, noDelay: true })));
@@ -37,6 +39,15 @@ export class FrameRelay {
   /** Sends what was held, the latest first. */
   release(): void {
     for (const send of this.#held.splice(0).reverse()) send();
+  }
+
+  /** What clients of v5 send waits until it is heard again. */
+  mute(): void {
+    for (const client of this.#piped) client.pause();
+  }
+
+  unmute(): void {
+    for (const client of this.#piped) client.resume();
   }
 
   close(): Promise<void> {
@@ -58,6 +69,8 @@ export class FrameRelay {
       if ((first[0]! & 0x7f) >= 5) {
         node.write(first);
         client.pipe(node).pipe(client);
+        this.#piped.add(client);
+        client.on('close', () => this.#piped.delete(client));
       } else this.#relay(client, node, first);
     });
   }
