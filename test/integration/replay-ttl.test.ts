@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createCqlSession } from '#adapters/cql/session.ts';
 import { createFileLedgerStore } from '#adapters/ledger-file.ts';
 import { migrationConfigSchema } from '#core/config/schema.ts';
-import { decodeInt, encodeInt, encodeText } from '#core/cql/value-codec.ts';
+import { decodeInt } from '#core/cql/value-codec.ts';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import { Consistency } from '#core/model/cql-request.ts';
 import type { FailedWrite } from '#core/model/failed-write.ts';
@@ -22,66 +22,14 @@ import { MigrationCommand } from './support/command.ts';
 import { startProxyHere } from './support/proxy-here.ts';
 import { type ReplayHere, replayHere } from './support/replay-here.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
+import { type TtlCase, ttlCases } from './support/ttl-cases.ts';
 
 /** What lives for a while and is copied or replayed later ends when it does on the origin (CORRECTNESS: test 5). */
 const KEYSPACE = 'replay_ttl_test';
 /** How late the replay is. Milliseconds. */
 const LATE_MS = 4_000;
 const TOLERANCE_SECONDS = 2;
-
-interface Case {
-  readonly name: string;
-  readonly text: string;
-  readonly values: readonly Uint8Array[];
-  /** Of all that it writes; null where each statement says so itself, or nothing ends. Seconds. */
-  readonly lifeSeconds?: number;
-}
-
-const int = (value: number) => encodeInt(value);
-const text = encodeText('x');
-/** Each writes to the row of its number. */
-const CASES: readonly ((id: number) => Case)[] = [
-  (id) => ({
-    name: 'a literal TTL',
-    text: 'INSERT INTO plain (id, v) VALUES (?, ?) USING TTL 60',
-    values: [int(id), text],
-    lifeSeconds: 60,
-  }),
-  (id) => ({
-    name: 'a bound TTL',
-    text: 'UPDATE plain USING TTL ? SET v = ? WHERE id = ?',
-    values: [int(60), text, int(id)],
-    lifeSeconds: 60,
-  }),
-  (id) => ({
-    name: "the table's default",
-    text: 'INSERT INTO expiring (id, v) VALUES (?, ?)',
-    values: [int(id), text],
-    lifeSeconds: 60,
-  }),
-  (id) => ({
-    name: 'the default, said by nobody',
-    text: 'UPDATE expiring SET v = ? WHERE id = ?',
-    values: [text, int(id)],
-  }),
-  (id) => ({
-    name: 'another life than the default',
-    text: 'INSERT INTO expiring (id, v) VALUES (?, ?) USING TTL 600',
-    values: [int(id), text],
-    lifeSeconds: 600,
-  }),
-  (id) => ({
-    name: 'no end, against the default',
-    text: 'INSERT INTO expiring (id, v) VALUES (?, ?) USING TTL 0',
-    values: [int(id), text],
-  }),
-  (id) => ({ name: 'no end', text: 'INSERT INTO plain (id, v) VALUES (?, ?)', values: [int(id), text] }),
-  (id) => ({
-    name: 'a batch of two lives',
-    text: `BEGIN BATCH INSERT INTO ${KEYSPACE}.plain (id, v) VALUES (${id}, 'x') USING TTL 60; UPDATE ${KEYSPACE}.expiring SET v = 'x' WHERE id = ${id}; APPLY BATCH`,
-    values: [],
-  }),
-];
+const CASES = ttlCases(KEYSPACE);
 
 const environment = readTestEnvironment();
 const folder = mkdtempSync(join(tmpdir(), 'ringshift-ttl-'));
@@ -127,7 +75,7 @@ afterAll(async () => {
 
 function failed(
   id: number,
-  { name, text: statement, values, lifeSeconds }: Case,
+  { name, text: statement, values, lifeSeconds }: TtlCase,
   writtenAtSeconds: number,
 ): FailedWrite {
   return {
@@ -262,7 +210,7 @@ test('v5: copies that are late end when their originals do, to the second', asyn
       for (const table of ['plain', 'expiring']) await client.execute(`TRUNCATE ${KEYSPACE}.${table}`);
     }
     const cases = CASES.flatMap((make, index) => [make(index * 2), make(index * 2 + 1)]);
-    const write = async ({ text: statement, values }: Case): Promise<void> => {
+    const write = async ({ text: statement, values }: TtlCase): Promise<void> => {
       if (values.length === 0) await app.query(statement);
       else await app.execute(await app.prepare(statement), values);
     };
