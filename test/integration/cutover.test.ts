@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { auth, Client, policies, types } from 'cassandra-driver';
+import { type Client, policies, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createFileLedgerStore } from '#adapters/ledger-file.ts';
 import { openDirectoryQueue } from '#adapters/queue-directory.ts';
@@ -20,7 +20,7 @@ import { openChange } from '../../cli/phase-change.ts';
 import { runRingshift } from '../cli/run-ringshift.ts';
 import { eventually } from '../support/eventually.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
-import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { connectToProxy, connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { readYourWrites, SteadyLoad, type Work } from './support/steady-load.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
@@ -59,20 +59,13 @@ let origin: Client;
 let target: Client;
 
 async function connect(index: number, retry?: policies.retry.RetryPolicy): Promise<Client> {
-  const client = new Client({
-    contactPoints: [proxyAddress],
-    protocolOptions: { port: PORT + 2 * index },
-    localDataCenter: 'dc1',
-    keyspace: KEYSPACE,
-    authProvider: new auth.PlainTextAuthProvider(username, password),
-    socketOptions: { readTimeout: 60_000, connectTimeout: 30_000 },
+  const client = await connectToProxy({ host: proxyAddress, port: PORT + 2 * index }, KEYSPACE, {
     queryOptions: { consistency: types.consistencies.localOne, isIdempotent: true },
     policies: {
       retry: retry ?? new policies.retry.FallthroughRetryPolicy(),
       reconnection: new policies.reconnection.ConstantReconnectionPolicy(200),
     },
   });
-  await client.connect();
   clients.push(client);
   return client;
 }

@@ -106,10 +106,6 @@ async function write(round: number, count: number): Promise<void> {
 
 const connect = (): Promise<Client> => connectToProxy({ host, port: PORT }, KEYSPACE);
 
-/** Write times in the queue, until so many different ones were seen. */
-const receiveTimes = (count: number): Promise<string[]> =>
-  takeQueuedTimes(sqs, queueUrl, (times) => new Set(times).size >= count);
-
 /** On the origin. */
 async function writeTimes(round: number): Promise<Set<string>> {
   const query = `SELECT writetime(v) AS w FROM ${KEYSPACE}.t WHERE round = ?`;
@@ -140,10 +136,11 @@ test('the application sees nothing of it, and each write is in the queue once, w
   // The queue is no reason to take clients from the proxy.
   expect((await fetch(`http://${host}:19611/health/ready`)).status).toBe(200);
   await awsRelay.restore();
-  const times = await receiveTimes(failed);
+  const expected = await writeTimes(1);
+  const times = await takeQueuedTimes(sqs, queueUrl, expected, failed);
   expect(times).toHaveLength(failed);
   const received = new Set(times);
-  expect([...(await writeTimes(1))].filter((time) => !received.has(time))).toEqual([]);
+  expect([...expected].filter((time) => !received.has(time))).toEqual([]);
   await eventually(async () =>
     expect((await status()).failedWrites).toMatchObject({ journalMessages: 0, queued: failed, queueError: null }),
   );
@@ -160,7 +157,7 @@ test('what the journal has taken outlives kill -9', async () => {
   // With places to look at that were under way, as far as the log of them knows.
   expect((await status()).failedWrites.journalMessages).toBeGreaterThanOrEqual(failed);
   await awsRelay.restore();
-  const times = new Set(await receiveTimes(failed));
   const expected = await writeTimes(2);
+  const times = new Set(await takeQueuedTimes(sqs, queueUrl, expected));
   expect([...expected].filter((time) => !times.has(time))).toEqual([]);
 }, 180_000);

@@ -2,14 +2,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { auth, Client, policies, types } from 'cassandra-driver';
+import { type Client, policies, types } from 'cassandra-driver';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createFileLedgerStore } from '#adapters/ledger-file.ts';
 import { createLedger } from '#core/ledger/ledger.ts';
 import { eventually } from '../support/eventually.ts';
 import { ProxyProcess } from '../support/proxy-process.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
-import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
+import { connectToProxy, connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { PythonLoad } from './support/python-load.ts';
 import { readYourWrites, SteadyLoad, scan } from './support/steady-load.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
@@ -37,6 +37,7 @@ const proxies = HOSTS.map(
       gates: { keyspaces: [KEYSPACE], quietMinutes: 0 },
       proxy: {
         instance: `proxy-${index + 1}`,
+        lease: { pollMs: 200 },
         topology: { sisters: HOSTS.map((sister) => `${sister}:${PORT}`) },
         reads: { samplePercent: 100 },
       },
@@ -47,13 +48,8 @@ const clients: Client[] = [];
 
 /** The Node driver; with `retry` its own policy is asked, else every error is one of the application. */
 async function connect(hosts: readonly string[], retry?: policies.retry.RetryPolicy): Promise<Client> {
-  const client = new Client({
+  const client = await connectToProxy({ host: hosts[0]!, port: PORT }, KEYSPACE, {
     contactPoints: [...hosts],
-    protocolOptions: { port: PORT },
-    localDataCenter: 'dc1',
-    keyspace: KEYSPACE,
-    authProvider: new auth.PlainTextAuthProvider(username, password),
-    socketOptions: { readTimeout: 60_000, connectTimeout: 30_000 },
     queryOptions: { consistency: types.consistencies.localOne, isIdempotent: true },
     policies: {
       retry: retry ?? new policies.retry.FallthroughRetryPolicy(),
@@ -63,7 +59,6 @@ async function connect(hosts: readonly string[], retry?: policies.retry.RetryPol
       ),
     },
   });
-  await client.connect();
   clients.push(client);
   return client;
 }

@@ -20,6 +20,8 @@ import { nothingSeen } from './open-gates.ts';
 /** A queue in memory that a test can take away. */
 export class MemoryQueue implements FailedWriteQueue {
   readonly messages: QueuedMessage[] = [];
+  /** One look tells all, as at a directory: no change of phase waits for more of them. */
+  readonly isExact = true;
   isAway = false;
 
   /** The writes in its messages, in their order. */

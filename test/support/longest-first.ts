@@ -1,7 +1,7 @@
 import { relative } from 'node:path';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** Longest first, each of more than half a minute; begun late, all the others would wait for it at the end. */
+/** Longest first; begun late, one of them would be what a run waits for at its end. */
 const LONGEST = [
   'test/integration/aws-half.test.ts',
   'test/integration/load-counters.test.ts',
@@ -21,8 +21,15 @@ const LONGEST = [
   'test/integration/driver-rust.test.ts',
   'test/integration/driver-java.test.ts',
   'test/integration/driver-go.test.ts',
+  'test/cli/bad-input.test.ts',
+  'test/proxy-container/writes/list-order.test.ts',
+  'test/core/jobs/window-shares.test.ts',
+  'test/proxy-container/journal/journal.test.ts',
+  'test/proxy-container/start.test.ts',
+  'test/golden/slices.test.ts',
+  'test/golden/sstabledump.test.ts',
+  'test/core/sstable/wide-partition-memory.test.ts',
   'test/core/jobs/load-wide-partition.test.ts',
-  'test/core/sstable/bounded-cost.test.ts',
 ];
 
 /** The order of test files: those that are known to take long, then as Vitest has them. */

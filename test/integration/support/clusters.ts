@@ -5,7 +5,10 @@ import { readTestEnvironment } from './test-environment.ts';
  * A connected driver client for one of the test clusters, independent of the product's own CQL code. End it with
  * `await client.shutdown()`.
  */
-export async function connectToTestCluster(side: 'origin' | 'target'): Promise<Client> {
+export async function connectToTestCluster(
+  side: 'origin' | 'target',
+  more: Partial<ClientOptions> = {},
+): Promise<Client> {
   const environment = readTestEnvironment();
   const { host, port } = environment[side];
   const client = new Client({
@@ -15,6 +18,7 @@ export async function connectToTestCluster(side: 'origin' | 'target'): Promise<C
     authProvider: new auth.PlainTextAuthProvider(environment.username, environment.password),
     socketOptions: { readTimeout: 30_000 },
     queryOptions: { consistency: types.consistencies.localOne },
+    ...more,
   });
   await client.connect();
   return client;
@@ -32,7 +36,7 @@ export async function connectToProxy(
     protocolOptions: { port },
     localDataCenter: 'dc1',
     authProvider: new auth.PlainTextAuthProvider(username, password),
-    socketOptions: { readTimeout: 60_000 },
+    socketOptions: { readTimeout: 60_000, connectTimeout: 30_000 },
     queryOptions: { consistency: types.consistencies.localOne },
     keyspace,
     ...more,

@@ -34,7 +34,9 @@ export class MigrationCommand {
     writeFileSync(
       this.configFile,
       `origin: ${cluster(origin)}\ntarget: ${cluster(target)}\nledger: { kind: file, path: ${JSON.stringify(this.ledgerFolder)} }\n` +
-        'bulkLoad: { tombstones: all, consistency: LOCAL_ONE }\n',
+        'bulkLoad: { tombstones: all, consistency: LOCAL_ONE }\n' +
+        // Nothing is under way, so nothing has to be waited for between two looks at a difference.
+        'validation: { settleMs: 100 }\n',
     );
   }
 
