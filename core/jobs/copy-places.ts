@@ -1,8 +1,6 @@
 /** Places of the ring are brought together: found by their tokens on both clusters, compared, repaired. */
 
 import { type ComparedTable, compareTable } from '../checksum/compared-table.ts';
-import { serializeKey } from '../checksum/selected-row.ts';
-import { encodeBigint } from '../cql/value-codec.ts';
 import { describeError } from '../errors.ts';
 import type { Filter } from '../filter/filter.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -11,10 +9,10 @@ import type { ReasonCode } from '../ledger/reasons.ts';
 import type { ClusterName } from '../model/cluster-name.ts';
 import type { Consistency } from '../model/cql-request.ts';
 import type { CopyMessage } from '../model/message.ts';
-import { quoteIdentifier, type TableSchema } from '../model/table-schema.ts';
+import type { TableSchema } from '../model/table-schema.ts';
 import type { Clock, CqlSession } from '../ports.ts';
-import { MIN_TOKEN } from '../token/token.ts';
 import { holdOlderThan } from './hold-older-writes.ts';
+import { lookAtToken } from './look-at-token.ts';
 import { PartitionRepair, type RepairOptions } from './repair-partition.ts';
 import { MAX_HELD_BYTES, REPAIRS_AT_ONCE } from './repair-partitions.ts';
 import { isRefusal, withoutValues } from './replay-write.ts';
@@ -130,16 +128,11 @@ class Places {
   readonly #table: ComparedTable;
   readonly #ports: PlacePorts;
   readonly #options: RepairOptions;
-  readonly #keysText: string;
 
   constructor(table: ComparedTable, ports: PlacePorts, options: CopyOptions & { readonly authority: ClusterName }) {
     this.#table = table;
     this.#ports = ports;
     this.#options = { ...options, compareWriteTime: true, readsTwice: true };
-    const { schema } = table;
-    const key = schema.partitionKey.map(({ name }) => quoteIdentifier(name)).join(', ');
-    const from = `${quoteIdentifier(schema.keyspace)}.${quoteIdentifier(schema.table)}`;
-    this.#keysText = `SELECT DISTINCT ${key} FROM ${from} WHERE token(${key}) > ? AND token(${key}) <= ?`;
   }
 
   async copy(message: CopyMessage, signal: AbortSignal | undefined): Promise<CopyResult> {
@@ -165,33 +158,18 @@ class Places {
     return resultOf(message, places, ends);
   }
 
-  /** Waits for its turn, and finds the partitions with this token that either cluster has. */
+  /** Waits for its turn, and reads the partitions with this token; resolves to those that are not the same. */
   async begin(token: bigint, signal: AbortSignal | undefined): Promise<PartitionRepair[]> {
     await this.#ports.pace(1);
-    const keys = await this.#keysAt(token, signal);
-    return keys.map((key) => new PartitionRepair(this.#table, key, this.#ports, this.#options));
-  }
-
-  /** Nearly always one, and none where it is deleted on both. */
-  async #keysAt(token: bigint, signal: AbortSignal | undefined): Promise<readonly Uint8Array[][]> {
-    // No partition has the smallest token.
-    if (token === MIN_TOKEN) return [];
-    const keys = new Map<string, Uint8Array[]>();
-    await Promise.all(
-      CLUSTERS.map(async (cluster) => {
-        const session = this.#ports[cluster];
-        const statement = await session.prepare(this.#keysText);
-        const { rows } = await session.execute(statement, [encodeBigint(token - 1n), encodeBigint(token)], {
-          consistency: cluster === 'origin' ? this.#options.originConsistency : this.#options.targetConsistency,
-          ...(signal ? { signal } : {}),
-        });
-        for (const row of rows) {
-          const key = row.map((value) => value ?? new Uint8Array(0));
-          keys.set(Buffer.from(serializeKey(key)).toString('base64'), key);
-        }
-      }),
-    );
-    return [...keys.values()];
+    const waiting: PartitionRepair[] = [];
+    for (const { keyValues, comparison } of await lookAtToken(this.#table, token, this.#ports, this.#options, signal)) {
+      if (comparison && !comparison.kind) continue;
+      const repair = new PartitionRepair(this.#table, keyValues, this.#ports, this.#options, comparison);
+      // What was not read yet is, once: it has to wait as well where it differs.
+      if (comparison === undefined && (await repair.advance(signal)) === 'same') continue;
+      waiting.push(repair);
+    }
+    return waiting;
   }
 }
 
@@ -216,19 +194,25 @@ class Place implements Turn {
 
   async step(signal?: AbortSignal): Promise<'ended' | 'wait'> {
     try {
-      const waiting: PartitionRepair[] = [];
-      for (const repair of this.#repairs ?? (await this.#places.begin(this.token, signal))) {
-        const next = await repair.advance(signal);
-        if (next === 'wait') waiting.push(repair);
-        if (next === 'different') this.isSame = false;
-      }
-      this.#repairs = waiting;
+      this.#repairs = await (this.#repairs === undefined
+        ? this.#places.begin(this.token, signal)
+        : this.#goOn(this.#repairs, signal));
       this.#run.awayInARow = 0;
-      return waiting.length > 0 ? 'wait' : 'ended';
+      return this.#repairs.length > 0 ? 'wait' : 'ended';
     } catch (error) {
       this.#run.awayInARow = isRefusal(error) ? 0 : this.#run.awayInARow + 1;
       throw error;
     }
+  }
+
+  async #goOn(repairs: readonly PartitionRepair[], signal: AbortSignal | undefined): Promise<PartitionRepair[]> {
+    const waiting: PartitionRepair[] = [];
+    for (const repair of repairs) {
+      const next = await repair.advance(signal);
+      if (next === 'wait') waiting.push(repair);
+      if (next === 'different') this.isSame = false;
+    }
+    return waiting;
   }
 }
 

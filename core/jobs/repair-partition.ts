@@ -53,11 +53,20 @@ export class PartitionRepair {
   #readings = 0;
   #statements = 0;
 
-  constructor(table: ComparedTable, keyValues: readonly Uint8Array[], ports: RepairPorts, options: RepairOptions) {
+  /** @param earlier a reading of just now: `settleMs` have to pass before the first call */
+  constructor(
+    table: ComparedTable,
+    keyValues: readonly Uint8Array[],
+    ports: RepairPorts,
+    options: RepairOptions,
+    earlier?: PartitionComparison,
+  ) {
     this.#table = table;
     this.#keyValues = keyValues;
     this.#ports = ports;
     this.#options = options;
+    this.#known = earlier;
+    this.#readings = earlier === undefined ? 0 : 1;
   }
 
   /** Written so far. */

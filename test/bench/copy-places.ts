@@ -87,7 +87,7 @@ async function fill(clients: Readonly<Record<ClusterName, Client>>, first: numbe
   const insert = `INSERT INTO ${TABLE} (id, c, a, b, s) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?`;
   const run = (client: Client, text: string, parameters: readonly unknown[]) =>
     client.execute(text, [...parameters], { prepare: true });
-  await pLimit(64).map(
+  await pLimit(8).map(
     Array.from({ length: PLACES }, (_, index) => first + index),
     async (id) => {
       for (let c = 0; c < ROWS; c++) {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { decodeText, encodeInt, encodeText } from '#core/cql/value-codec.ts';
+import { decodeBigint, decodeText, encodeBigint, encodeInt, encodeText } from '#core/cql/value-codec.ts';
 import { ClusterUnreachableError, RequestTimeoutError, ServerError } from '#core/errors.ts';
 import { createFilter } from '#core/filter/filter.ts';
 import { NO_FILTER_RULES, parseFilterRules } from '#core/filter/filter-rules.ts';
@@ -11,7 +11,7 @@ import { Consistency } from '#core/model/cql-request.ts';
 import type { FailedWrite } from '#core/model/failed-write.ts';
 import { type CopyMessage, decodeMessage, encodeMessage } from '#core/model/message.ts';
 import type { TableSchema } from '#core/model/table-schema.ts';
-import { MIN_TOKEN, tokenOf } from '#core/token/token.ts';
+import { MAX_TOKEN, MIN_TOKEN, tokenOf } from '#core/token/token.ts';
 import { MemoryCluster } from '../../support/memory-cluster.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 import { CLOSED_BREAKER, delivered, messageOf } from '../../support/messages.ts';
@@ -91,13 +91,57 @@ const replay = async (body: string, change: Partial<ReplayOptions> = {}) =>
 
 test('only the places that are named are read and made the same', async () => {
   for (const key of ['a', 'b', 'c']) put(origin, key, key, 60);
-  const read: string[] = [];
-  origin.onRequest = (request) => void read.push(request);
+  const read: bigint[] = [];
+  const { query } = origin;
+  origin.query = async (request, values = [], ...others) => {
+    if (request === origin.table.scanText) {
+      const [start, end] = values.map((value) => decodeBigint(value as Uint8Array));
+      expect(end! - start!).toBe(1n);
+      read.push(end!);
+    }
+    return query.call(origin, request, values, ...others);
+  };
   const outcome = await replay(copyOf(['a', 'b'], { tokens: [MIN_TOKEN, tokenOfKey('a'), tokenOfKey('b')] }));
   expect(outcome).toMatchObject({ remove: true, resend: [], bury: [], counts: { copied: 3 } });
-  expect(read).not.toContain(origin.table.scanText);
+  expect(read.sort()).toEqual([tokenOfKey('a'), tokenOfKey('b')].sort());
   const rowsOf = async (key: string) => (await target.query(target.table.partitionText, [encodeText(key)])).rows.length;
   expect([await rowsOf('a'), await rowsOf('b'), await rowsOf('c')]).toEqual([1, 1, 0]);
+});
+
+test('places that are the same cost one query of each cluster, and only wide ones are looked up by their keys', async () => {
+  for (const cluster of [origin, target]) {
+    for (const key of ['a', 'b', 'c']) put(cluster, key, 'x', 60);
+    for (let c = 0; c < 250; c++) put(cluster, 'wide', 'x', 60, c);
+  }
+  let asked: string[] = [];
+  for (const cluster of [origin, target]) {
+    cluster.onRequest = (request) => {
+      if (!request.includes('system')) asked.push(request);
+    };
+  }
+  expect((await replay(copyOf(['a', 'b', 'c', 'gone']))).counts.copied).toBe(4);
+  expect(asked).toHaveLength(8);
+  asked = [];
+  put(origin, 'wide', 'y', 50, 249);
+  expect((await replay(copyOf(['wide']))).counts.copied).toBe(1);
+  expect(asked.filter((one) => one.startsWith('SELECT DISTINCT'))).toHaveLength(2);
+  expect(target.contents()).toEqual(origin.contents());
+});
+
+test('of several partitions with one token all are made the same', async () => {
+  for (const key of ['a', 'b', 'c']) put(origin, key, key, 60);
+  put(target, 'b', 'b', 60);
+  put(target, 'd', 'stray', 60);
+  for (const cluster of [origin, target]) {
+    const { query } = cluster;
+    // As if all keys had the token that is asked for.
+    cluster.query = (request, values = [], ...others) => {
+      const isScan = request === cluster.table.scanText;
+      return query.call(cluster, request, isScan ? [MIN_TOKEN, MAX_TOKEN].map(encodeBigint) : values, ...others);
+    };
+  }
+  expect((await replay(copyOf(['a']))).counts).toMatchObject({ copied: 1, refused: 0 });
+  expect(target.contents()).toEqual(origin.contents());
 });
 
 test('what differs in one of two readings only is a write on its way, and is left alone', async () => {
