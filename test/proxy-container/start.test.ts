@@ -272,6 +272,33 @@ test('a lock whose process can not be looked up is respected while it is touched
   }
 });
 
+test('of several processes that find the same dead one’s lock one gets it', async () => {
+  const path = join(folder, 'lock');
+  for (let round = 0; round < 10; round++) {
+    writeFileSync(path, JSON.stringify({ host: hostname(), processId: 'gone', pid: 2 ** 22 + 7 }));
+    const takers = await Promise.allSettled(['a', 'b', 'c', 'd'].map(takeLock));
+    const got = takers.filter((one) => one.status === 'fulfilled');
+    expect(got).toHaveLength(1);
+    expect(got[0]!.value.deadProcessId).toBe('gone');
+    await got[0]!.value.release();
+    expect(readdirSync(folder)).toEqual([]);
+  }
+});
+
+test('a silent lock is taken over though its time is hours ahead of the clock, and respected when its time goes back', async () => {
+  const path = join(folder, 'lock');
+  const ahead = (ms: number) => new Date(Date.now() + 7_200_000 + ms);
+  writeFileSync(path, JSON.stringify({ host: 'elsewhere.example', processId: 'x', pid: 1 }));
+  utimesSync(path, ahead(0), ahead(0));
+  let touches = 0;
+  const touching = setInterval(() => utimesSync(path, ahead(-++touches * 1000), ahead(-touches * 1000)), quick.touchMs);
+  await expect(takeLock('y')).rejects.toThrow(/is in use by process/);
+  clearInterval(touching);
+  const lock = await takeLock('y');
+  expect(lock.deadProcessId).toBe('x');
+  await lock.release();
+});
+
 test.runIf(process.platform === 'linux')(
   'a disk that refuses the lock does not keep the application from its database',
   async () => {

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rm, stat, utimes } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, rmdir, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -67,14 +67,15 @@ export class DirectoryLock {
         }
         return new DirectoryLock(path, dead?.processId, times.touchMs);
       }
-      const holder = await readHolder(path);
-      if (await isAlive(path, holder, times, logger)) {
+      const found = await readLock(path);
+      const { holder } = found;
+      if (await isAlive(path, found, times, logger)) {
         throw new PrerequisiteError(
           `the directory ${directory} is in use by process ${holder?.pid ?? '(unknown)'} on ${holder?.host ?? '(unknown)'}; give each proxy a failedWrites.journalDir of its own, or remove ${path} if that process is gone`,
         );
       }
       dead = holder;
-      await rm(path, { force: true });
+      await removeDead(path, found, times);
     }
   }
 
@@ -102,15 +103,26 @@ async function create(path: string, holder: Holder): Promise<'created' | 'exists
   }
 }
 
-async function readHolder(path: string): Promise<Holder | undefined> {
-  try {
-    return JSON.parse(await readFile(path, 'utf8')) as Holder;
-  } catch {
-    return undefined;
-  }
+/** A lock as it was found; of one that is gone the text is undefined. */
+interface FoundLock {
+  readonly text: string | undefined;
+  readonly holder: Holder | undefined;
+  /** When the holder last showed that it lives; 0 when the lock is gone. Milliseconds since the epoch. */
+  readonly touchedMs: number;
 }
 
-/** When the holder last showed that it lives; 0 when the lock is gone. Milliseconds since the epoch. */
+async function readLock(path: string): Promise<FoundLock> {
+  const touchedMs = await touchedAt(path);
+  const text = await readFile(path, 'utf8').catch(() => undefined);
+  let holder: Holder | undefined;
+  try {
+    holder = JSON.parse(text ?? '') as Holder;
+  } catch {
+    // Torn, or of a process that is just making it.
+  }
+  return { text, holder, touchedMs };
+}
+
 async function touchedAt(path: string): Promise<number> {
   return stat(path).then(
     ({ mtimeMs }) => mtimeMs,
@@ -118,18 +130,50 @@ async function touchedAt(path: string): Promise<number> {
   );
 }
 
+/**
+ * Removes the lock of a dead process, unless another one has taken it over meanwhile: of those who find it at once one looks
+ * and removes at a time.
+ */
+async function removeDead(path: string, found: FoundLock, { touchMs, staleAfterMs }: LockTimes): Promise<void> {
+  const turn = `${path}.taking`;
+  const untilMs = performance.now() + staleAfterMs;
+  while (!(await isMade(turn))) {
+    // Whoever had the turn was killed in it: it is a matter of two calls.
+    if (performance.now() > untilMs) await rmdir(turn).catch(() => undefined);
+    else await delay(touchMs / 5);
+  }
+  try {
+    const now = await readLock(path);
+    if (now.text === found.text && now.touchedMs === found.touchedMs) await rm(path, { force: true });
+  } finally {
+    await rmdir(turn).catch(() => undefined);
+  }
+}
+
+/** False: another process has made the directory. A disk that takes none stops no start. */
+async function isMade(directory: string): Promise<boolean> {
+  try {
+    await mkdir(directory, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'EEXIST';
+  }
+}
+
+/** The clock may be set meanwhile: any other time is a sign of life, and silence is measured without it, too. */
 async function isAlive(
   path: string,
-  holder: Holder | undefined,
+  { holder, touchedMs: firstTouch }: FoundLock,
   { touchMs, staleAfterMs }: LockTimes,
   logger: Logger,
 ): Promise<boolean> {
-  const firstTouch = await touchedAt(path);
   if (isKnownDead(holder, firstTouch)) return false;
+  const untilMs = performance.now() + staleAfterMs;
   for (let isTold = false; ; isTold = true) {
     const touched = await touchedAt(path);
-    if (touched > firstTouch) return true;
-    if (Date.now() - touched > staleAfterMs) return false;
+    if (touched === 0) return false;
+    if (touched !== firstTouch) return true;
+    if (Date.now() - touched > staleAfterMs || performance.now() > untilMs) return false;
     if (!isTold) {
       logger.warn('the journal directory has a lock; watching whether its process lives', {
         path,
