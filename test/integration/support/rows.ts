@@ -55,9 +55,10 @@ export async function readTable(client: Client, table: RandomTable, options: Rea
 }
 
 /** Whether TTLs, in the order of the rows, mean the same instants; whole seconds, read one after the other. */
-export function sameExpiries(one: TableContents, other: TableContents): boolean {
+export function sameExpiries(one: TableContents, other: TableContents, toleranceSeconds = 2): boolean {
   const leastSeconds = (other.readFromMillis - one.readUntilMillis) / 1000;
   const mostSeconds = (other.readUntilMillis - one.readFromMillis) / 1000;
-  const isBetween = (seconds: number): boolean => seconds >= leastSeconds - 2 && seconds <= mostSeconds + 2;
+  const isBetween = (seconds: number): boolean =>
+    seconds >= leastSeconds - toleranceSeconds && seconds <= mostSeconds + toleranceSeconds;
   return one.ttls.length === other.ttls.length && one.ttls.every((ttl, at) => isBetween(ttl - other.ttls[at]!));
 }

@@ -2,7 +2,7 @@
  * Steps many cases together, slot by slot: a live operation of every case whose slot is live, one snapshot of all tables
  * whose slot takes it, a load of all whose slot loads. Then both clusters are brought together as a migration does.
  */
-import type { Client } from 'cassandra-driver';
+import { type Client, errors, types } from 'cassandra-driver';
 import type { SuspectRecord } from '#core/ledger/records.ts';
 import { convergeLocally } from '../../../cli/local-counters.ts';
 import { validateLocally } from '../../../cli/local-validation.ts';
@@ -19,6 +19,8 @@ import { until } from './until.ts';
 export interface InterleavingResult {
   readonly cases: number;
   readonly statements: number;
+  /** Those that the origin did not answer in time: a busy machine. */
+  readonly unknown: number;
   /** Copies that were held to the end, or lost, with the request or with its reply. */
   readonly withheld: number;
   readonly loads: number;
@@ -42,6 +44,7 @@ export class InterleavingBed {
   readonly #copies: InterleavingCopies;
   readonly #seconds: Record<string, number> = {};
   #statements = 0;
+  #unknown = 0;
   #loads = 0;
   /** Told each slot of each table; for a case that is stepped alone. */
   onSlot: ((slot: number, rows: Readonly<Record<'origin' | 'target', readonly string[]>>) => void) | undefined;
@@ -95,7 +98,12 @@ export class InterleavingBed {
       ...(await this.#timed('validate', () => this.#validate(keyspaces))),
     );
     const cases = placed.reduce((sum, table) => sum + table.cases.length, 0);
-    const counts = { statements: this.#statements, withheld: this.#copies.withheld, loads: this.#loads };
+    const counts = {
+      statements: this.#statements,
+      unknown: this.#unknown,
+      withheld: this.#copies.withheld,
+      loads: this.#loads,
+    };
     return { cases, ...counts, replayed, marks: marks.length, differences, seconds: this.#seconds };
   }
 
@@ -123,7 +131,13 @@ export class InterleavingBed {
       const n = [...table.order.slice(0, slot)].filter((kind) => kind === 'o').length;
       this.#copies.begin(each.pk);
       this.#statements++;
-      await this.#execute(table, each, n);
+      try {
+        await this.#execute(table, each, n);
+      } catch (error) {
+        // Both clusters are compared, so it does not matter whether the origin has it.
+        if (!isWriteTimeout(error)) throw error;
+        this.#unknown++;
+      }
     });
   }
 
@@ -246,4 +260,8 @@ export class InterleavingBed {
       this.#seconds[what] = (this.#seconds[what] ?? 0) + (performance.now() - started) / 1000;
     }
   }
+}
+
+function isWriteTimeout(error: unknown): boolean {
+  return error instanceof errors.ResponseError && error.code === types.responseErrorCodes.writeTimeout;
 }

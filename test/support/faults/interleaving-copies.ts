@@ -2,7 +2,6 @@
 import { createHash } from 'node:crypto';
 import type { Fate } from '../frame-relay.ts';
 import { CASE_NAME } from './interleaving-cases.ts';
-import { type ShapeName, tellsLifetime } from './interleaving-operations.ts';
 
 /** Of 256 copies. The replay of a list waits and looks again, so fewer of them are withheld. */
 const WITHHELD = 12;
@@ -38,16 +37,15 @@ export class InterleavingCopies {
 
   /** The same in every run of this seed. */
   fateOf(frame: Buffer): Fate {
-    const [pk, shape, kinds] = CASE_NAME.exec(frame.toString('latin1')) ?? [];
+    const [pk, , kinds] = CASE_NAME.exec(frame.toString('latin1')) ?? [];
     if (pk === undefined) return {};
     const begun = this.#begun.get(pk) ?? 0;
     const [drawn = 0] = createHash('md5').update(`${this.#seed} ${pk} ${begun}`).digest();
-    const kind = kinds!.split(',')[begun - 1]!;
-    if (drawn >= (kind === 'list' ? WITHHELD_LISTS : WITHHELD)) return {};
+    const isList = kinds!.split(',')[begun - 1] === 'list';
+    if (drawn >= (isList ? WITHHELD_LISTS : WITHHELD)) return {};
     this.#withheld++;
     this.#awaited.push(performance.now());
-    // A server counts a TTL from when the request arrives: one that is held lives longer, whatever is done later.
-    if (drawn % 2 === 0) return tellsLifetime(shape as ShapeName, kind) ? { lose: 'request' } : { hold: true };
+    if (drawn % 2 === 0) return { hold: true };
     return { lose: drawn % 4 === 1 ? 'request' : 'reply' };
   }
 }
