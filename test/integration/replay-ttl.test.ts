@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -52,7 +52,6 @@ beforeAll(async () => {
   }
   relay = new FrameRelay(environment.target);
   command = new MigrationCommand(folder, environment.origin, environment.target);
-  appendFileSync(command.configFile, 'validation: { settleMs: 500 }\n');
   ledger = createLedger(createFileLedgerStore(command.ledgerFolder));
   proxy = await startProxyHere({
     instance: 'ttl',
