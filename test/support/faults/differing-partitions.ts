@@ -17,7 +17,10 @@ export interface Clusters {
   readonly target: Client;
 }
 
-/** Compares every partition by the given columns of each table. */
+/**
+ * Compares every partition by the given columns of each table. One that is called `life` is how long the row lives on from
+ * its reading, in seconds: rows that end together are the same.
+ */
 export async function differingPartitions(
   { origin, target }: Clusters,
   keyspaces: readonly string[],
@@ -32,9 +35,9 @@ export async function differingPartitions(
       const [mine, theirs] = await Promise.all([partitionsOf(origin, name, what), partitionsOf(target, name, what)]);
       const tokens = [...new Set([...mine.keys(), ...theirs.keys()])];
       return tokens
-        .filter((token) => mine.get(token) !== theirs.get(token))
+        .filter((token) => !isSame(mine.get(token), theirs.get(token)))
         .map((token) => {
-          const text = `${name}: origin ${mine.get(token)}, target ${theirs.get(token)}`;
+          const text = `${name}: origin ${describe(mine.get(token))}, target ${describe(theirs.get(token))}`;
           return { keyspace, table, token: BigInt(token), text };
         });
     }),
@@ -42,14 +45,39 @@ export async function differingPartitions(
   return found.flat();
 }
 
-async function partitionsOf(client: Client, table: string, what: string): Promise<Map<string, string>> {
+interface ReadPartition {
+  readonly values: string;
+  /** When it ends: not before the first, not after the second. Seconds since the epoch; undefined: never. */
+  readonly ends: readonly [number, number] | undefined;
+}
+
+/** Servers count whole seconds, each from its own clock. */
+const END_TOLERANCE_SECONDS = 2;
+
+function isSame(one: ReadPartition | undefined, other: ReadPartition | undefined): boolean {
+  if (one?.values !== other?.values) return false;
+  if (one?.ends === undefined || other?.ends === undefined) return one?.ends === other?.ends;
+  const gap = Math.max(one.ends[0] - other.ends[1], other.ends[0] - one.ends[1]);
+  return gap <= END_TOLERANCE_SECONDS;
+}
+
+function describe(partition: ReadPartition | undefined): string {
+  if (partition?.ends === undefined) return String(partition?.values);
+  return `${partition.values} until ${new Date(partition.ends[0] * 1000).toISOString()}`;
+}
+
+async function partitionsOf(client: Client, table: string, what: string): Promise<Map<string, ReadPartition>> {
   const query = `SELECT token(id) AS place, id, ${what} FROM ${table}`;
+  const before = Date.now() / 1000;
   const { rows } = await client.execute(query, [], { prepare: true, fetchSize: 10_000 });
+  const after = Date.now() / 1000;
   return new Map(
-    rows.map((row) => [
-      String(row['place']),
-      JSON.stringify(row.values().map((value: unknown) => (value === null ? null : String(value)))),
-    ]),
+    rows.map((row) => {
+      const { place, life, ...others } = row as unknown as Record<string, unknown>;
+      const values = Object.values(others).map((value) => (value === null ? null : String(value)));
+      const ends: ReadPartition['ends'] = typeof life === 'number' ? [before + life, after + life + 1] : undefined;
+      return [String(place), { values: JSON.stringify(values), ends }];
+    }),
   );
 }
 

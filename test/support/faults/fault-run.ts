@@ -1,5 +1,6 @@
 /** One run of the fault bed: applications write, faults happen, everything is brought together, the oracle judges. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { describeError } from '#core/errors.ts';
 import { Random } from '../../integration/support/random.ts';
 import { drain, readMarks, reconcileCounters, reconcileMarks, validateAll } from './bring-together.ts';
 import { countPlaces, differingPartitions, unnoted } from './differing-partitions.ts';
@@ -48,6 +49,7 @@ export async function runFaults(world: FaultWorld, options: FaultRunOptions): Pr
     return run.end(true);
   } catch (error) {
     run.end(false);
+    print(describeError(error));
     print(`logs of the proxies: ${await world.keepLogs()}`);
     throw error;
   }
@@ -80,6 +82,8 @@ class FaultRun {
   }
 
   static async begin(world: FaultWorld, options: FaultRunOptions): Promise<FaultRun> {
+    // A run before that has failed may have left it paused.
+    await world.pauseReplay(false);
     return new FaultRun(world, options, await world.newKeyspaces());
   }
 
@@ -145,6 +149,7 @@ class FaultRun {
   }
 
   async #look(): Promise<void> {
+    await this.#world.clustersAnswer();
     const sight = await this.#times.time('look', () => lookAtAll(this.#world, this.#keyspaces));
     this.#report.look(sight);
   }

@@ -17,6 +17,7 @@ import { deployFaultStacks, type FaultStacks } from './fault-stacks.ts';
 import { PhaseTimes } from './phase-times.ts';
 import { SmallDisk } from './small-disk.ts';
 import { TestQueue } from './test-queue.ts';
+import { until } from './until.ts';
 
 export const PROXY_COUNT = 3;
 /** The proxy whose host may end with its disk. Its application has tables of its own: all of them are marked then. */
@@ -34,6 +35,9 @@ const TABLES = [
   'lists (id int PRIMARY KEY, l list<int>)',
   'counts (id int PRIMARY KEY, c counter)',
 ];
+
+/** What was away is looked for again at once: a node that was killed is back when somebody waits for it. */
+const SOON = new policies.reconnection.ConstantReconnectionPolicy(250);
 
 const proxyPort = (index: number): number => 19_810 + index;
 
@@ -73,8 +77,8 @@ export class FaultWorld {
   async start(): Promise<void> {
     const environment = readTestEnvironment();
     [this.origin, this.target, this.stacks] = await Promise.all([
-      connectToTestCluster('origin'),
-      connectToTestCluster('target'),
+      connectToTestCluster('origin', { policies: { reconnection: SOON } }),
+      connectToTestCluster('target', { policies: { reconnection: SOON } }),
       this.times.time('deployment', () => deployFaultStacks()),
     ]);
     this.queue = TestQueue.of(createSqsClient(), this.stacks.queueUrl, this.stacks.deadLetterQueueUrl);
@@ -121,6 +125,18 @@ export class FaultWorld {
       }
     }
     return this.proxies.map((_, index) => (index === EPHEMERAL ? own : shared));
+  }
+
+  /** Resolves when the clients of the bed itself are connected again. */
+  async clustersAnswer(): Promise<void> {
+    for (const [name, client] of Object.entries({ origin: this.origin, target: this.target })) {
+      await until(`the ${name} answers`, () =>
+        client.execute('SELECT key FROM system.local').then(
+          () => true,
+          () => false,
+        ),
+      );
+    }
   }
 
   /** To all of them at once. */
@@ -236,7 +252,7 @@ export class FaultWorld {
       policies: {
         // What an application is told is what it knows: nothing is tried again behind its back.
         retry: new policies.retry.FallthroughRetryPolicy(),
-        reconnection: new policies.reconnection.ConstantReconnectionPolicy(250),
+        reconnection: SOON,
         timestampGeneration: null as never,
       },
     });

@@ -8,7 +8,7 @@ import { type OwedBy, owedByMarks, owedByMessage, owedOnDisk } from './owed-plac
 /** Of the tables that the oracle writes: what is compared. */
 export const ORACLE_COLUMNS = {
   plain: 'v, n, writetime(v), writetime(n)',
-  aging: 'v, n, writetime(v), writetime(n)',
+  aging: 'v, n, writetime(v), writetime(n), ttl(v) AS life',
   conditional: 'v, writetime(v)',
   lists: 'l',
   counts: 'c',
