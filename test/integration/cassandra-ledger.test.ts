@@ -17,10 +17,10 @@ const KEYSPACE = 'cassandra_ledger_test';
 const LEDGER = 'ringshift_whole_ledger_test';
 const environment = readTestEnvironment();
 const { proxyAddress: host, username, password } = environment;
-const listen = { host, port: 19643 };
-const admin = { host, port: 19644 };
+const listen = { host, port: 19_690 };
+const admin = { host, port: 19_691 };
 /** Of the target, and so of the ledger. */
-const relayed = { host, port: 19645 };
+const relayed = { host, port: 19_692 };
 const ledger = {
   kind: 'cassandra',
   cluster: 'target',
@@ -194,8 +194,8 @@ test('with onLedgerLoss: stop clients are refused from the end of the lease on, 
 
 test.each([
   ['the origin refuses its login', { originConfig: { auth: { username, password: 'wrong' } } }, /origin/],
-  ['the origin is not there', { origin: { host, port: 19649 } }, /origin/],
-  ['the cluster of the ledger is not there', { target: { host, port: 19649 } }, /target/],
+  ['the origin is not there', { origin: { host, port: 19_699 } }, /origin/],
+  ['the cluster of the ledger is not there', { target: { host, port: 19_699 } }, /target/],
 ])(
   'a start that fails ends though the ledger holds connections: %s',
   async (_, options, reason) => {

@@ -19,7 +19,7 @@ const TTL_SECONDS = 1200;
 const TOLERANCE_MS = 5_000;
 const environment = readTestEnvironment();
 const { proxyAddress: host, username, password } = environment;
-const listen = { host, port: 19640 };
+const listen = { host, port: 19_680 };
 const main = join(import.meta.dirname, '..', '..', 'cli', 'main.ts');
 const shiftedClock = new URL('../support/faults/shifted-clock.ts', import.meta.url).href;
 
@@ -37,13 +37,13 @@ beforeAll(async () => {
     await recreateKeyspace(client, KEYSPACE);
     await client.execute(`CREATE TABLE ${KEYSPACE}.items (id int PRIMARY KEY, v int)`);
   }
-  relay = new TcpRelay(host, 19642, environment.target);
+  relay = new TcpRelay(host, 19_682, environment.target);
   await relay.restore();
   proxy = new ProxyProcess({
     listen,
-    admin: { host, port: 19641 },
+    admin: { host, port: 19_681 },
     origin: environment.origin,
-    target: { host, port: 19642 },
+    target: { host, port: 19_682 },
     originConfig: { localDatacenter: 'dc1' },
     login: { username, password },
     proxy: { instance: 'shifted' },
@@ -95,7 +95,7 @@ function sameOnBoth(id: number, v: number): Promise<bigint> {
 }
 
 async function reasons(): Promise<string> {
-  const response = await fetch(`http://${host}:19641/health/ready`);
+  const response = await fetch(`http://${host}:19681/health/ready`);
   return response.status === 200 ? '' : await response.text();
 }
 
