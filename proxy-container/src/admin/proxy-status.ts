@@ -86,6 +86,7 @@ export function statusOf(sources: StatusSources): ProxyStatus {
       open: inFlight?.openCount ?? 0,
       bytes: inFlight?.bytes ?? 0,
       isBlind: inFlight?.isBlind ?? false,
+      flushError: inFlight?.flushError ?? null,
     },
     queue: sources.queue,
     reads: { ...counters.reading, differences: sources.reads?.dual.log.shown ?? [] },

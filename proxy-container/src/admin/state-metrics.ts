@@ -80,6 +80,9 @@ export const stateMetrics: readonly StateMetric[] = [
   gauge('ringshift_in_flight_log_blind', 'Whether the disk refuses that log: 1', 'max', [], ({ inFlightLog }) =>
     one(inFlightLog.isBlind ? 1 : 0),
   ),
+  gauge('ringshift_in_flight_log_unflushed', 'Whether the disk does not flush that log: 1', 'max', [], (status) =>
+    one(status.inFlightLog.flushError === null ? 0 : 1),
+  ),
   gauge('ringshift_queue_messages', 'Messages of the queue of failed writes, about', 'max', ['state'], ({ queue }) =>
     Object.entries(queue ?? {}).map(([state, count]) => [labelText({ state }), count]),
   ),

@@ -55,7 +55,6 @@ export interface ProxyStatus {
     readonly suspectMarks: number;
     readonly suspectMarksWaiting: number;
   };
-  /** Of the queue of failed writes, about; null while unknown. */
   /** The log of writes under way. */
   readonly inFlightLog: {
     readonly open: number;
@@ -63,7 +62,10 @@ export interface ProxyStatus {
     readonly bytes: number;
     /** The disk takes nothing: what is written is marked, table by table. */
     readonly isBlind: boolean;
+    /** Why the disk does not flush what it takes: a loss of power may cost more than the last moment; null: it does. */
+    readonly flushError: string | null;
   };
+  /** Of the queue of failed writes, about; null while unknown. */
   readonly queue: Readonly<Record<'waiting' | 'in_flight' | 'dead', number>> | null;
   /** What was done with reads beside answering them. */
   readonly reads: ShownReads;

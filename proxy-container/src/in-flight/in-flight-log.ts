@@ -91,6 +91,11 @@ export class InFlightLog implements InFlight {
     return this.#files.isBlind && !this.#isClosed;
   }
 
+  /** Why the disk does not flush what it takes; undefined: it does. */
+  get flushError(): string | undefined {
+    return this.#files.syncError;
+  }
+
   get openCount(): number {
     return this.#open.count;
   }
@@ -232,7 +237,10 @@ export class InFlightLog implements InFlight {
       this.#stamped = { next, low, micros: lastMicros };
       this.#needsSync ||= next !== stamped.next || low !== stamped.low || this.#files.leftCount > 0;
     }
-    if (!this.#needsSync || this.#files.isSyncing) return;
+    // What was refused is asked for again, though nothing is written meanwhile, and not at each tick.
+    const isDenied = this.#files.syncError !== undefined;
+    if (isDenied ? this.#ticks % TICKS_TO_RETRY !== 0 : !this.#needsSync) return;
+    if (this.#files.isSyncing) return;
     this.#needsSync = false;
     this.#files.sync(this.#stamped.next, this.#stamped.low);
   }

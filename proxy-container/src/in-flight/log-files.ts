@@ -35,6 +35,7 @@ export class LogFiles {
   readonly #unsynced = new Set<LogFile>();
   #syncing: Promise<void> | undefined;
   #syncedSequence = 0;
+  #syncError: string | undefined;
   #isRefusalTold = false;
 
   constructor(options: LogFilesOptions) {
@@ -71,6 +72,11 @@ export class LogFiles {
   /** Below it everything is on the disk, whatever happens to the machine. */
   get syncedSequence(): number {
     return this.#syncedSequence;
+  }
+
+  /** Why the disk refused to flush what is written, last time; undefined: it did not. */
+  get syncError(): string | undefined {
+    return this.#syncError;
   }
 
   get isSyncing(): boolean {
@@ -169,15 +175,30 @@ export class LogFiles {
     return this.#file !== undefined;
   }
 
+  #noteRefusal(error: string): void {
+    if (this.#syncError === undefined) {
+      this.#options.logger.error('the log of writes under way is not flushed; a loss of power may cost what is in it', {
+        error,
+      });
+    }
+    this.#syncError = error;
+  }
+
   async #sync(next: number, low: number): Promise<void> {
     const files = [...this.#unsynced];
     this.#unsynced.clear();
     try {
       await Promise.all(files.map((file) => file.sync()));
     } catch (error) {
-      this.#options.logger.warn('the log of writes under way is not flushed', { error: describeError(error) });
+      this.#noteRefusal(describeError(error));
       for (const file of files) this.#unsynced.add(file);
       return;
+    }
+    if (this.#syncError !== undefined) {
+      this.#syncError = undefined;
+      this.#options.logger.info('the log of writes under way is flushed again', {});
+      // What the disk refused it may have forgotten: the names of the tables are written anew.
+      this.nextSegment();
     }
     this.#syncedSequence = next;
     const isOver = (file: LogFile): boolean => file.lastSequence < low && !this.#unsynced.has(file);

@@ -56,6 +56,7 @@ export function mergeStatus(instance: string, statuses: readonly ProxyStatus[]):
       open: sum((one) => one.inFlightLog.open),
       bytes: sum((one) => one.inFlightLog.bytes),
       isBlind: all.some((one) => one.inFlightLog.isBlind),
+      flushError: all.map((one) => one.inFlightLog.flushError).find((error) => error !== null) ?? null,
     },
     queue: all.map(({ queue }) => queue).find((queue) => queue !== null) ?? null,
     ledger: furthestAway.ledger,

@@ -73,8 +73,14 @@ class SmallDisk implements LogDisk {
     REAL_DISK.closeSync(fd);
   }
 
-  fdatasync(fd: number): Promise<void> {
-    return REAL_DISK.fdatasync(fd);
+  /** Flushes that were asked for while they fail. */
+  refusedFlushes = 0;
+  flushes = true;
+
+  async fdatasync(fd: number): Promise<void> {
+    if (this.flushes) return REAL_DISK.fdatasync(fd);
+    this.refusedFlushes++;
+    throw new Error('EIO');
   }
 }
 
@@ -215,6 +221,27 @@ test('a full disk is answered with the space that was kept, and what is behind a
   log.begin(table, 0, 4, 0);
   log.flush();
   expect(await owedNow()).toEqual({ a: [1n, 2n, 4n], b: [3n] });
+});
+
+test('a disk that does not flush is told of once, asked now and then, and once more when it does', async () => {
+  const told: string[] = [];
+  const tell = (message: string): void => void told.push(message);
+  const disk = new SmallDisk();
+  const log = openLog({ disk, logger: { ...createLogger('test', 'silent'), error: tell, info: tell } });
+  disk.flushes = false;
+  log.begin(tableOf('a'), 0, 1, 0);
+  await eventually(() => expect(log.flushError).toBe('EIO'));
+  await eventually(() => expect(disk.refusedFlushes).toBeGreaterThan(1));
+  expect(told).toEqual([expect.stringContaining('is not flushed')]);
+  disk.flushes = true;
+  // Without a further write.
+  await eventually(() => expect(log.flushError).toBe(undefined));
+  expect(told).toEqual([expect.anything(), expect.stringContaining('flushed again')]);
+  // What a disk has refused it may have forgotten: another file names the table again.
+  log.begin(tableOf('a'), 0, 2, 0);
+  log.flush();
+  expect(readdirSync(directory).filter((name) => name.startsWith('0'))).toHaveLength(2);
+  expect(await owedNow()).toEqual({ a: [1n, 2n] });
 });
 
 test('where nothing can be written any more, tables are marked, and requests go on', async () => {
