@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { createLogger } from '#adapters/logger.ts';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { bodyOf, opcodeOf } from '#core/cql/frame.ts';
@@ -32,12 +32,16 @@ function rowsReply(names: readonly string[], rows: readonly (readonly (Buffer | 
 }
 
 const applied = (isApplied = true) => rowsReply(['[applied]'], [[Buffer.from([isApplied ? 1 : 0])]]);
-const cell = () => rowsReply(['v', 'w', 'ttl'], [[encodeText('x'), encodeBigint(BALLOT), null]]);
+const cell = (ttlSeconds?: number) =>
+  rowsReply(
+    ['v', 'w', 'ttl'],
+    [[encodeText('x'), encodeBigint(BALLOT), ttlSeconds === undefined ? null : encodeInt(ttlSeconds)]],
+  );
 
 /** Nothing is given up before its time, also on a busy machine. */
 async function begin(phase: string, more: object = {}, options: TestProxyOptions = {}): Promise<void> {
   parts = await startTestProxy({ initialPhase: phase, shadowTimeoutMs: 15_000, ...more }, options);
-  client = await parts.connect();
+  client = await parts.connect(options.maxVersion);
   const answer = ({ text }: SeenRequest): MockReply => (text.startsWith('SELECT') ? cell() : applied());
   for (const cluster of [parts.origin, parts.target]) {
     cluster.handlers.set(Opcode.QUERY, answer).set(Opcode.BATCH, () => applied());
@@ -45,7 +49,7 @@ async function begin(phase: string, more: object = {}, options: TestProxyOptions
 }
 
 const query = (text: string, parameters: object = {}): Promise<Buffer> =>
-  client.request(Opcode.QUERY, 0, encodeQuery(text, parameters, 4), 20_000);
+  client.request(Opcode.QUERY, 0, encodeQuery(text, parameters, client.version), 20_000);
 
 function boundTo({ opcode, body }: SeenRequest): unknown[] {
   return readRequestLayout(opcode, body, 4).statements.flatMap((one) =>
@@ -55,7 +59,10 @@ function boundTo({ opcode, body }: SeenRequest): unknown[] {
 
 const isSuspect = async (): Promise<boolean> => (await parts.ledger.readTable('ks', 't'))?.state === 'suspect';
 
-afterEach(() => parts.stop());
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await parts.stop();
+});
 
 test('an applied one is read back by a serial read, and the shadow gets its cells with their own write time', async () => {
   await begin('dual-async');
@@ -70,6 +77,39 @@ test('an applied one is read back by a serial read, and the shadow gets its cell
   );
   expect(await isSuspect()).toBe(false);
 });
+
+test('v5: what is left of its life is read and written as of one instant', async () => {
+  await begin('dual-async', {}, { maxVersion: 5 });
+  await query(INSERT);
+  await eventually(() => expect(parts.target.texts(Opcode.QUERY)).toEqual([COPY]));
+  const nowOf = ({ body }: SeenRequest) => readRequestLayout(Opcode.QUERY, body, 5).nowInSeconds;
+  const [insert, select] = parts.origin.seen;
+  expect(nowOf(insert!)).toBeUndefined();
+  expect(nowOf(select!)).toBeTypeOf('number');
+  expect(nowOf(parts.target.seen[0]!)).toBe(nowOf(select!));
+});
+
+test.each([60, undefined])(
+  'v4: what was read with a TTL of %s s and is copied late is marked if it ends',
+  async (ttlSeconds) => {
+    await begin('dual-async');
+    parts.origin.handlers.set(Opcode.QUERY, ({ text }) => (text === SELECT ? cell(ttlSeconds) : applied()));
+    const now = performance.now.bind(performance);
+    let aheadMs = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => now() + aheadMs);
+    parts.target.handlers.set(Opcode.QUERY, () => {
+      aheadMs = 2000;
+      return voidReply;
+    });
+    await query(INSERT);
+    await eventually(() =>
+      expect(parts.proxy.status().counters).toMatchObject({ shadowSucceeded: 1, shadowInFlight: 0 }),
+    );
+    const codes = async () => (await parts.ledger.listSuspects()).map(({ code }) => code);
+    if (ttlSeconds === undefined) expect(await codes()).toEqual([]);
+    else await eventually(async () => expect(await codes()).toEqual(['late-ttl']));
+  },
+);
 
 test('one that was not applied is neither read nor copied', async () => {
   await begin('dual-async');
@@ -149,6 +189,8 @@ test('a copy that the shadow does not take is kept for replay with the same writ
     statements: [{ text: COPY, values: [encodeText('x'), encodeBigint(BALLOT), encodeInt(0)].map(toBytes) }],
   });
   await eventually(isSuspectNow);
+  // What the queue has taken leaves the journal a moment later.
+  await eventually(() => expect(parts.proxy.status().failedWrites.journalMessages).toBe(0));
   const flip = {
     phase: 'target-primary',
     by: 'test',
