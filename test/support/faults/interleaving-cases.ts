@@ -49,12 +49,12 @@ export function exhaustiveTables(): readonly InterleavedTable[] {
 }
 
 /** In a bounded run: of how many parts each order of the plain shape takes one, and how many orders the others are stepped in. */
-const PARTS = 4;
-const ORDERS_OF_OTHERS = 5;
+const PARTS = 6;
+const ORDERS_OF_OTHERS = 4;
 
 /**
  * So many triples that any two kinds come one after the other, at once and with one between: a Latin square of kinds, of
- * which `random` chooses one for each order. Of the plain shape all orders, and any four of them in a row meet every pair;
+ * which `random` chooses one for each order. Of the plain shape all orders, and any six of them in a row meet every pair;
  * of the others some orders, each of which meets every pair.
  */
 export function pairwiseTables(random: Random): readonly InterleavedTable[] {
