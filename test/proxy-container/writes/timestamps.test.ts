@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { TimestampGenerator } from '../../../proxy-container/src/writes/timestamps.ts';
 
 test('after a restart write times go on behind the last one, though the clock was set back meanwhile', () => {
@@ -20,7 +20,8 @@ test('a clock that is right is not held back by what was given out before', () =
 });
 
 test('TTLs count by the time of the clusters, which goes on though the own clock is set', () => {
-  const own = { millis: 1_000_000_000 };
+  const passed = vi.spyOn(performance, 'now').mockReturnValue(50);
+  const own = { millis: 1_000_000_500 };
   const timestamps = new TimestampGenerator(() => own.millis);
   expect(timestamps.nowInSeconds()).toBe(1_000_000);
   timestamps.clusterSkewMs = -60_000;
@@ -29,4 +30,7 @@ test('TTLs count by the time of the clusters, which goes on though the own clock
   expect(timestamps.nowInSeconds()).toBe(999_940);
   timestamps.clusterSkewMs = 3_540_000;
   expect(timestamps.nowInSeconds()).toBe(999_940);
+  passed.mockReturnValue(2050);
+  expect(timestamps.nowInSeconds()).toBe(999_942);
+  passed.mockRestore();
 });
