@@ -103,7 +103,7 @@ test('a start without the tables of the ledger ends, and says what makes them', 
   });
   expect(stderr).toContain('ringshift state init');
   expect(code).toBe(1);
-}, 60_000);
+}, 300_000);
 
 test('made by state init, it takes proxies, their heartbeats and a change of phase, and a killed one goes on in it', async () => {
   await succeed('state', 'init');
@@ -128,7 +128,7 @@ test('made by state init, it takes proxies, their heartbeats and a change of pha
   expect(after.proxies).toMatchObject([{ instance: 'one', actingEpoch: epoch }]);
   expect(Date.parse(after.proxies[0]!.leaseUntil)).toBeGreaterThan(Date.parse(before.proxies[0]!.leaseUntil));
   await other.shutdown();
-}, 120_000);
+}, 300_000);
 
 test('while its node is away the data path goes on, and heartbeats when it is back', async () => {
   const client = await connectToProxy(listen, KEYSPACE);
@@ -150,7 +150,7 @@ test('while its node is away the data path goes on, and heartbeats when it is ba
     expect(seen.error).toBe(null);
   });
   await client.shutdown();
-}, 120_000);
+}, 300_000);
 
 test('its records move into a directory', async () => {
   const file = join(folder, 'export.jsonl');
@@ -168,7 +168,7 @@ test('its records move into a directory', async () => {
   expect(await inDirectory('state', 'import', file, '--while-running')).toMatchObject({ code: 0 });
   const moved = jsonOf<{ keys: string[] }>(await inDirectory('state', 'list'));
   expect(moved.keys.sort()).toEqual(keys.sort());
-}, 120_000);
+}, 300_000);
 
 test('told to end, it leaves the ledger, also one that does not answer', async () => {
   expect(await proxy.stop()).toBe(0);
@@ -177,7 +177,7 @@ test('told to end, it leaves the ledger, also one that does not answer', async (
   relay.mute();
   expect(await proxy.stop()).toBe(0);
   relay.unmute();
-}, 120_000);
+}, 300_000);
 
 test('with onLedgerLoss: stop clients are refused from the end of the lease on, until it is back', async () => {
   const stopping = newProxy({ proxy: { instance: 'two', onLedgerLoss: 'stop' } });
@@ -190,7 +190,7 @@ test('with onLedgerLoss: stop clients are refused from the end of the lease on, 
   await eventually(() => client.execute('INSERT INTO items (id, v) VALUES (7, 1)'));
   await client.shutdown();
   expect(await stopping.stop()).toBe(0);
-}, 120_000);
+}, 300_000);
 
 test.each([
   ['the origin refuses its login', { originConfig: { auth: { username, password: 'wrong' } } }, /origin/],
@@ -207,5 +207,5 @@ test.each([
     expect(stderr).not.toContain('wrong');
     expect(code, stdout).toBe(1);
   },
-  60_000,
+  300_000,
 );

@@ -143,7 +143,7 @@ test('killed and started with its clock hours back, it gives later write times, 
   await client.execute(`UPDATE items SET v = 2 WHERE id = ${AHEAD.copied}`);
   expect(await sameOnBoth(AHEAD.copied, 2)).toBeGreaterThan(after!.writtenAt);
   await kill(client);
-}, 180_000);
+}, 300_000);
 
 test('with a clock hours behind those of the clusters it is not ready, and its writes win over theirs all the same', async () => {
   const client = await startWith(-OFF_MS);
@@ -156,7 +156,7 @@ test('with a clock hours behind those of the clusters it is not ready, and its w
   await sameOnBoth(BACK.late, 1);
   await writeQueued(client, BACK.queued);
   await kill(client);
-}, 180_000);
+}, 300_000);
 
 test('what such proxies have queued ends on the other cluster when it does on the first one', async () => {
   const replay = ['replay', 'run', '--local', '--json', '--config', proxy.configFile];
@@ -167,4 +167,4 @@ test('what such proxies have queued ends on the other cluster when it does on th
     const [mine, theirs] = await Promise.all([endOf(origin, id), endOf(target, id)]);
     expect(Math.abs(mine - theirs), `row ${id}`).toBeLessThan(TOLERANCE_MS);
   }
-}, 180_000);
+}, 300_000);
