@@ -1,6 +1,6 @@
 /**
- * `npm test`: the checks (each counts as one test), the unit tests and the integration tests, one after another, and
- * one last line of totals. All run even when an early one fails.
+ * `npm test`: the checks (each counts as one test), the unit tests, the integration tests and the test beds, one after
+ * another, and one last line of totals. All run even when an early one fails.
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -12,9 +12,9 @@ import { addTotals, type Totals, totalsLine, vitestTotals } from './test-totals.
 const { signal } = abortOnSignals();
 
 /** Runs a command on our terminal; what it prints is the report that people read. */
-function run(command: string, args: readonly string[]): Promise<number> {
+function run(command: string, args: readonly string[], extra: Readonly<Record<string, string>> = {}): Promise<number> {
   return new Promise((resolve) => {
-    const child = spawn(command, [...args], { cwd: projectRoot, env: projectEnvironment(), stdio: 'inherit' });
+    const child = spawn(command, [...args], { cwd: projectRoot, env: projectEnvironment(extra), stdio: 'inherit' });
     const stop = (): void => void child.kill('SIGTERM');
     signal.addEventListener('abort', stop, { once: true });
     child.once('error', () => resolve(127));
@@ -31,13 +31,13 @@ async function check(name: string, script: string): Promise<Totals> {
   return code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
 }
 
-async function vitest(project: string): Promise<Totals> {
+async function vitest(project: string, extra: Readonly<Record<string, string>> = {}): Promise<Totals> {
   const folder = join(cacheRoot, 'test-reports');
   mkdirSync(folder, { recursive: true });
   const file = join(folder, `${project}.json`);
   rmSync(file, { force: true });
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
-  const code = await run('vitest', ['run', '--project', project, ...reporters]);
+  const code = await run('vitest', ['run', '--project', project, ...reporters], extra);
   let text: string | undefined;
   try {
     text = readFileSync(file, 'utf8');
@@ -53,6 +53,8 @@ const steps: readonly (() => Promise<Totals>)[] = [
   () => check('unused code and dependencies', 'check:unused'),
   () => vitest('unit'),
   () => vitest('integration'),
+  // A seed that is drawn, and printed with its outcome: each build looks where none has looked before.
+  () => vitest('faults', { RINGSHIFT_SEED: 'drawn' }),
 ];
 
 const totals: Totals[] = [];
