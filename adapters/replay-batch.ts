@@ -14,6 +14,8 @@ import type { ReceivedMessage, ReplayQueue } from './replay-queue.ts';
 /** A message that nobody answered is tried again after a while, which doubles between these. Seconds. */
 const FIRST_DELAY_SECONDS = 5;
 const MAX_DELAY_SECONDS = 900;
+/** What is held up comes so often at short distances; the queue gives up after ten times as often. */
+const MAX_HELD_RECEIVES = 100;
 
 /** What became of a batch. Nothing of it has been removed from the queue yet. */
 export interface SettledBatch {
@@ -83,14 +85,20 @@ export async function replayBatch(
   };
 }
 
-/** Hides what must come again, for longer the more often it has come. */
+/**
+ * Hides what must come again, for longer the more often it has come.
+ * @param heldSeconds of messages that were not tried: no longer, until they came so often that nobody stops them from coming
+ */
 export async function putBack(
   queue: Pick<ReplayQueue, 'hide'>,
   staying: readonly ReceivedMessage[],
   logger: Logger,
+  heldSeconds?: number,
 ): Promise<void> {
   for (const [receiveCount, messages] of Map.groupBy(staying, (message) => message.receiveCount)) {
-    const seconds = retryDelaySeconds(receiveCount, Math.random());
+    const fullSeconds = retryDelaySeconds(receiveCount, Math.random());
+    const isHeld = heldSeconds !== undefined && receiveCount < MAX_HELD_RECEIVES;
+    const seconds = isHeld ? Math.min(heldSeconds, fullSeconds) : fullSeconds;
     try {
       await queue.hide(messages, seconds);
     } catch (error) {

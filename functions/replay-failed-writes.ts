@@ -24,7 +24,7 @@ export const handler = jobHandler('replay-failed-writes', async (event: SQSEvent
   const passed = await passHeld(messages, { queue, ports: invocation, replay: options, probeMs }, signal);
   if (passed === undefined) {
     // Until the breaker's function has turned the flow of messages off.
-    await putBack(queue, messages, logger);
+    await putBack(queue, messages, logger, probeMs / 1000);
     return failuresOf(messages);
   }
   await noteLag(messages);

@@ -167,6 +167,11 @@ test('messages that came often stay hidden for longer', async () => {
   expect(Number(told[1]!.split(' ').at(-1))).toBeGreaterThanOrEqual(450);
   const broken = { hide: () => Promise.reject(new Error('down')) };
   await putBack(broken, [often], silent);
+  // Held up, they were not tried: they come soon, unless nobody stops them from coming.
+  told.length = 0;
+  await putBack(queue, [often, { ...often, id: 'm3', receiveCount: 100 }], silent, 60);
+  expect(told[0]).toBe('hide m2 for 60');
+  expect(Number(told[1]!.split(' ').at(-1))).toBeGreaterThanOrEqual(450);
 });
 
 /** Messages that come while the target's breaker has been open for so long. */
