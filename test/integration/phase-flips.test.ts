@@ -33,11 +33,14 @@ const proxies = HOSTS.map(
       origin: { host: '127.0.58.10', port: PORT },
       target: environment.target,
       login: { username, password },
+      clusters: { requestTimeoutMs: 60_000 },
       ledger,
       gates: { keyspaces: [KEYSPACE], quietMinutes: 0 },
       proxy: {
         instance: `proxy-${index + 1}`,
         lease: { pollMs: 200 },
+        // On a busy machine no copy is given up; those to an origin that is gone fail at once.
+        shadowTimeoutMs: 60_000,
         topology: { sisters: HOSTS.map((sister) => `${sister}:${PORT}`) },
         reads: { samplePercent: 100 },
       },
