@@ -114,6 +114,7 @@ class FaultRun {
       print(`the same again: ${replayCommand(seed, process.env)}`);
       for (const plan of this.#plans) print(`planned: ${describePlan(plan)}`);
       print(`done: ${this.#injectors.done.map(({ kind, beganAt }) => `${kind} ${beganAt}`).join(', ')}`);
+      for (const found of [...silent, ...lost, ...duplicated, ...faults]) print(found);
       print(result.said.join('\n'));
     }
     return { silent, lost, duplicated, faults };
