@@ -33,7 +33,6 @@ const proxies = HOSTS.map(
       origin: { host: '127.0.58.10', port: PORT },
       target: environment.target,
       login: { username, password },
-      clusters: { requestTimeoutMs: 60_000 },
       ledger,
       gates: { keyspaces: [KEYSPACE], quietMinutes: 0 },
       proxy: {
