@@ -38,8 +38,6 @@ const proxies = HOSTS.map(
       proxy: {
         instance: `proxy-${index + 1}`,
         lease: { pollMs: 200 },
-        // On a busy machine no copy is given up; those to an origin that is gone fail at once.
-        shadowTimeoutMs: 60_000,
         topology: { sisters: HOSTS.map((sister) => `${sister}:${PORT}`) },
         reads: { samplePercent: 100 },
       },
