@@ -108,7 +108,8 @@ export class CqlProxy {
       onChange: (change) => this.#server?.pushHostsChange(change, (reached) => this.#sisters.self(reached)),
     });
     const directory = config.failedWrites.journalDir;
-    this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, logger });
+    const clock = { nowMillis: () => this.#timestamps.clusterMillis() };
+    this.#marks = new SuspectMarks({ ledger, instance: this.#instance, directory, clock, logger });
     this.#registration = new Registration({
       ...{ ledger, instance: this.#instance, processId: this.#processId, logger },
       stopsWithLease: config.proxy.onLedgerLoss === 'stop',

@@ -52,7 +52,7 @@ const portsOf = (queue: MemoryQueue | null) => ({
 });
 
 async function leave(directory: string, timestampMicros: number): Promise<void> {
-  const marks = new SuspectMarks({ ledger, instance: 'other', directory, logger });
+  const marks = new SuspectMarks({ ledger, instance: 'other', directory, clock: { nowMillis: Date.now }, logger });
   await marks.restore();
   const mine = { ...config, failedWrites: { ...config.failedWrites, journalDir: directory } };
   const owner = { instance: 'other', processId: `process-${timestampMicros}` };

@@ -8,7 +8,7 @@ import type { LogCounters } from './log-counters.ts';
 import { earlierFoldersOf, type LogPlace, logFilesIn, logFolderOf, noteFolder, prepareReserve } from './log-folder.ts';
 import { type RecoveryPorts, recoverLog } from './recover.ts';
 
-export interface OpenInFlightOptions extends Omit<RecoveryPorts, 'bootId'> {
+export interface OpenInFlightOptions extends Omit<RecoveryPorts, 'bootId' | 'clock'> {
   readonly failedWrites: LogPlace;
   readonly timestamps: TimestampGenerator;
   readonly flusher: Flusher;
@@ -28,7 +28,8 @@ export async function openInFlight(options: OpenInFlightOptions): Promise<InFlig
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const recover = async (folder: string) => {
-      const recovered = await recoverLog(folder, { ...options, bootId });
+      const clock = { nowMillis: () => timestamps.clusterMillis() };
+      const recovered = await recoverLog(folder, { ...options, bootId, clock });
       timestamps.seed(recovered.lastTimestampMicros);
       counters.recovered.copied += recovered.copiedCount;
       counters.recovered.marked += recovered.markedCount;

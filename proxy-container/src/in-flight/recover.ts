@@ -3,7 +3,7 @@ import { describeError } from '#core/errors.ts';
 import type { Mark } from '#core/ledger/mark.ts';
 import { type CopyMessage, MAX_PLACES } from '#core/model/message.ts';
 import type { TableFacts } from '#core/model/table-facts.ts';
-import type { Logger } from '#core/ports.ts';
+import type { Clock, Logger } from '#core/ports.ts';
 import { removeLogFiles } from './log-folder.ts';
 import { type LogContent, type OwedPlaces, readLog } from './read-log.ts';
 
@@ -28,6 +28,8 @@ export interface RecoveryPorts {
   /** undefined: nothing is known of tables. */
   readonly facts: { of(keyspace: string, table: string): Promise<TableFacts | undefined> } | undefined;
   readonly logger: Logger;
+  /** The clusters' time. */
+  readonly clock: Clock;
   readonly keptWithinMs?: number;
 }
 
@@ -48,7 +50,7 @@ export interface Recovered {
 export async function recoverLog(directory: string, ports: RecoveryPorts): Promise<Recovered> {
   const content = await readLog(directory);
   const { files, unreadable, newest, owed, nextSequence, lastTimestampMicros, isClean } = content;
-  const recovery = new Recovery(ports);
+  const recovery = new Recovery(ports, lastTimestampMicros);
   for (const places of owed) await recovery.bring(places);
   const why = lossOf(content, ports.bootId);
   if (why !== undefined) {
@@ -94,11 +96,16 @@ class Recovery {
   readonly #ports: RecoveryPorts;
   /** By `performance.now()`. */
   readonly #untilMs: number;
-  /** One instant for all messages: each later one would have the replay wait anew. */
-  readonly #enqueuedAt = new Date().toISOString();
+  /**
+   * One instant for all messages: each later one would have the replay wait anew. Later than every write of before, though
+   * the clock was set back since: what failed earlier is compared with it and must not be applied after it.
+   */
+  readonly #enqueuedAt: string;
 
-  constructor(ports: RecoveryPorts) {
+  constructor(ports: RecoveryPorts, lastTimestampMicros: number) {
     this.#ports = ports;
+    const behindMs = Math.ceil((lastTimestampMicros + NOTED_WITHIN_MICROS) / 1000);
+    this.#enqueuedAt = new Date(Math.max(ports.clock.nowMillis(), behindMs)).toISOString();
     this.#untilMs = performance.now() + (ports.keptWithinMs ?? KEPT_WITHIN_MS);
   }
 

@@ -92,9 +92,11 @@ export class LeftoverJournals {
   async #takeUp(directory: string): Promise<boolean> {
     const { config, instance, processId, ledger, ports } = this.#options;
     const { logger } = ports;
+    // Clusters are not asked here.
+    const clock = { nowMillis: Date.now };
     const lock = await DirectoryLock.take(directory, processId, logger);
     try {
-      const marks = new SuspectMarks({ ledger, instance, directory, logger });
+      const marks = new SuspectMarks({ ledger, instance, directory, clock, logger });
       await marks.restore();
       const failedWrites = { ...config.failedWrites, journalDir: directory };
       const journal = await openJournal({ ...config, failedWrites }, ports, { instance, processId }, marks, {
@@ -107,7 +109,7 @@ export class LeftoverJournals {
       try {
         for (const log of [logFolderOf(failedWrites), ...(await earlierFoldersOf(failedWrites))]) {
           // Nothing is known of its tables here; who copies the places asks.
-          await recoverLog(log, { instance, bootId: readBootId(), journal, marks, facts: undefined, logger });
+          await recoverLog(log, { instance, bootId: readBootId(), journal, marks, facts: undefined, clock, logger });
           await rm(log, { recursive: true, force: true });
         }
         while (isLeft() && !this.#stop.signal.aborted) {

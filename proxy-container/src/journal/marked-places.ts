@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
 import type { Mark } from '#core/ledger/mark.ts';
 import { WHOLE_KEYSPACE } from '#core/ledger/records.ts';
-import type { Logger } from '#core/ports.ts';
+import type { Clock, Logger } from '#core/ports.ts';
 import { NARROW_SLOTS, PlaceImage, type SlotIdentity, WIDE_SLOTS } from './mark-slots.ts';
 import { MarkedPlace } from './marked-place.ts';
 import { KEYSPACE_SLOTS, ReservedMarks } from './reserved-marks.ts';
@@ -25,6 +25,7 @@ const NAME = /^\w{1,222}$/;
  */
 export class MarkedPlaces {
   readonly #path: string;
+  readonly #clock: Clock;
   readonly #logger: Logger;
   /** Those that take marks, by what they are of. */
   readonly #open = new Map<string, MarkedPlace>();
@@ -36,8 +37,9 @@ export class MarkedPlaces {
   #isEverything = false;
   #hasDiskFailed = false;
 
-  constructor(directory: string, logger: Logger) {
+  constructor(directory: string, clock: Clock, logger: Logger) {
     this.#path = join(directory, MARKS_FILE);
+    this.#clock = clock;
     this.#logger = logger;
   }
 
@@ -53,7 +55,7 @@ export class MarkedPlaces {
     for (const { slot, identity, places } of this.#file.found) {
       const place = new MarkedPlace(identity, places, FIRST_WINDOW_MS);
       place.slot = slot;
-      place.note(identity.reason, Date.now());
+      place.note(identity.reason, this.#clock.nowMillis());
       const key = keyOf(identity);
       if (this.#open.has(key)) this.#closed.add(place);
       else this.#open.set(key, place);
@@ -91,7 +93,7 @@ export class MarkedPlaces {
     const key = keyOf(mark);
     const place = this.#open.get(key) ?? this.#openPlace(key, mark);
     if (place === undefined) return this.#addMore(mark);
-    place.note(mark.reason, Date.now());
+    place.note(mark.reason, this.#clock.nowMillis());
     if (place.image !== undefined) this.#addTokens(place, place.image, mark.tokens ?? []);
     return place;
   }
@@ -135,7 +137,7 @@ export class MarkedPlaces {
     const isGoingOn = last !== undefined && performance.now() - last.endedMs < last.windowMs;
     const windowMs = isGoingOn ? Math.min(2 * last.windowMs, MAX_WINDOW_MS) : FIRST_WINDOW_MS;
     const shown = reason.slice(0, MAX_REASON_LENGTH);
-    const identity: SlotIdentity = { keyspace, table, lacking, code, reason: shown, fromMs: Date.now() };
+    const identity: SlotIdentity = { keyspace, table, lacking, code, reason: shown, fromMs: this.#clock.nowMillis() };
     const image = tokens === null || tokens.length === 0 ? undefined : new PlaceImage();
     const place = new MarkedPlace(identity, image, windowMs);
     if (!this.#reserve(place)) return undefined;

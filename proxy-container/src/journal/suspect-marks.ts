@@ -1,7 +1,7 @@
 import { describeError } from '#core/errors.ts';
 import type { Ledger } from '#core/ledger/ledger.ts';
 import type { Mark } from '#core/ledger/mark.ts';
-import type { Logger } from '#core/ports.ts';
+import type { Clock, Logger } from '#core/ports.ts';
 import type { MarkedPlace } from './marked-place.ts';
 import { isTableName, MarkedPlaces } from './marked-places.ts';
 import { tellEverything, tellPlace } from './tell-marks.ts';
@@ -10,6 +10,16 @@ const RETRY_MS = 2_000;
 /** A place goes to the ledger at most this often; a mark in between waits, and is not dropped. */
 const REPEAT_MS = 5_000;
 
+export interface SuspectMarksOptions {
+  readonly ledger: Ledger;
+  readonly instance: string;
+  /** Of the journal. */
+  readonly directory: string;
+  /** The clusters' time: what a comparison has looked at is told by it. */
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
 /**
  * Places that may differ between the clusters, on their way into the ledger. A mark is in a file when `mark` returns, in
  * space that was reserved before, so that neither a ledger that is away, nor a full disk, nor a killed process loses it.
@@ -17,6 +27,7 @@ const REPEAT_MS = 5_000;
 export class SuspectMarks {
   readonly #ledger: Ledger;
   readonly #instance: string;
+  readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #places: MarkedPlaces;
   #sending: Promise<void> | undefined;
@@ -24,11 +35,12 @@ export class SuspectMarks {
   #timerAtMs = Number.POSITIVE_INFINITY;
   #count = 0;
 
-  constructor(options: { ledger: Ledger; instance: string; directory: string; logger: Logger }) {
+  constructor(options: SuspectMarksOptions) {
     this.#ledger = options.ledger;
     this.#instance = options.instance;
+    this.#clock = options.clock;
     this.#logger = options.logger;
-    this.#places = new MarkedPlaces(options.directory, options.logger);
+    this.#places = new MarkedPlaces(options.directory, options.clock, options.logger);
   }
 
   /** Marks made since the start, repetitions included. */
@@ -46,7 +58,7 @@ export class SuspectMarks {
   /** The ledger has every mark from before. Milliseconds since the epoch. */
   get settledAtMs(): number {
     if (this.#places.isEverything) return 0;
-    let settledAtMs = Date.now();
+    let settledAtMs = this.#clock.nowMillis();
     for (const { waitingSinceMs } of this.#places.all()) {
       settledAtMs = Math.min(settledAtMs, waitingSinceMs ?? settledAtMs);
     }
@@ -120,7 +132,7 @@ export class SuspectMarks {
     this.#places.save();
     try {
       if (this.#places.isEverything) {
-        await tellEverything(this.#ledger, this.#instance);
+        await tellEverything(this.#ledger, this.#instance, this.#clock);
         this.#places.setEverything(false);
       }
       // First: while the ledger is away not one more is ended, so that they do not become many.
@@ -148,7 +160,7 @@ export class SuspectMarks {
 
   async #tell(place: MarkedPlace): Promise<void> {
     const { version } = place;
-    const beganMs = Date.now();
+    const beganMs = this.#clock.nowMillis();
     await tellPlace(this.#ledger, this.#instance, place);
     place.sentMs = performance.now();
     // A mark that came while it was on its way waits for its turn.

@@ -1,5 +1,6 @@
 import type { Ledger } from '#core/ledger/ledger.ts';
 import { type SuspectRecord, type TableRecord, WHOLE_KEYSPACE } from '#core/ledger/records.ts';
+import type { Clock } from '#core/ports.ts';
 import type { MarkedPlace } from './marked-place.ts';
 
 /** Brings a place to the ledger, or what has been added to it. @throws LedgerUnavailableError */
@@ -16,9 +17,9 @@ export async function tellPlace(ledger: Ledger, instance: string, place: MarkedP
 }
 
 /** Marks every table that the ledger knows. @throws LedgerUnavailableError */
-export async function tellEverything(ledger: Ledger, instance: string): Promise<void> {
+export async function tellEverything(ledger: Ledger, instance: string, clock: Clock): Promise<void> {
   const reason = `proxy ${instance} could not keep which tables may differ`;
-  const at = new Date().toISOString();
+  const at = new Date(clock.nowMillis()).toISOString();
   for (const { keyspace, table } of await ledger.listTables()) {
     const record = { version: 1, keyspace, table, range: null, reason, code: 'torn', by: instance, at } as const;
     await tellTable(ledger, `${instance}-everything`, record);

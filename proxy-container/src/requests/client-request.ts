@@ -64,7 +64,7 @@ export class ClientRequest implements OutgoingRequest {
   #frame: Buffer;
   readonly #offset: number;
   readonly #context: RequestContext;
-  readonly #takenAtMs: number;
+  readonly #takenMs: number;
   #frames: Record<ClusterName, Buffer | undefined> | undefined;
   #layout: RequestLayout | undefined;
   #pageEdit: Edit | undefined;
@@ -80,12 +80,12 @@ export class ClientRequest implements OutgoingRequest {
     keyspace: string | undefined,
     parts: RequestParts,
     context: RequestContext,
-    takenAtMs = Date.now(),
+    takenMs = performance.now(),
   ) {
     this.#frame = frame;
     this.#offset = offset;
     this.#context = context;
-    this.#takenAtMs = takenAtMs;
+    this.#takenMs = takenMs;
     this.opcode = opcodeOf(frame);
     this.version = version;
     this.keyspace = keyspace;
@@ -166,7 +166,7 @@ export class ClientRequest implements OutgoingRequest {
 
   /** When the proxy took it, by the clocks of the clusters. Seconds since the epoch. */
   get takenAtSeconds(): number {
-    return Math.floor((this.#takenAtMs + this.#context.timestamps.clusterSkewMs) / 1000);
+    return Math.floor(this.#context.timestamps.clusterMillis(this.#takenMs) / 1000);
   }
 
   /** Memory that the request holds for as long as it is kept. */

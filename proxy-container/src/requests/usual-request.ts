@@ -115,8 +115,6 @@ export abstract class UsualRequest implements ReplyHandler {
     const entry = this.entry!;
     const frame = this.#bytes.subarray(this.#start, this.#end);
     const keyspace = entry.keyspace ?? this.keyspace;
-    // By the clock as it is now: it may have been set since the process started.
-    const takenAtMs = Date.now() - (performance.now() - this.startedMs);
-    return new ClientRequest(frame, version, ID_OFFSET - 2, keyspace, entry.alone, context, takenAtMs);
+    return new ClientRequest(frame, version, ID_OFFSET - 2, keyspace, entry.alone, context, this.startedMs);
   }
 }

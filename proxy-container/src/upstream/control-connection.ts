@@ -11,7 +11,7 @@ import type { Logger } from '#core/ports.ts';
 import type { Cluster } from './cluster.ts';
 import { type ClusterFacts, highestVersion, PROBE_VERSION, type Rows, readFacts } from './cluster-facts.ts';
 import { openSession } from './handshake.ts';
-import { CLOCK_QUERY, type ClockSkew, measureSkew } from './node-clock.ts';
+import { CLOCK_QUERY, type NodeClock, readNodeClock } from './node-clock.ts';
 import { plainQuery } from './plain-query.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
@@ -95,14 +95,14 @@ export class ControlConnection {
     return this.#connection?.host;
   }
 
-  /** How far the clock of a node is ahead of ours. @throws ClusterUnreachableError, RequestTimeoutError, ServerError */
-  async clockSkew(host: string): Promise<ClockSkew> {
-    if (host === this.host) return measureSkew(() => this.#query(CLOCK_QUERY));
+  /** undefined: its answer is not understood. @throws ClusterUnreachableError, RequestTimeoutError, ServerError */
+  async clockOf(host: string): Promise<NodeClock | undefined> {
+    if (host === this.host) return readNodeClock(() => this.#query(CLOCK_QUERY));
     const version = this.facts?.maxVersion ?? PROBE_VERSION;
     const connection = await this.cluster.connectTo(host, version);
     try {
       await this.#openSession(connection);
-      return await measureSkew(() => plainQuery(connection, CLOCK_QUERY, this.cluster));
+      return await readNodeClock(() => plainQuery(connection, CLOCK_QUERY, this.cluster));
     } finally {
       connection.close();
     }

@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
-import type { ClockSkew } from '../upstream/node-clock.ts';
+import type { NodeClock } from '../upstream/node-clock.ts';
 import type { TimestampGenerator } from './timestamps.ts';
 
 const INTERVAL_MS = 15_000;
-/** Besides the node that a control connection is with: so many of each cluster are asked at a time, in turn. */
-const NODES_AT_ONCE = 8;
+/** Besides the node that a control connection is with, so many of each cluster are asked at the start. */
+const FIRST_NODES = 8;
+/** After that one of them in so many looks, in turn: each is a login, and there may be hundreds of proxies. */
+const LOOKS_PER_NODE = 4;
 /** The start waits no longer for nodes that do not answer. */
 const FIRST_LOOK_MS = 2_000;
 
@@ -15,7 +17,7 @@ export interface ClocksOfCluster {
   readonly cluster: { readonly name: ClusterName; readonly hosts: readonly string[] };
   /** The node that it is connected to; undefined: none. */
   readonly host: string | undefined;
-  clockSkew(host: string): Promise<ClockSkew>;
+  clockOf(host: string): Promise<NodeClock | undefined>;
 }
 
 export interface ClockWatchOptions {
@@ -34,23 +36,22 @@ export class ClockWatch {
   readonly #options: ClockWatchOptions;
   readonly #stop = new AbortController();
   /** Of each node that has answered. */
-  readonly #skews = new Map<ClusterName, Map<string, ClockSkew>>();
-  /** How many nodes of each cluster were asked so far. */
-  readonly #turns = new Map<ClusterName, number>();
+  readonly #clocks = new Map<ClusterName, Map<string, NodeClock>>();
+  /** Of each cluster: how often it was looked at, and whose turn is next. */
+  readonly #turns = new Map<ClusterName, { looks: number; next: number }>();
   #running: Promise<void> | undefined;
 
   constructor(options: ClockWatchOptions) {
     this.#options = options;
   }
 
-  /** By cluster, of the node whose clock differs most; positive: it is ahead. Milliseconds. */
+  /** By cluster, of the node whose clock differs most from this machine's as it is now; positive: it is ahead. Milliseconds. */
   get skewMs(): Readonly<Partial<Record<ClusterName, number>>> {
-    return Object.fromEntries(
-      [...this.#skews].map(([name, nodes]) => [
-        name,
-        [...nodes.values()].reduce((most, { leastMs }) => (Math.abs(leastMs) > Math.abs(most) ? leastMs : most), 0),
-      ]),
-    );
+    const most = (nodes: ReadonlyMap<string, NodeClock>): number =>
+      [...nodes.values()]
+        .map((clock) => this.#leastSkewMs(clock))
+        .reduce((found, one) => (Math.abs(one) > Math.abs(found) ? one : found), 0);
+    return Object.fromEntries([...this.#clocks].map(([name, nodes]) => [name, most(nodes)]));
   }
 
   /**
@@ -58,14 +59,12 @@ export class ClockWatch {
    * what it stamps itself within that time could lose against what it has got as a copy. Milliseconds.
    */
   behindMs(cluster: ClusterName): number {
-    const own = this.#skews.get(cluster);
+    const own = this.#clocks.get(cluster);
     if (own === undefined) return 0;
-    const slowest = Math.min(...[...own.values()].map(({ middleMs }) => middleMs));
-    const ahead = Math.max(
-      this.#options.timestamps.offsetMicros / 1000,
-      ...this.#all().map(({ middleMs }) => middleMs),
-    );
-    return Math.max(0, ahead - slowest);
+    const { timestamps } = this.#options;
+    const slowest = Math.min(...[...own.values()].map(({ epochMs }) => epochMs));
+    const given = timestamps.ownEpochMs + timestamps.offsetMicros / 1000;
+    return Math.max(0, Math.max(given, ...this.#all()) - slowest);
   }
 
   /** Asks all nodes that it is the turn of; resolves when they have answered, or after a while. */
@@ -74,6 +73,9 @@ export class ClockWatch {
     const { signal } = waited;
     await Promise.race([this.#look(), sleep(FIRST_LOOK_MS, undefined, { signal }).catch(() => undefined)]);
     waited.abort();
+    // Of all that have answered: the first one may be the one that is wrong.
+    const epochMs = this.#middleEpochMs();
+    if (epochMs !== undefined) this.#options.timestamps.clusterEpochMs = epochMs;
   }
 
   start(): void {
@@ -95,52 +97,61 @@ export class ClockWatch {
   async #look(): Promise<void> {
     const controls = this.#options.controls();
     const inUse = new Set(controls.map(({ cluster }) => cluster.name));
-    for (const name of this.#skews.keys()) if (!inUse.has(name)) this.#skews.delete(name);
+    for (const name of this.#clocks.keys()) if (!inUse.has(name)) this.#clocks.delete(name);
     await Promise.all(controls.map((control) => this.#lookAt(control)));
   }
 
   async #lookAt(control: ClocksOfCluster): Promise<void> {
     const { name, hosts } = control.cluster;
-    const nodes = this.#skews.get(name) ?? new Map<string, ClockSkew>();
+    const nodes = this.#clocks.get(name) ?? new Map<string, NodeClock>();
     for (const host of nodes.keys()) if (host !== control.host && !hosts.includes(host)) nodes.delete(host);
     await Promise.all(
       this.#nextOf(control).map(async (host) => {
-        try {
-          const skew = await control.clockSkew(host);
-          nodes.set(host, skew);
-          this.#take(name, host, skew);
-        } catch {
-          nodes.delete(host);
-        }
-        if (nodes.size > 0) this.#skews.set(name, nodes);
-        else this.#skews.delete(name);
+        const clock = await control.clockOf(host).catch(() => undefined);
+        if (clock === undefined) nodes.delete(host);
+        else nodes.set(host, clock);
+        if (nodes.size > 0) this.#clocks.set(name, nodes);
+        else this.#clocks.delete(name);
+        if (clock !== undefined) this.#take(name, host, clock);
       }),
     );
   }
 
   #nextOf({ cluster, host: own }: ClocksOfCluster): readonly string[] {
     const others = cluster.hosts.filter((host) => host !== own);
-    const turn = this.#turns.get(cluster.name) ?? 0;
-    this.#turns.set(cluster.name, turn + NODES_AT_ONCE);
-    const count = Math.min(NODES_AT_ONCE, others.length);
-    const next = Array.from({ length: count }, (_, index) => others[(turn + index) % others.length]!);
+    const turn = this.#turns.get(cluster.name) ?? { looks: 0, next: 0 };
+    this.#turns.set(cluster.name, turn);
+    const isTurn = turn.looks++ % LOOKS_PER_NODE === 0;
+    const count = Math.min(turn.looks === 1 ? FIRST_NODES : isTurn ? 1 : 0, others.length);
+    const next = Array.from({ length: count }, () => others[turn.next++ % others.length]!);
     return own === undefined ? next : [own, ...next];
   }
 
-  #take(cluster: ClusterName, node: string, { middleMs, leastMs }: ClockSkew): void {
+  #take(cluster: ClusterName, node: string, clock: NodeClock): void {
     const { timestamps, warnSkewMs, logger } = this.#options;
+    const aheadMs = clock.epochMs - timestamps.ownEpochMs;
     // The node's clock has whole milliseconds; half a round trip of error is far below the skew that matters.
-    if (middleMs > 1) timestamps.aheadBy(middleMs * 1000);
-    // One clock that is wrong among those of the clusters is not the time.
-    timestamps.clusterSkewMs = this.#all().reduce(
-      (least, { middleMs: one }) => (Math.abs(one) < Math.abs(least) ? one : least),
-      middleMs,
-    );
-    if (Math.abs(leastMs) <= warnSkewMs) return;
-    logger.warn('a clock differs', { cluster, node, skewMs: Math.round(leastMs) });
+    if (aheadMs > 1) timestamps.aheadBy(aheadMs * 1000);
+    const skewMs = this.#leastSkewMs(clock);
+    if (Math.abs(skewMs) > warnSkewMs) logger.warn('a clock differs', { cluster, node, skewMs: Math.round(skewMs) });
   }
 
-  #all(): ClockSkew[] {
-    return [...this.#skews.values()].flatMap((nodes) => [...nodes.values()]);
+  /** One clock that is wrong among those of the clusters is not the time; of two, the one that was taken for it until now. */
+  #middleEpochMs(): number | undefined {
+    const all = this.#all().sort((a, b) => a - b);
+    if (all.length === 0) return undefined;
+    const [lower, upper] = [all[(all.length - 1) >> 1]!, all[all.length >> 1]!];
+    const { clusterEpochMs } = this.#options.timestamps;
+    return clusterEpochMs - lower < upper - clusterEpochMs ? lower : upper;
+  }
+
+  /** That much in any case: a slow answer is no skew. */
+  #leastSkewMs({ epochMs, uncertaintyMs }: NodeClock): number {
+    const skewMs = epochMs - this.#options.timestamps.ownEpochMs;
+    return Math.sign(skewMs) * Math.max(0, Math.abs(skewMs) - uncertaintyMs);
+  }
+
+  #all(): number[] {
+    return [...this.#clocks.values()].flatMap((nodes) => [...nodes.values()].map(({ epochMs }) => epochMs));
   }
 }

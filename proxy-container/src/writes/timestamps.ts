@@ -6,28 +6,35 @@ export class TimestampGenerator {
   readonly #nowMillis: () => number;
   #lastMicros = 0;
   #offsetMicros = 0;
-  #clusterSkewMs = 0;
-  /** The clusters' time at the zero of `performance.now`. */
   #clusterEpochMs: number;
 
   constructor(nowMillis: () => number = Date.now) {
     this.#nowMillis = nowMillis;
-    this.#clusterEpochMs = nowMillis() - performance.now();
+    this.#clusterEpochMs = this.ownEpochMs;
   }
 
-  /** How far the clusters' clocks, by which TTLs end, are ahead of this machine's; negative: behind. Milliseconds. */
-  get clusterSkewMs(): number {
-    return this.#clusterSkewMs;
+  /** This machine's own time at the zero of `performance.now`: setting its clock changes it. Milliseconds since the epoch. */
+  get ownEpochMs(): number {
+    return this.#nowMillis() - performance.now();
   }
 
-  set clusterSkewMs(skewMs: number) {
-    this.#clusterSkewMs = skewMs;
-    this.#clusterEpochMs = this.#nowMillis() + skewMs - performance.now();
+  /** The clusters' time at the zero of `performance.now`, by which TTLs end; until it is known, the own. Milliseconds since the epoch. */
+  get clusterEpochMs(): number {
+    return this.#clusterEpochMs;
   }
 
-  /** The clusters' time, which goes on evenly though this machine's clock is set. Seconds since the epoch. */
+  set clusterEpochMs(epochMs: number) {
+    this.#clusterEpochMs = epochMs;
+  }
+
+  /** The clusters' time, which goes on evenly though this machine's clock is set. Milliseconds since the epoch. @param atMs by `performance.now` */
+  clusterMillis(atMs = performance.now()): number {
+    return this.#clusterEpochMs + atMs;
+  }
+
+  /** The same in seconds since the epoch. */
   nowInSeconds(): number {
-    return Math.floor((this.#clusterEpochMs + performance.now()) / 1000);
+    return Math.floor(this.clusterMillis() / 1000);
   }
 
   /** Runs ahead of the own clock by at least this much from now on: a node's clock is faster. Never decreases. */

@@ -88,7 +88,7 @@ export class UsualWrites {
       frames.end += TIMESTAMP_BYTES;
     }
     const { keyspace } = client.upstreams;
-    const mayExpire = context.expiry.ofEntry(entry!, keyspace);
+    const mayExpire = route.shadow !== undefined && context.expiry.ofEntry(entry!, keyspace);
     if (mayExpire && version >= 5) {
       pinNow(frames.slab, frames.start, frames.end, flagsOffset + moved, frames.end, context.timestamps.nowInSeconds());
       frames.end += NOW_BYTES;

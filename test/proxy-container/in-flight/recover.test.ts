@@ -45,6 +45,7 @@ function ports(more: Partial<RecoveryPorts> = {}): RecoveryPorts {
     },
     marks: { mark: (mark) => marks.push(mark), markEverything: () => everything++ },
     facts: undefined,
+    clock: { nowMillis: () => 1_790_000_000_000 },
     logger,
     ...more,
   };

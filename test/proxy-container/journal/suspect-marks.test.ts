@@ -34,7 +34,7 @@ afterEach(() => {
 
 /** A process; one that was opened before it counts as killed. */
 async function open(instance = 'proxy-1'): Promise<SuspectMarks> {
-  const marks = new SuspectMarks({ ledger, instance, directory, logger });
+  const marks = new SuspectMarks({ ledger, instance, directory, clock: { nowMillis: () => Date.now() }, logger });
   opened.push(marks);
   await marks.restore();
   return marks;

@@ -24,12 +24,11 @@ test('TTLs count by the time of the clusters, which goes on though the own clock
   const own = { millis: 1_000_000_500 };
   const timestamps = new TimestampGenerator(() => own.millis);
   expect(timestamps.nowInSeconds()).toBe(1_000_000);
-  timestamps.clusterSkewMs = -60_000;
+  timestamps.clusterEpochMs = timestamps.ownEpochMs - 60_000;
   expect(timestamps.nowInSeconds()).toBe(999_940);
   own.millis -= 3_600_000;
   expect(timestamps.nowInSeconds()).toBe(999_940);
-  timestamps.clusterSkewMs = 3_540_000;
-  expect(timestamps.nowInSeconds()).toBe(999_940);
+  expect(timestamps.clusterMillis(performance.now() + 7000) - timestamps.clusterMillis()).toBeCloseTo(7000, -2);
   passed.mockReturnValue(2050);
   expect(timestamps.nowInSeconds()).toBe(999_942);
   passed.mockRestore();
