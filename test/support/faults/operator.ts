@@ -70,6 +70,11 @@ export class Operator {
   /** Undefined: it is in force. Else what keeps it from being so. */
   async #ask(phase: Phase): Promise<readonly string[] | undefined> {
     const { ports } = await openChange(this.#configFile);
+    const { ledger } = ports;
+    // Of runs before, whose tables a host that vanished has written as well.
+    for (const { keyspace, table, id } of await ledger.listSuspects()) {
+      if (!this.#options.keyspaces.includes(keyspace)) await ledger.removeSuspect(keyspace, table, id);
+    }
     const word = { by: 'test', why: '', force: [], fence: [], withoutProxies: false, drainTimeoutMs: DRAIN_TIMEOUT_MS };
     try {
       await changePhase({ phase, ...word }, { ...ports, onWait: () => undefined });
