@@ -2,9 +2,9 @@
 
 import { describeError } from '#core/errors.ts';
 import type { ReplayOptions, ReplayPorts } from '#core/jobs/replay.ts';
-import { isFlowing, isProbeDue } from '#core/jobs/replay-breaker.ts';
+import { claimedProbe, isFlowing } from '#core/jobs/replay-breaker.ts';
 import { tendBreaker } from '#core/jobs/tend-breaker.ts';
-import { openBreakers, readReplayState } from '#core/ledger/replay-state.ts';
+import { changeReplayState, openBreakers } from '#core/ledger/replay-state.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import { probeCluster } from './replay-batch.ts';
 import type { ReceivedMessage, ReplayQueue } from './replay-queue.ts';
@@ -46,8 +46,13 @@ export async function passHeld(
       messages.find((message) => !ended.has(message)),
     );
   try {
-    let state = await readReplayState(ledger.store);
-    if (isProbeDue(state, probeMs, clock.nowMillis())) {
+    let isMine = false;
+    let state = await changeReplayState(ledger.store, (found) => {
+      const claimed = claimedProbe(found, probeMs, clock.nowMillis());
+      isMine = claimed !== undefined;
+      return claimed;
+    });
+    if (isMine) {
       state = await tendBreaker({ store: ledger.store, clock, logger, flow: undefined, probe });
     }
     if (!isFlowing(state)) {

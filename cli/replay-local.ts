@@ -7,7 +7,7 @@ import type { ReplayQueue } from '#adapters/replay-queue.ts';
 import { ByteBudget } from '#core/jobs/byte-budget.ts';
 import { createLagNote } from '#core/jobs/note-lag.ts';
 import type { ReplayOptions, ReplayPorts } from '#core/jobs/replay.ts';
-import { createBreaker, isFlowing, isProbeDue } from '#core/jobs/replay-breaker.ts';
+import { claimedProbe, createBreaker, isFlowing } from '#core/jobs/replay-breaker.ts';
 import { NO_COUNTS, type ReplayCounts } from '#core/jobs/replay-bundle.ts';
 import { tendBreaker } from '#core/jobs/tend-breaker.ts';
 import { openBreakers, readReplayState } from '#core/ledger/replay-state.ts';
@@ -113,7 +113,7 @@ async function drain(
   try {
     while (!stop.aborted) {
       let state = await readReplayState(store);
-      if (!isFlowing(state) && (!hasProbed || isProbeDue(state, probeMs, clock.nowMillis()))) {
+      if (!isFlowing(state) && (!hasProbed || claimedProbe(state, probeMs, clock.nowMillis()) !== undefined)) {
         hasProbed = true;
         state = await tendBreaker({ store, clock, logger, flow: undefined, probe });
       }

@@ -81,12 +81,20 @@ export function probed(
 const FIRST_PROBE_MS = 5_000;
 
 /**
- * Whether whoever comes by should ask the clusters that are away: soon after an outage began, so that one of seconds is over
- * within seconds, and later no more often than `maxMs`. Never while a person has paused the replay.
+ * The state in which it is noted that whoever comes by asks the clusters that are away, so that of many who come at once
+ * one does; undefined where it is not time for that. Soon after an outage began, so that one of seconds is over within
+ * seconds, and later no more often than `maxMs`; never while a person has paused the replay.
  */
-export function isProbeDue(state: ReplayState, maxMs: number, nowMillis: number): boolean {
-  if (state.paused !== null) return false;
-  return openBreakers(state).some((cluster) => {
+export function claimedProbe(state: ReplayState, maxMs: number, nowMillis: number): ReplayState | undefined {
+  const due = dueForProbe(state, maxMs, nowMillis);
+  const probedAt = new Date(nowMillis).toISOString();
+  const claimed = due.map((cluster) => [cluster, { ...state[cluster]!, probedAt }]);
+  return due.length === 0 ? undefined : { ...state, ...Object.fromEntries(claimed) };
+}
+
+function dueForProbe(state: ReplayState, maxMs: number, nowMillis: number): readonly ClusterName[] {
+  if (state.paused !== null) return [];
+  return openBreakers(state).filter((cluster) => {
     const { since, failures, probedAt } = state[cluster]!;
     const waitMs = Math.min(maxMs, FIRST_PROBE_MS * 2 ** Math.min(20, failures));
     return nowMillis - Date.parse(probedAt ?? since) >= waitMs;

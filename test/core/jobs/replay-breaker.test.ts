@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createBreaker, isFlowing, isProbeDue, opened, probed } from '#core/jobs/replay-breaker.ts';
+import { claimedProbe, createBreaker, isFlowing, opened, probed } from '#core/jobs/replay-breaker.ts';
 import { type MessageFlow, tendBreaker } from '#core/jobs/tend-breaker.ts';
 import { changeReplayState, openBreakers, type ReplayState, readReplayState } from '#core/ledger/replay-state.ts';
 import type { Clock, LedgerStore } from '#core/ports.ts';
@@ -116,17 +116,32 @@ test('a cluster that went away is asked after seconds, then more and more rarely
     },
   });
   const minute = 60 * SECOND;
-  expect(isProbeDue(state(0, null), minute, START + 4.9 * SECOND)).toBe(false);
-  expect(isProbeDue(state(0, null), minute, START + 5 * SECOND)).toBe(true);
+  expect(claimedProbe(state(0, null), minute, START + 4.9 * SECOND)).toBeUndefined();
+  expect(claimedProbe(state(0, null), minute, START + 5 * SECOND)).toBeDefined();
   const pauses = [1, 2, 3, 4, 1000].map((failures) => {
     let seconds = 0;
-    while (!isProbeDue(state(failures, START), minute, START + seconds * SECOND)) seconds++;
+    while (!claimedProbe(state(failures, START), minute, START + seconds * SECOND)) seconds++;
     return seconds;
   });
   expect(pauses).toEqual([10, 20, 40, 60, 60]);
   const paused = { by: 'ana', why: 'maintenance', at: new Date(START).toISOString() };
-  expect(isProbeDue({ ...state(0, null), paused }, minute, START + 3600 * SECOND)).toBe(false);
-  expect(isProbeDue({ version: 1, paused: null, lag: null }, minute, START + 3600 * SECOND)).toBe(false);
+  expect(claimedProbe({ ...state(0, null), paused }, minute, START + 3600 * SECOND)).toBeUndefined();
+  expect(claimedProbe({ version: 1, paused: null, lag: null }, minute, START + 3600 * SECOND)).toBeUndefined();
+});
+
+test('of many who come by at once one asks', () => {
+  const away = {
+    state: 'open',
+    since: new Date(START).toISOString(),
+    failures: 0,
+    lastError: 'away',
+    probedAt: null,
+  } as const;
+  const first = claimedProbe({ version: 1, paused: null, lag: null, target: away }, 60 * SECOND, START + 6 * SECOND)!;
+  expect(claimedProbe(first, 60 * SECOND, START + 6 * SECOND)).toBeUndefined();
+  // It counts when it has failed.
+  const failed = probed(first, 'target', away.since, 'away', new Date(START + 8 * SECOND))!;
+  expect(failed.target).toMatchObject({ state: 'open', failures: 1 });
 });
 
 /** A cluster that goes and comes, a mapping, and everybody who acts on them; each step may wait for as long as fate says. */
