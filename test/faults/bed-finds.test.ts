@@ -1,7 +1,7 @@
 /** The beds themselves: with one protection taken away each time, they must find what it protects from. */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { auth, Client } from 'cassandra-driver';
+import { auth, Client, policies } from 'cassandra-driver';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { runRingshift } from '../cli/run-ringshift.ts';
@@ -92,7 +92,10 @@ beforeAll(async () => {
     localDataCenter: 'dc1',
     authProvider: new auth.PlainTextAuthProvider(username, password),
     socketOptions: { readTimeout: 60_000 },
-    policies: { timestampGeneration: null as never },
+    policies: {
+      timestampGeneration: null as never,
+      reconnection: new policies.reconnection.ConstantReconnectionPolicy(250),
+    },
   });
   await app.connect();
   await writeAll('before');

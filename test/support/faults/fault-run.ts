@@ -31,7 +31,7 @@ export interface FaultRunOptions {
   readonly changesPhase: boolean;
 }
 
-/** Everything that must be empty. */
+/** What was found, all of which must be empty, and what it was looked for in. */
 export interface FaultRunResult {
   /** Differs, and neither a log, a journal, the queue nor a mark names it. */
   readonly silent: readonly string[];
@@ -39,6 +39,13 @@ export interface FaultRunResult {
   readonly duplicated: readonly string[];
   /** Errors that no application would try again after, stale reads, and writes that were given up. */
   readonly faults: readonly string[];
+  /** Writes of the applications that were acknowledged. */
+  readonly acknowledged: number;
+  readonly reads: number;
+  /** Failed writes that the queue got. */
+  readonly replayed: number;
+  /** Kinds of faults that were asked for and did not happen, though this machine permits them. */
+  readonly missing: readonly FaultKind[];
 }
 
 /** Prints its report whatever comes of it. */
@@ -106,7 +113,8 @@ class FaultRun {
   end(isJudged: boolean): FaultRunResult {
     const { seed } = this.#options;
     const result = this.#report;
-    const faults = [...new Set([...this.#oracle.faults, ...result.faults])];
+    const unhandled = this.#world.unhandledRequests();
+    const faults = [...new Set([...this.#oracle.faults, ...result.faults, ...unhandled])];
     print(result.line(seed, this.#oracle, this.#injectors, this.#operator, this.#world.queuedWrites));
     print(`took: ${this.#times}`);
     const { silent, lost, duplicated } = result;
@@ -117,7 +125,12 @@ class FaultRun {
       for (const found of [...silent, ...lost, ...duplicated, ...faults]) print(found);
       print(result.said.join('\n'));
     }
-    return { silent, lost, duplicated, faults };
+    const happened = new Set([...this.#injectors.done.map(({ kind }) => kind), ...this.#injectors.skipped]);
+    return {
+      ...{ silent, lost, duplicated, faults },
+      ...{ acknowledged: this.#oracle.acknowledged, reads: this.#oracle.reads, replayed: this.#world.queuedWrites },
+      missing: this.#options.kinds.filter((kind) => !happened.has(kind)),
+    };
   }
 
   /** Writes, and lets faults happen, until `work` is done and the last of them is undone. */

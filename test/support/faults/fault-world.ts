@@ -151,6 +151,12 @@ export class FaultWorld {
   }
 
   /** Failed writes that reached the queue; a pointer to a large one counts as one. */
+  /** What proxies, all starts of them together, say of requests that they failed by a fault of their own. */
+  unhandledRequests(): readonly string[] {
+    const lines = this.proxies.flatMap(({ output }) => output.split('\n'));
+    return lines.filter((line) => line.includes('"a request could not be handled"'));
+  }
+
   get queuedWrites(): number {
     return this.queued.reduce((sum, body) => {
       const { writes, tokens } = JSON.parse(body) as { writes?: readonly unknown[]; tokens?: readonly unknown[] };
