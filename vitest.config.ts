@@ -9,6 +9,9 @@ const ROOM_FOR_THREE_BYTES = 12 * 1024 ** 3;
 // Hundreds of workers, proxies and commands load the same modules: they are compiled once.
 process.env['NODE_COMPILE_CACHE'] ??= compileCache;
 
+/** Asked for by `npm run test:faults`. */
+const isLongRun = Boolean(process.env['RINGSHIFT_FAULT_MINUTES'] ?? process.env['RINGSHIFT_INTERLEAVINGS']);
+
 export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
@@ -43,7 +46,8 @@ export default defineConfig({
           name: 'faults',
           include: ['test/faults/**/*.test.ts'],
           globalSetup: ['test/integration/global-setup.ts'],
-          testTimeout: 7_200_000,
+          // A bed that hangs must not hold a build; a long run says how long it is.
+          testTimeout: isLongRun ? 24 * 3_600_000 : 15 * 60_000,
           hookTimeout: 900_000,
           // Each bed has both clusters to itself: it kills them.
           maxWorkers: 1,

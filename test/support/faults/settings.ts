@@ -7,7 +7,7 @@ const MAX_DRAWN = 1_000_000;
 export interface FaultRunSettings {
   /**
    * Those that were asked for, or a fixed one and one that is drawn, so that every run looks somewhere else too. Where
-   * `drawn` is asked for, that one alone: a build has no time for both.
+   * `fixed` is asked for, that one alone: a build has no time for both.
    */
   readonly seeds: readonly number[];
   /** 0: the bounded set. */
@@ -41,12 +41,11 @@ export function faultRunSettings(env: NodeJS.ProcessEnv): FaultRunSettings {
 }
 
 function parseSeeds(text: string | undefined): readonly number[] {
-  const drawn = Math.floor(Math.random() * MAX_DRAWN);
-  if (text === undefined) return [FIXED_SEED, drawn];
-  if (text === 'drawn') return [drawn];
+  if (text === undefined) return [FIXED_SEED, Math.floor(Math.random() * MAX_DRAWN)];
+  if (text === 'fixed') return [FIXED_SEED];
   const seeds = text.split(',').map(Number);
   if (seeds.every((seed) => Number.isInteger(seed) && seed >= 0)) return seeds;
-  throw new Error(`${settingNames.seed} takes whole numbers, or drawn`);
+  throw new Error(`${settingNames.seed} takes whole numbers, or fixed`);
 }
 
 function parseInterleavings(text: string): FaultRunSettings['interleavings'] {
