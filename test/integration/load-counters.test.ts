@@ -62,7 +62,7 @@ async function count(client: Client, flushes: number): Promise<void> {
 
 async function rowsOf(client: Client): Promise<string[]> {
   const { rows } = await client.execute(`SELECT a, b, c, n, m, total FROM ${KS}.hits`, [], { fetchSize: 5000 });
-  return rows.map((each) => JSON.stringify(each, (_, value) => (value === null ? null : String(value)))).sort();
+  return rows.map((each) => each.values().map(String).join(' ')).sort();
 }
 
 async function snapshot(tag: string): Promise<string> {

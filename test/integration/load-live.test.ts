@@ -20,7 +20,9 @@ let live: LiveMigration;
 let snapshot: string;
 
 beforeAll(async () => {
-  live = await LiveMigration.open({ keyspace: KEYSPACE, tables: TABLES, port: 19_672 });
+  // No copy hangs, so none may be given up, however busy the machine is.
+  const proxy = { shadowTimeoutMs: 60_000 };
+  live = await LiveMigration.open({ keyspace: KEYSPACE, tables: TABLES, port: 19_672, proxy });
   const { origin } = live;
   await origin.execute(`ALTER TABLE ${KEYSPACE}.gone WITH gc_grace_seconds = 1`);
   // History: of before the dual writes, and on the origin only.
