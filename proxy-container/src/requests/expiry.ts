@@ -7,6 +7,9 @@ import type { PreparedEntry } from './prepared-statements.ts';
 /** How far apart the clocks of two nodes may be before a proxy calls itself not ready. */
 const CLOCK_MARGIN_MS = 500;
 
+/** A table that nobody can describe is not asked for at every write. */
+const ASK_AGAIN_MS = 1000;
+
 /**
  * A copy that is there by then, counted from when the write left for the primary, ends when the primary's own does, as
  * exactly as comparing tells. A later one may live longer, where its server counts the TTL by itself.
@@ -23,11 +26,14 @@ export class Expiry {
 
   /** Of a prepared statement; kept in its entry until a schema changes. */
   ofEntry(entry: PreparedEntry, keyspaceInForce: string | undefined): boolean {
-    if (entry.expiryAsOf === this.#schema.generation) return entry.mayExpire;
     const { generation } = this.#schema;
+    const { expiryUntilMs } = entry;
+    const isFresh = expiryUntilMs === Number.POSITIVE_INFINITY || performance.now() < expiryUntilMs;
+    if (entry.expiryAsOf === generation && isFresh) return entry.mayExpire;
     const found = this.#find({ statement: entry.statement, entry }, keyspaceInForce);
     entry.mayExpire = found ?? true;
-    if (found !== undefined) entry.expiryAsOf = generation;
+    entry.expiryAsOf = generation;
+    entry.expiryUntilMs = found === undefined ? performance.now() + ASK_AGAIN_MS : Number.POSITIVE_INFINITY;
     return entry.mayExpire;
   }
 

@@ -51,6 +51,8 @@ export interface PreparedEntry {
   /** What it writes may expire; as of `expiryAsOf`, a generation of what is known of tables. @see Expiry */
   mayExpire: boolean;
   expiryAsOf: number;
+  /** By `performance.now`; where its table is not known, it is asked for again after that. */
+  expiryUntilMs: number;
   /** Of its table; kept here at first use, so that a write looks nothing up. */
   tableCounters: TableCounters | undefined;
   /** Of a topology table's answer without metadata. */
@@ -185,6 +187,7 @@ function newEntry(id: Buffer, text: string, keyspace: string | undefined): Prepa
     markers: undefined,
     mayExpire: true,
     expiryAsOf: -1,
+    expiryUntilMs: 0,
     tableCounters: undefined,
     resultColumns: undefined,
   };
