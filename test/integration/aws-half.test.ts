@@ -21,7 +21,7 @@ import { jsonOf, runRingshift } from '../cli/run-ringshift.ts';
 import { messageOf } from '../support/messages.ts';
 import { type DeployedHalf, deployAwsHalf, NAME } from './aws-half-deployment.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
-import { nodetool } from './support/shared-tools.ts';
+import { nodetool, takeSnapshot } from './support/shared-tools.ts';
 
 const KS = 'aws_half';
 const BROKEN_KS = 'aws_half_broken';
@@ -142,7 +142,7 @@ test('schema copy creates the keyspaces on the target', async () => {
 });
 
 test('a load whose dual writes never began is refused, and nothing is written', async () => {
-  await nodetool(testEnvironment.origin, 'snapshot', '-t', TAG, KS, BROKEN_KS);
+  await takeSnapshot(testEnvironment.origin, TAG, KS, BROKEN_KS);
   const data = join(testEnvironment.origin.folder, 'data');
   const keyspaces = ['--keyspace', KS, '--keyspace', BROKEN_KS];
   const uploaded = await printed<{ files: number; takenAt: string | null }>(

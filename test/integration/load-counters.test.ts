@@ -9,7 +9,7 @@ import { testEnvironment } from '../../infra/local/environment.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { MigrationCommand } from './support/command.ts';
 import { Random } from './support/random.ts';
-import { nodetool } from './support/shared-tools.ts';
+import { nodetool, takeSnapshot } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const KS = 'load_counters_test';
@@ -66,7 +66,7 @@ async function rowsOf(client: Client): Promise<string[]> {
 }
 
 async function snapshot(tag: string): Promise<string> {
-  await nodetool(testEnvironment.origin, 'snapshot', '-t', tag, KS);
+  await takeSnapshot(testEnvironment.origin, tag, KS);
   const place = join(folder, tag);
   const data = join(tableFolder(testEnvironment.origin, KS, 'hits'), '..', '..');
   const shipped = await command.run('snapshot', 'upload', data, '--tag', tag, '--keyspace', KS, '--to', place);

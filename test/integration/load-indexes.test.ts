@@ -15,7 +15,7 @@ import { withIndexPorts } from '../../cli/index-ports.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
 import { jsonOf, mainFile, runRingshift } from '../cli/run-ringshift.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
-import { nodetool } from './support/shared-tools.ts';
+import { takeSnapshot } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const AUTHOR = { by: 'test', why: 'test' };
@@ -93,7 +93,7 @@ beforeAll(async () => {
       { prepare: true },
     );
   }
-  await nodetool(testEnvironment.origin, 'snapshot', '-t', TAG, KS);
+  await takeSnapshot(testEnvironment.origin, TAG, KS);
   writeConfig('5.0', '5.0', readTestEnvironment());
   writeConfig('4.1', '4.1', readTestEnvironment());
   const data = join(testEnvironment.origin.folder, 'data');

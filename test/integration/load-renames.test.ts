@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { testEnvironment } from '../../infra/local/environment.ts';
 import { jsonOf, runRingshift } from '../cli/run-ringshift.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
-import { nodetool } from './support/shared-tools.ts';
+import { takeSnapshot } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const OLD = 'rename_old';
@@ -51,7 +51,7 @@ beforeAll(async () => {
     await origin.execute(`INSERT INTO ${OLD}.events (id, v) VALUES (${id}, 'e${id % 5}') USING TIMESTAMP ${2000 + id}`);
     await origin.execute(`INSERT INTO ${OLD}.secrets (id, v) VALUES (${id}, 'stays')`);
   }
-  await nodetool(testEnvironment.origin, 'snapshot', '-t', TAG, OLD);
+  await takeSnapshot(testEnvironment.origin, TAG, OLD);
   const environment = readTestEnvironment();
   const cluster = (at: { host: string; port: number }) =>
     `{ contactPoints: [${at.host}], port: ${at.port}, auth: { username: ${environment.username}, password: ${environment.password} } }`;

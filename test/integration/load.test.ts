@@ -16,7 +16,7 @@ import { testEnvironment } from '../../infra/local/environment.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { MigrationCommand } from './support/command.ts';
 import { Random } from './support/random.ts';
-import { nodetool } from './support/shared-tools.ts';
+import { nodetool, takeSnapshot } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const KS = 'load_test';
@@ -125,7 +125,7 @@ beforeAll(async () => {
   await recreateKeyspace(origin, KS);
   for (const statement of ITEMS) await origin.execute(statement);
   await origin.execute(`INSERT INTO ${KS}.items (a, b, c1, c2, l) VALUES ('dropped', 0, 0, 'x', ['zombie'])`);
-  await nodetool(testEnvironment.origin, 'snapshot', '-t', TAG, KS);
+  await takeSnapshot(testEnvironment.origin, TAG, KS);
   for (const client of [origin, target]) {
     await recreateKeyspace(client, KS);
     for (const statement of ITEMS) await client.execute(statement);
@@ -143,7 +143,7 @@ beforeAll(async () => {
     );
     await nodetool(testEnvironment.origin, 'flush', KS);
   }
-  await nodetool(testEnvironment.origin, 'snapshot', '-t', TAG, KS);
+  await takeSnapshot(testEnvironment.origin, TAG, KS);
 });
 
 afterAll(async () => {

@@ -22,7 +22,7 @@ import { Random } from './support/random.ts';
 import { RandomMutations } from './support/random-mutations.ts';
 import { type RandomSchema, randomSchema } from './support/random-schema.ts';
 import { readTable, sameExpiries } from './support/rows.ts';
-import { nodetool } from './support/shared-tools.ts';
+import { nodetool, takeSnapshot } from './support/shared-tools.ts';
 import { SteadyLoad, type Work } from './support/steady-load.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
@@ -127,7 +127,7 @@ beforeAll(async () => {
     await wholeRing();
     for (const node of ringNodes) await nodetool(node, 'flush', KS);
   }
-  for (const node of ringNodes) await nodetool(node, 'snapshot', '-t', TAG, KS);
+  for (const node of ringNodes) await takeSnapshot(node, TAG, KS);
   const at = ({ address, port }: NodeSettings) => ({ host: address, port });
   command = new MigrationCommand(mkdtempSync(join(tmpdir(), 'ringshift-ring-')), at(seed), at(testEnvironment.target));
   place = join(command.folder, 'snapshots');

@@ -9,7 +9,7 @@ import { tableFolder } from '../../infra/local/cassandra-tools.ts';
 import { testEnvironment } from '../../infra/local/environment.ts';
 import { connectToTestCluster, recreateKeyspace } from './support/clusters.ts';
 import { begun, MigrationCommand } from './support/command.ts';
-import { nodetool } from './support/shared-tools.ts';
+import { takeSnapshot } from './support/shared-tools.ts';
 import { readTestEnvironment } from './support/test-environment.ts';
 
 const KEYSPACE = 'table_order_test';
@@ -39,7 +39,7 @@ beforeAll(async () => {
     const ids = Array.from({ length: ROWS }, (_, id) => id);
     await Promise.all(ids.map((id) => origin.execute(insert, [id, value], { prepare: true })));
   }
-  await nodetool(testEnvironment.origin, 'snapshot', '-t', 'order', KEYSPACE);
+  await takeSnapshot(testEnvironment.origin, 'order', KEYSPACE);
   place = join(folder, 'snapshot');
   const data = join(tableFolder(testEnvironment.origin, KEYSPACE, 'a'), '..', '..');
   const upload = ['--tag', 'order', '--keyspace', KEYSPACE, '--to', place];

@@ -10,7 +10,7 @@ import { FrameRelay } from '../../support/frame-relay.ts';
 import { ProxyProcess } from '../../support/proxy-process.ts';
 import { connectToProxy, connectToTestCluster, recreateKeyspace } from './clusters.ts';
 import { type CommandOutcome, runVerb } from './command.ts';
-import { nodetool } from './shared-tools.ts';
+import { takeSnapshot } from './shared-tools.ts';
 import { readTestEnvironment } from './test-environment.ts';
 
 export interface LiveMigrationOptions {
@@ -100,7 +100,7 @@ export class LiveMigration {
 
   /** Flushes and snapshots the origin, and ships it. Resolves to where it lies. */
   async snapshot(tag: string, table: string): Promise<string> {
-    await nodetool(testEnvironment.origin, 'snapshot', '-t', tag, this.keyspace);
+    await takeSnapshot(testEnvironment.origin, tag, this.keyspace);
     const place = join(this.proxy.folder, tag);
     const data = join(tableFolder(testEnvironment.origin, this.keyspace, table), '..', '..');
     const shipped = await this.run(

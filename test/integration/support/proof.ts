@@ -13,7 +13,7 @@ import { MigrationCommand } from './command.ts';
 import { Random } from './random.ts';
 import { RandomMutations } from './random-mutations.ts';
 import { type RandomSchema, randomSchema } from './random-schema.ts';
-import { nodetool, sstabledump } from './shared-tools.ts';
+import { nodetool, sstabledump, takeSnapshot } from './shared-tools.ts';
 
 export const SNAPSHOT_TAG = 'proof';
 const ROUNDS = 5;
@@ -70,7 +70,7 @@ export async function startProof(settings: ProofSettings): Promise<Proof> {
   }
   // Some slices are of types that a server does not compare; were it more, the proof would prove little.
   expect(refused).toBeLessThan(0.1 * ROUNDS * MUTATIONS_PER_ROUND * schema.tables.length);
-  await nodetool(settings.origin, 'snapshot', '-t', SNAPSHOT_TAG, keyspace);
+  await takeSnapshot(settings.origin, SNAPSHOT_TAG, keyspace);
   return proof;
 }
 

@@ -79,6 +79,15 @@ export function nodetool(node: NodeSettings, ...args: string[]): Promise<string>
   return ask({ tool: 'nodetool', node, args });
 }
 
+/**
+ * Takes a snapshot of keyspaces. It flushes them first: a snapshot by itself does not wait for a flush that is under way, and
+ * lacks what that writes.
+ */
+export async function takeSnapshot(node: NodeSettings, tag: string, ...keyspaces: string[]): Promise<void> {
+  for (const keyspace of keyspaces) await nodetool(node, 'flush', keyspace);
+  await nodetool(node, 'snapshot', '-t', tag, ...keyspaces);
+}
+
 /** The JSON text, with raw times. @param node whose release and configuration the tool has; it need not run */
 export function sstabledump(node: NodeSettings, dataFile: string): Promise<string> {
   return ask({ tool: 'sstabledump', node, args: [dataFile] });
