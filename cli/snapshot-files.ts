@@ -53,7 +53,7 @@ export async function findSnapshot(
     if (folders.length > 0) return folders;
   }
   throw new PrerequisiteError(
-    `${directory} holds no snapshot ${tag}; take it with: nodetool snapshot -t ${tag} ${keyspaces.join(' ') || 'KEYSPACE'}`,
+    `${directory} holds no snapshot ${tag}; take it with: nodetool flush, then nodetool snapshot -t ${tag} ${keyspaces.join(' ') || 'KEYSPACE'}`,
   );
 }
 

@@ -42,7 +42,7 @@ export function register(program: Command): void {
       .description("ship one node's snapshot with a manifest; safe to run again, it goes on where it stopped")
       .argument('[directory]', "the node's data directory")
       .option('--node-dir <directory>', 'the same, as an option')
-      .requiredOption('--tag <tag>', 'the snapshot: nodetool snapshot -t TAG')
+      .requiredOption('--tag <tag>', 'the snapshot: nodetool flush, then nodetool snapshot -t TAG')
       .requiredOption('--to <place>', 's3://bucket/prefix (or a directory)')
       .option('--keyspace <name>', 'only this one (repeatable); default: all but the system keyspaces', collect, [])
       .option('--node <name>', "the node's folder below the prefix; default: its address")

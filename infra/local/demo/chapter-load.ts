@@ -15,8 +15,10 @@ const uploaded = z.object({ prefix: z.string().optional() });
 /** nodetool takes it, `ringshift snapshot upload` ships it to the bucket with its manifest. */
 export async function takeSnapshot(story: Story): Promise<void> {
   const { environment, java, narrator } = story;
+  // By itself a snapshot does not wait for a flush that is under way, and lacks what that writes.
+  for (const keyspace of keyspaces) await nodetool(java, environment.origin, 'flush', keyspace);
   await nodetool(java, environment.origin, 'snapshot', '-t', TAG, ...keyspaces);
-  narrator.say(`nodetool snapshot -t ${TAG} ${keyspaces.join(' ')}`);
+  narrator.say(`nodetool flush; nodetool snapshot -t ${TAG} ${keyspaces.join(' ')}`);
   const product = part(story, 'product');
   const place = `s3://${bucketOf(story)}/snapshots/${TAG}`;
   await ringshift(

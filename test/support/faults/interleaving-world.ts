@@ -128,6 +128,7 @@ export class InterleavingWorld {
 
   /** Takes the origin's snapshot of a keyspace and ships it. */
   async snapshot(keyspace: string): Promise<void> {
+    await this.#tools.nodetool('flush', keyspace);
     await this.#tools.nodetool('snapshot', '-t', keyspace, keyspace);
     const data = join(testEnvironment.origin.folder, 'data');
     const place = ['--tag', keyspace, '--keyspace', keyspace, '--to', this.#placeOf(keyspace)];
