@@ -171,5 +171,6 @@ test(`a backlog applied twice and backwards after newer writes leaves both clust
   // Counters are never sent again: their table is marked instead.
   expect(queue.writes.some(({ tables }) => tables.some(({ table }) => table === 'counts'))).toBe(false);
   const suspects = (await here.ledger.listSuspects()).map(({ table, code }) => `${table} ${code}`);
-  expect(new Set(suspects)).toEqual(new Set(['counts counter']));
+  // The driver speaks v4, where a lost copy with a TTL may live longer if it comes yet.
+  expect(new Set(suspects)).toEqual(new Set(['counts counter', 'items late-ttl']));
 });

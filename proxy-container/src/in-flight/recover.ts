@@ -50,7 +50,7 @@ export interface Recovered {
 export async function recoverLog(directory: string, ports: RecoveryPorts): Promise<Recovered> {
   const content = await readLog(directory);
   const { files, unreadable, newest, owed, nextSequence, lastTimestampMicros, isClean } = content;
-  const recovery = new Recovery(ports, lastTimestampMicros);
+  const recovery = new Recovery(ports);
   for (const places of owed) await recovery.bring(places);
   const why = lossOf(content, ports.bootId);
   if (why !== undefined) {
@@ -97,15 +97,14 @@ class Recovery {
   /** By `performance.now()`. */
   readonly #untilMs: number;
   /**
-   * One instant for all messages: each later one would have the replay wait anew. Later than every write of before, though
-   * the clock was set back since: what failed earlier is compared with it and must not be applied after it.
+   * One instant for all messages: each later one would have the replay wait anew. By the clusters' time, as that of failed
+   * writes: those of before are compared, and not applied after what is copied, though a clock here was set since.
    */
   readonly #enqueuedAt: string;
 
-  constructor(ports: RecoveryPorts, lastTimestampMicros: number) {
+  constructor(ports: RecoveryPorts) {
     this.#ports = ports;
-    const behindMs = Math.ceil((lastTimestampMicros + NOTED_WITHIN_MICROS) / 1000);
-    this.#enqueuedAt = new Date(Math.max(ports.clock.nowMillis(), behindMs)).toISOString();
+    this.#enqueuedAt = new Date(Math.ceil(ports.clock.nowMillis())).toISOString();
     this.#untilMs = performance.now() + (ports.keptWithinMs ?? KEPT_WITHIN_MS);
   }
 
