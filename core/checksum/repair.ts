@@ -14,6 +14,9 @@ export interface Repair {
   readonly values: readonly Uint8Array[];
 }
 
+/** No clock that is right is ahead by so much. */
+const AHEAD_SECONDS = 60;
+
 export interface RepairPlan {
   readonly repairs: readonly Repair[];
   /** Differences left alone because one of their cells is newer than `settledMicros`: a write may be on its way. */
@@ -76,8 +79,9 @@ function repairCell(place: RowPlace, row: RowDifference, difference: CellDiffere
   const right = difference[authority];
   const wrong = difference[other(authority)];
   const loser = other(authority);
-  if (isYounger(right, settledMicros) || isYounger(wrong, settledMicros)) return [];
   const hasOwnTime = column.timed === 'single';
+  const isCopyOfAhead = round === 'own' && right.value !== null && hasOwnTime && isAhead(right, options.nowSeconds);
+  if (!isCopyOfAhead && (isYounger(right, settledMicros) || isYounger(wrong, settledMicros))) return [];
   if (right.value === null) {
     // A tombstone beats a cell of the same time, so the cell's own time is enough and reaches nothing newer.
     const at = hasOwnTime && wrong.writeTimeMicros !== undefined ? wrong.writeTimeMicros : settledMicros;
@@ -88,6 +92,7 @@ function repairCell(place: RowPlace, row: RowDifference, difference: CellDiffere
   const own = right.writeTimeMicros;
   const canWin = hasOwnTime && own !== undefined && (wrong.writeTimeMicros ?? own) <= own;
   if (round === 'own' && canWin) return [{ cluster: loser, ...place.writeCell(column, right.value, own, ttlSeconds) }];
+  if (isCopyOfAhead) return [];
   const again = place.writeCell(column, right.value, settledMicros, ttlSeconds);
   // Of a column whose write times can't be compared only the value has to become the same.
   if (column.timed === 'none') return [{ cluster: loser, ...again }];
@@ -99,6 +104,14 @@ function repairCell(place: RowPlace, row: RowDifference, difference: CellDiffere
 
 function isYounger(cell: ComparedCell, micros: bigint): boolean {
   return cell.writeTimeMicros !== undefined && cell.writeTimeMicros > micros;
+}
+
+/**
+ * A write time that is ahead of the clock (the writer's was) says nothing of the cell's age: it would be too young for as
+ * long. Writing it to the other cluster once more, at its own time, is what its copy does.
+ */
+function isAhead(cell: ComparedCell, nowSeconds: number): boolean {
+  return isYounger(cell, BigInt(nowSeconds + AHEAD_SECONDS) * 1_000_000n);
 }
 
 /**

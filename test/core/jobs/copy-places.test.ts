@@ -128,6 +128,18 @@ test('places that are the same cost one query of each cluster, and only wide one
   expect(target.contents()).toEqual(origin.contents());
 });
 
+test('what was written hours ahead of the clock is copied at its own time, and no such cell is deleted', async () => {
+  put(origin, 'a', 'ahead', -7200);
+  put(target, 'b', 'not there', -7200);
+  const outcome = await replay(copyOf(['a', 'b']));
+  expect(outcome.resend).toHaveLength(1);
+  const rowOf = async (cluster: MemoryCluster, key: string) =>
+    (await cluster.query(cluster.table.partitionText, [encodeText(key)])).rows;
+  expect(await rowOf(target, 'a')).toEqual(await rowOf(origin, 'a'));
+  expect(await rowOf(target, 'a')).toHaveLength(1);
+  expect(await rowOf(target, 'b')).toHaveLength(1);
+});
+
 test('of several partitions with one token all are made the same', async () => {
   for (const key of ['a', 'b', 'c']) put(origin, key, key, 60);
   put(target, 'b', 'b', 60);
