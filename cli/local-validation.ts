@@ -6,6 +6,7 @@ import { readSchema } from '#adapters/cassandra/read-schema.ts';
 import { resolveCluster } from '#adapters/config-file.ts';
 import { createCqlSession } from '#adapters/cql/session.ts';
 import { createLogger } from '#adapters/logger.ts';
+import { describeError } from '#core/errors.ts';
 import { planValidation } from '#core/jobs/plan-validation.ts';
 import { originBytesPerSecond } from '#core/jobs/read-budget.ts';
 import { authorityOf, type ReconcileOptions, reconcileRange } from '#core/jobs/reconcile-range.ts';
@@ -117,9 +118,13 @@ async function reconcileItems(
     authority: authorityOf(phase?.active.phase),
   };
   const errors: unknown[] = [];
-  // What one range fails with keeps no other one from its end.
+  // What one range fails with keeps no other one from its end, and the first is what the command ends with.
   await forEachItem('reconcile', items, validation.maxConcurrency, (item) =>
-    reconcileRange(item, null, ports, reconcileOptions).catch((error: unknown) => void errors.push(error)),
+    reconcileRange(item, null, ports, reconcileOptions).catch((error: unknown) => {
+      errors.push(error);
+      const { keyspace, table, index } = item;
+      ports.logger.error('a range is not reconciled', { keyspace, table, index, error: describeError(error) });
+    }),
   );
   const summary = await summarizeRun(runId, ports);
   if (errors.length > 0) throw errors[0];

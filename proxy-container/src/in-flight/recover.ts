@@ -4,6 +4,7 @@ import type { Mark } from '#core/ledger/mark.ts';
 import { type CopyMessage, MAX_PLACES } from '#core/model/message.ts';
 import type { TableFacts } from '#core/model/table-facts.ts';
 import type { Clock, Logger } from '#core/ports.ts';
+import { within } from '../within.ts';
 import { removeLogFiles } from './log-folder.ts';
 import { type LogContent, type OwedPlaces, readLog } from './read-log.ts';
 
@@ -147,12 +148,20 @@ class Recovery {
     const { instance, journal, logger } = this.#ports;
     const code = 'crash-window';
     try {
-      const kept = () =>
-        journal.addCopy({
-          ...{ kind: 'copy', id: randomUUID(), ...place, tokens, code, attempts: 1 },
-          ...{ enqueuedAt: this.#enqueuedAt, instance },
-        });
-      await within(this.#untilMs - performance.now(), kept);
+      // A full journal whose queue is away takes it hours later; the application needs its database now.
+      const leftMs = this.#untilMs - performance.now();
+      const message = {
+        id: randomUUID(),
+        ...place,
+        tokens,
+        code,
+        attempts: 1,
+        enqueuedAt: this.#enqueuedAt,
+        instance,
+      } as const;
+      if (leftMs <= 0 || !(await within(Math.ceil(leftMs) + 1, journal.addCopy({ kind: 'copy', ...message })))) {
+        throw new Error('neither disk nor queue has taken them in time');
+      }
       this.copiedCount += tokens.length;
     } catch (error) {
       logger.error('places of writes under way are not in the journal; they are marked', {
@@ -160,20 +169,5 @@ class Recovery {
       });
       this.#markAll(tokens, { ...place, code, reason: 'a write was under way when its proxy died' });
     }
-  }
-}
-
-/** A full journal whose queue is away takes it hours later; the application needs its database now. */
-async function within(ms: number, work: () => Promise<void>): Promise<void> {
-  const late = new Error('neither disk nor queue has taken them in time');
-  if (ms <= 0) throw late;
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(late), Math.ceil(ms) + 1);
-  });
-  try {
-    await Promise.race([work(), timeout]);
-  } finally {
-    clearTimeout(timer);
   }
 }

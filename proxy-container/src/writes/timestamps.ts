@@ -6,11 +6,12 @@ export class TimestampGenerator {
   readonly #nowMillis: () => number;
   #lastMicros = 0;
   #offsetMicros = 0;
-  #clusterEpochMs: number;
+  /** The clusters' time at the zero of `performance.now`, by which TTLs end; until it is known, the own. Milliseconds since the epoch. */
+  clusterEpochMs: number;
 
   constructor(nowMillis: () => number = Date.now) {
     this.#nowMillis = nowMillis;
-    this.#clusterEpochMs = this.ownEpochMs;
+    this.clusterEpochMs = this.ownEpochMs;
   }
 
   /** This machine's own time at the zero of `performance.now`: setting its clock changes it. Milliseconds since the epoch. */
@@ -18,18 +19,9 @@ export class TimestampGenerator {
     return this.#nowMillis() - performance.now();
   }
 
-  /** The clusters' time at the zero of `performance.now`, by which TTLs end; until it is known, the own. Milliseconds since the epoch. */
-  get clusterEpochMs(): number {
-    return this.#clusterEpochMs;
-  }
-
-  set clusterEpochMs(epochMs: number) {
-    this.#clusterEpochMs = epochMs;
-  }
-
   /** The clusters' time, which goes on evenly though this machine's clock is set. Milliseconds since the epoch. @param atMs by `performance.now` */
   clusterMillis(atMs = performance.now()): number {
-    return this.#clusterEpochMs + atMs;
+    return this.clusterEpochMs + atMs;
   }
 
   /** The same in seconds since the epoch. */
