@@ -186,7 +186,7 @@ export async function openDirectoryQueue(options: DirectoryQueueOptions): Promis
         await syncDirectory(waiting);
         await rm(join(dead, name), { force: true });
       }
-      return names.length;
+      return { moved: names.length, left: 0 };
     },
     close: () => undefined,
   };

@@ -23,6 +23,12 @@ export interface DeadMessage {
   readonly reason?: string;
 }
 
+/** What became of the dead letters. */
+export interface Redriven {
+  readonly moved: number;
+  readonly left: number;
+}
+
 export interface ReplayQueue extends FailedWriteQueue {
   /** At most `limit`, and at most ten, which nobody else gets for some minutes; none when nothing is due. */
   receive(limit: number, signal?: AbortSignal): Promise<readonly ReceivedMessage[]>;
@@ -38,9 +44,10 @@ export interface ReplayQueue extends FailedWriteQueue {
   /** Some of the dead letters, at most `limit`; they stay where they are. */
   peekDeadLetters(limit: number, signal?: AbortSignal): Promise<readonly DeadMessage[]>;
   /**
-   * Puts dead letters back, each as `edit` gives it; resolves to how many. One is removed only after it was sent.
+   * Puts dead letters back, each as `edit` gives it. One is removed only after it was sent. Resolves to how many were
+   * moved, and how many are left because somebody else is looking at them.
    * @throws whatever `edit` throws, before anything of that message is changed
    */
-  redriveDeadLetters(edit: (body: string) => Promise<string>, signal?: AbortSignal): Promise<number>;
+  redriveDeadLetters(edit: (body: string) => Promise<string>, signal?: AbortSignal): Promise<Redriven>;
   close(): void;
 }

@@ -19,8 +19,10 @@ const VISIBILITY_SECONDS = 300;
 const MAX_DELAY_SECONDS = 900;
 const MAX_HIDDEN_SECONDS = 43_200;
 
-/** Long enough that the calls of one look get different ones, short enough that a redrive at once finds them all. */
+/** Long enough that the calls of one look get different ones. */
 const PEEK_SECONDS = 5;
+/** A redrive waits for those that a look hides. */
+const REDRIVE_WAIT_SECONDS = PEEK_SECONDS + 3;
 const MAX_REASON_CHARACTERS = 1000;
 
 interface SqsReplayOptions extends SqsQueueOptions {
@@ -45,13 +47,13 @@ export function createSqsReplayQueue(options: SqsReplayOptions): ReplayQueue {
     from: string,
     visibilitySeconds: number,
     signal?: AbortSignal,
-    limit: number = MAX_BATCH_ENTRIES,
+    { limit = MAX_BATCH_ENTRIES, waitSeconds = 1 } = {},
   ): Promise<Message[]> {
     const answer = await client.send(
       new ReceiveMessageCommand({
         QueueUrl: from,
         MaxNumberOfMessages: Math.min(MAX_BATCH_ENTRIES, limit),
-        WaitTimeSeconds: 1,
+        WaitTimeSeconds: waitSeconds,
         VisibilityTimeout: visibilitySeconds,
         MessageSystemAttributeNames: ['ApproximateReceiveCount', 'SentTimestamp'],
         MessageAttributeNames: ['reason'],
@@ -63,7 +65,7 @@ export function createSqsReplayQueue(options: SqsReplayOptions): ReplayQueue {
 
   return {
     ...base,
-    receive: async (limit, signal) => (await receiveFrom(queueUrl, VISIBILITY_SECONDS, signal, limit)).map(toReceived),
+    receive: async (limit, signal) => (await receiveFrom(queueUrl, VISIBILITY_SECONDS, signal, { limit })).map(toReceived),
     resolve: (body, signal) => resolveMessageBody(body, overflow, signal),
     async remove(messages) {
       for (const batch of tens(messages)) {
@@ -125,7 +127,7 @@ export function createSqsReplayQueue(options: SqsReplayOptions): ReplayQueue {
       // Not those that come back dead meanwhile.
       const { deadLetters } = await base.depth();
       while (deadLetterQueueUrl !== undefined && moved < deadLetters) {
-        const messages = await receiveFrom(deadLetterQueueUrl, 60, signal);
+        const messages = await receiveFrom(deadLetterQueueUrl, 60, signal, { waitSeconds: REDRIVE_WAIT_SECONDS });
         if (messages.length === 0) break;
         for (const { Body = '', ReceiptHandle } of messages) {
           const body = await edit(Body);
@@ -135,7 +137,7 @@ export function createSqsReplayQueue(options: SqsReplayOptions): ReplayQueue {
           moved++;
         }
       }
-      return moved;
+      return { moved, left: Math.max(0, deadLetters - moved) };
     },
     close: () => client.destroy(),
   };

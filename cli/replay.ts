@@ -138,8 +138,12 @@ async function redrive(options: RedriveOptions): Promise<void> {
   const queue = await openQueue(await openRuns(options.config));
   try {
     const edit = options.resetAttempts ? (body: string) => withoutAttempts(body, queue) : async (body: string) => body;
-    const moved = await queue.redriveDeadLetters(edit);
-    printResult(options, { moved }, [`${moved} dead letters are back in the queue`]);
+    const { moved, left } = await queue.redriveDeadLetters(edit);
+    printResult(options, { moved, left }, [
+      `${moved} dead letters are back in the queue`,
+      ...(left > 0 ? [`${left} are out of sight, for somebody is looking at them; again in a minute`] : []),
+    ]);
+    if (left > 0) process.exitCode = ExitCode.found;
   } finally {
     queue.close();
   }

@@ -150,7 +150,6 @@ class Places {
         maxHeldBytes: MAX_HELD_BYTES,
         mayBegin: () => !isLate(),
         mayGoOn: () => run.awayInARow < MAX_AWAY_IN_A_ROW,
-        clock,
         sleep,
       },
       signal,

@@ -49,7 +49,6 @@ export async function repairPartitions(
     maxHeldBytes: MAX_HELD_BYTES,
     mayBegin: () => !hasFailed,
     mayGoOn: () => !hasFailed,
-    clock: ports.clock,
     sleep: ports.sleep,
   };
   for (const end of await takeTurns(turns, rules, signal)) if (end.kind === 'failed') throw end.error;

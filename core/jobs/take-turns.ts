@@ -1,7 +1,5 @@
 /** Work in several steps with a wait between them: many at once take turns, and their waits are one wait. */
 
-import type { Clock } from '../ports.ts';
-
 /** A piece of such work. */
 export interface Turn {
   /** The next step; `wait`: another one is to follow after `settleMs`. */
@@ -21,7 +19,7 @@ export interface TurnRules {
   readonly mayBegin: () => boolean;
   /** Whether to take any further step; once false, what has not ended is left. */
   readonly mayGoOn: () => boolean;
-  readonly clock: Clock;
+  /** Not by a clock that may be set: what stands in two readings is told by the wait between them. */
   readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
 }
 
@@ -46,13 +44,13 @@ class Turns {
   readonly #signal: AbortSignal | undefined;
   readonly #ends: TurnEnd[];
   readonly #held: number[];
-  /** In the order in which they are due. */
-  readonly #waiting: { readonly index: number; readonly dueMillis: number }[] = [];
+  /** Those that have waited, in the order in which they did. */
+  readonly #due: number[] = [];
+  #waiting = 0;
   #next = 0;
   #active = 0;
   #heldBytes = 0;
   #isStopped = false;
-  #isSleeping = false;
   #changed = Promise.withResolvers<void>();
 
   constructor(turns: readonly Turn[], rules: TurnRules, signal: AbortSignal | undefined) {
@@ -73,24 +71,24 @@ class Turns {
     for (;;) {
       const index = this.#take();
       if (index !== undefined) await this.#step(index);
-      else if (this.#active + this.#waiting.length === 0) return;
-      else await this.#untilChanged();
+      else if (this.#isOver) return;
+      else await this.#changed.promise;
     }
   }
 
+  /** What still waits is left where no further step may be taken. */
+  get #isOver(): boolean {
+    return this.#active === 0 && (this.#isStopped || this.#waiting + this.#due.length === 0);
+  }
+
   #take(): number | undefined {
-    const { mayBegin, mayGoOn, maxHeldBytes, clock } = this.#rules;
+    const { mayBegin, mayGoOn, maxHeldBytes } = this.#rules;
     if (this.#isStopped || this.#signal?.aborted || !mayGoOn()) {
-      this.#next = this.#turns.length;
-      this.#waiting.length = 0;
+      this.#isStopped = true;
       return undefined;
     }
-    if (this.#waiting.length > 0 && this.#waiting[0]!.dueMillis <= clock.nowMillis()) {
-      return this.#waiting.shift()!.index;
-    }
-    if (this.#next >= this.#turns.length || (this.#heldBytes >= maxHeldBytes && this.#waiting.length > 0)) {
-      return undefined;
-    }
+    if (this.#due.length > 0) return this.#due.shift();
+    if (this.#next >= this.#turns.length || (this.#heldBytes >= maxHeldBytes && this.#waiting > 0)) return undefined;
     if (mayBegin()) return this.#next++;
     this.#next = this.#turns.length;
     return undefined;
@@ -101,9 +99,8 @@ class Turns {
     this.#active++;
     try {
       const next = await turn.step(this.#signal);
-      if (next === 'wait') {
-        this.#waiting.push({ index, dueMillis: this.#rules.clock.nowMillis() + this.#rules.settleMs });
-      } else this.#ends[index] = { kind: 'ended' };
+      if (next === 'wait') void this.#wait(index);
+      else this.#ends[index] = { kind: 'ended' };
       this.#hold(index, next === 'wait' ? turn.heldBytes : 0);
     } catch (error) {
       // What was under way when the time ended says nothing of the cluster.
@@ -119,22 +116,16 @@ class Turns {
     this.#held[index] = bytes;
   }
 
-  /** Another one has ended its step, or the first of those that wait is due. */
-  async #untilChanged(): Promise<void> {
-    const changed = this.#changed.promise;
-    const first = this.#waiting[0];
-    if (first !== undefined && !this.#isSleeping) {
-      this.#isSleeping = true;
-      const ms = Math.max(0, first.dueMillis - this.#rules.clock.nowMillis());
-      const slept = this.#rules.sleep(ms, this.#signal).catch(() => {
-        this.#isStopped = true;
-      });
-      void slept.then(() => {
-        this.#isSleeping = false;
-        this.#wake();
-      });
+  async #wait(index: number): Promise<void> {
+    this.#waiting++;
+    try {
+      await this.#rules.sleep(this.#rules.settleMs, this.#signal);
+      this.#due.push(index);
+    } catch {
+      this.#isStopped = true;
     }
-    await changed;
+    this.#waiting--;
+    this.#wake();
   }
 
   #wake(): void {

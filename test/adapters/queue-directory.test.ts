@@ -97,7 +97,7 @@ test('dead letters lie apart with their reasons, and go back as they are edited'
     }),
   ).rejects.toThrow('not this one');
   expect(await queue.peekDeadLetters(10)).toMatchObject([{ body: 'two' }]);
-  expect(await queue.redriveDeadLetters(async (body) => body)).toBe(1);
+  expect(await queue.redriveDeadLetters(async (body) => body)).toEqual({ moved: 1, left: 0 });
   expect((await queue.receive(10)).map(({ body }) => body).sort()).toEqual(['one again', 'two']);
 });
 

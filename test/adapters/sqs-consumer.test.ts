@@ -144,12 +144,30 @@ test('a dead letter is removed only after it was sent back, and those that come 
     answer: (command) => (command instanceof ReceiveMessageCommand ? { Messages: rounds.shift() ?? [] } : undefined),
   });
   // Three were there at the beginning.
-  expect(await queue.redriveDeadLetters(async (body) => body.replace('letter', 'again'))).toBe(3);
+  expect(await queue.redriveDeadLetters(async (body) => body.replace('letter', 'again'))).toEqual({
+    moved: 3,
+    left: 0,
+  });
   expect(sent.map((command) => command.constructor)).toEqual(
     Array.from({ length: 3 }, () => [SendMessageCommand, DeleteMessageCommand]).flat(),
   );
   expect(sent[0]!.input).toEqual({ QueueUrl: 'http://queue', MessageBody: '{"again":"1"}' });
   expect(sent[1]!.input).toEqual({ QueueUrl: 'http://dead', ReceiptHandle: '1' });
+});
+
+test('a redrive waits for what a look hides, and says how many somebody else holds', async () => {
+  const rounds = [[letter('1'), letter('2')], []];
+  const waits: unknown[] = [];
+  const { queue } = queueOf({
+    answer: (command) => {
+      if (!(command instanceof ReceiveMessageCommand)) return undefined;
+      waits.push(command.input.WaitTimeSeconds);
+      return { Messages: rounds.shift() ?? [] };
+    },
+  });
+  expect(await queue.redriveDeadLetters(async (body) => body)).toEqual({ moved: 2, left: 1 });
+  // A look hides for five.
+  expect(waits).toEqual([8, 8]);
 });
 
 test('a dead letter that can not be sent back stays where it is', async () => {

@@ -242,7 +242,7 @@ test('a write that the target refuses three times is dead with the reason; mende
   // Its neighbour in the bundle was not held back.
   expect(await replayedIds()).toContain(300);
   await target.execute(`ALTER TABLE ${KS}.assets ADD subtitle text`);
-  expect(await printed(0, 'replay', 'redrive', '--reset-attempts')).toEqual({ moved: 2 });
+  expect(await printed(0, 'replay', 'redrive', '--reset-attempts')).toEqual({ moved: 2, left: 0 });
   await eventually(async () => {
     const { rows } = await target.execute(`SELECT subtitle FROM ${KS}.assets WHERE id = 301`);
     expect(rows[0]?.['subtitle']).toBe('x');

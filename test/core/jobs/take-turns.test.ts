@@ -2,17 +2,29 @@ import { expect, test } from 'vitest';
 import { type TurnRules, takeTurns } from '#core/jobs/take-turns.ts';
 
 let nowMillis = 0;
+const sleepers: { readonly dueMillis: number; readonly wake: () => void }[] = [];
+
+/** Time passes when nobody has anything to do. All sleep equally long, so the first is due first. */
+async function passTime(): Promise<void> {
+  while (sleepers.length > 0) {
+    for (let turn = 0; turn < 60; turn++) await new Promise(setImmediate);
+    const { dueMillis, wake } = sleepers.shift()!;
+    nowMillis = Math.max(nowMillis, dueMillis);
+    wake();
+  }
+}
+
 const rules: TurnRules = {
   settleMs: 1000,
   concurrency: 4,
   maxHeldBytes: 1000,
   mayBegin: () => true,
   mayGoOn: () => true,
-  clock: { nowMillis: () => nowMillis },
-  sleep: async (ms) => {
-    await new Promise(setImmediate);
-    nowMillis += ms;
-  },
+  sleep: (ms) =>
+    new Promise((resolve) => {
+      sleepers.push({ dueMillis: nowMillis + ms, wake: resolve });
+      if (sleepers.length === 1) void passTime();
+    }),
 };
 
 interface Trace {

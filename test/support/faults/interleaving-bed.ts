@@ -9,7 +9,7 @@ import { validateLocally } from '../../../cli/local-validation.ts';
 import { inLanes } from './in-lanes.ts';
 import type { InterleavedCase, InterleavedTable } from './interleaving-cases.ts';
 import { InterleavingCopies } from './interleaving-copies.ts';
-import { unexplainedMarks } from './interleaving-marks.ts';
+import { markedOf, unexplainedMarks } from './interleaving-marks.ts';
 import { shapes, TYPE } from './interleaving-operations.ts';
 import { InterleavingWorld, SHADOW_TIMEOUT_MS } from './interleaving-world.ts';
 import { differingExpiries, differingRows } from './same-partitions.ts';
@@ -19,7 +19,7 @@ import { until } from './until.ts';
 export interface InterleavingResult {
   readonly cases: number;
   readonly statements: number;
-  /** Those that the origin did not answer in time: a busy machine. */
+  /** Cases of which the origin did not answer a write in time: a busy machine. */
   readonly unknown: number;
   /** Copies that were held to the end, or lost, with the request or with its reply. */
   readonly withheld: number;
@@ -44,7 +44,8 @@ export class InterleavingBed {
   readonly #copies: InterleavingCopies;
   readonly #seconds: Record<string, number> = {};
   #statements = 0;
-  #unknown = 0;
+  /** Their partition keys. */
+  readonly #unknown = new Set<string>();
   #loads = 0;
   /** Told each slot of each table; for a case that is stepped alone. */
   onSlot: ((slot: number, rows: Readonly<Record<'origin' | 'target', readonly string[]>>) => void) | undefined;
@@ -88,10 +89,13 @@ export class InterleavingBed {
     }
     const replayed = await this.#timed('settle', () => this.#settle());
     const marks = await this.#marks(keyspaces);
-    const differences = unexplainedMarks(placed, marks);
+    const differences = unexplainedMarks(placed, marks, this.#unknown);
     // Before anything is repaired: what is marked may live longer, and counters differ.
     const others = placed.filter(({ shape }) => shape !== 'counters');
-    differences.push(...(await this.#timed('compare', () => this.#compare(others, differingRows))));
+    const excused = markedOf(this.#unknown, marks);
+    const mayNotDiffer = (row: string) => !excused.has(/"pk": "([^"]*)"/.exec(row)?.[1] ?? '');
+    const before = () => this.#compare(others, (...each) => differingRows(...each, mayNotDiffer));
+    differences.push(...(await this.#timed('compare', before)));
     await this.#timed('repair', () => this.#repair(placed, marks));
     differences.push(
       ...(await this.#timed('compare', () => this.#compare(placed, differingExpiries))),
@@ -100,7 +104,7 @@ export class InterleavingBed {
     const cases = placed.reduce((sum, table) => sum + table.cases.length, 0);
     const counts = {
       statements: this.#statements,
-      unknown: this.#unknown,
+      unknown: this.#unknown.size,
       withheld: this.#copies.withheld,
       loads: this.#loads,
     };
@@ -134,9 +138,9 @@ export class InterleavingBed {
       try {
         await this.#execute(table, each, n);
       } catch (error) {
-        // Both clusters are compared, so it does not matter whether the origin has it.
-        if (!isWriteTimeout(error)) throw error;
-        this.#unknown++;
+        // Nobody knows whether the origin has it; its place is marked, and may differ until that is repaired.
+        if (!isUnknown(error)) throw error;
+        this.#unknown.add(each.pk);
       }
     });
   }
@@ -262,6 +266,10 @@ export class InterleavingBed {
   }
 }
 
-function isWriteTimeout(error: unknown): boolean {
-  return error instanceof errors.ResponseError && error.code === types.responseErrorCodes.writeTimeout;
+/** A conditional write says so by its own code in protocol v5. */
+const CAS_WRITE_UNKNOWN = 0x1700;
+
+function isUnknown(error: unknown): boolean {
+  const codes: readonly number[] = [types.responseErrorCodes.writeTimeout, CAS_WRITE_UNKNOWN];
+  return error instanceof errors.ResponseError && codes.includes(error.code);
 }

@@ -18,23 +18,40 @@ const PARTITION_CODES: Partial<Record<ReasonCode, Kinds>> = {
 /** Codes that loads leave of a whole range, by the shape of its table. */
 const TABLE_CODES: Partial<Record<ReasonCode, ShapeName>> = { 'list-expiry': 'plain', counter: 'counters' };
 
-/** One text for each mark that no rule explains. @param tables with the names that marks have for them */
+type MarkedTable = InterleavedTable & { readonly keyspace: string; readonly name: string };
+
+/**
+ * One text for each mark that no rule explains. @param tables with the names that marks have for them
+ * @param unknown cases of which the origin left a write unanswered, which may be marked for that
+ */
 export function unexplainedMarks(
-  tables: readonly (InterleavedTable & { readonly keyspace: string; readonly name: string })[],
+  tables: readonly MarkedTable[],
   marks: readonly SuspectRecord[],
+  unknown: ReadonlySet<string>,
 ): string[] {
   return marks.flatMap((mark) => {
     const table = tables.find(({ keyspace, name }) => keyspace === mark.keyspace && name === mark.table);
-    if (table === undefined) return [];
     const { code = 'other', tokens = [], reason } = mark;
     const text = `${mark.table} is marked ${code}: ${reason}`;
+    if (table === undefined) return [text];
     if (TABLE_CODES[code] === table.shape) return [];
-    const explains = PARTITION_CODES[code];
-    if (explains === undefined || tokens.length === 0) return [text];
-    const caseOf = new Map(table.cases.map((each) => [String(tokenOf(Buffer.from(each.pk))), each]));
+    if (tokens.length === 0) return [text];
+    const explains = PARTITION_CODES[code] ?? (() => false);
+    const caseOf = new Map(table.cases.map((each) => [tokenOfCase(each.pk), each]));
     return tokens
       .map((token) => caseOf.get(token))
+      .filter((found) => found === undefined || !unknown.has(found.pk))
       .filter((found) => !found?.operations.some((kind) => explains(table.shape, kind)))
       .map((found) => `${text} (${found?.pk ?? 'no case is there'})`);
   });
+}
+
+/** Those of the cases whose partitions are marked by themselves. */
+export function markedOf(cases: ReadonlySet<string>, marks: readonly SuspectRecord[]): ReadonlySet<string> {
+  const tokens = new Set(marks.flatMap((mark) => mark.tokens ?? []));
+  return new Set([...cases].filter((pk) => tokens.has(tokenOfCase(pk))));
+}
+
+function tokenOfCase(pk: string): string {
+  return String(tokenOf(Buffer.from(pk)));
 }

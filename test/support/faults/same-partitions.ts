@@ -43,9 +43,17 @@ async function readBoth(origin: Client, target: Client, table: string) {
   return [await readTable(origin, layout), await readTable(target, layout)] as const;
 }
 
-/** One text for each row that only one cluster has, or whose values or write times differ; when it expires does not count. */
-export async function differingRows(origin: Client, target: Client, table: string): Promise<string[]> {
-  return compareRows(table, ...(await readBoth(origin, target, table)));
+/**
+ * One text for each row that only one cluster has, or whose values or write times differ; when it expires does not count.
+ * @param counts of the row as JSON, whether it may not differ
+ */
+export async function differingRows(
+  origin: Client,
+  target: Client,
+  table: string,
+  counts: (row: string) => boolean = () => true,
+): Promise<string[]> {
+  return compareRows(table, ...(await readBoth(origin, target, table)), counts);
 }
 
 /** The same, and rows of which something expires at another time. */
@@ -75,12 +83,17 @@ function livesOf({ rows, ttls }: TableContents): readonly (readonly number[])[] 
   });
 }
 
-function compareRows(table: string, mine: TableContents, theirs: TableContents): string[] {
+function compareRows(
+  table: string,
+  mine: TableContents,
+  theirs: TableContents,
+  counts: (row: string) => boolean = () => true,
+): string[] {
   const ofTarget = new Set(theirs.rows);
   const ofOrigin = new Set(mine.rows);
   const found = [
-    ...mine.rows.filter((row) => !ofTarget.has(row)).map((row) => `${table}, origin only: ${row}`),
-    ...theirs.rows.filter((row) => !ofOrigin.has(row)).map((row) => `${table}, target only: ${row}`),
+    ...mine.rows.filter((row) => !ofTarget.has(row) && counts(row)).map((row) => `${table}, origin only: ${row}`),
+    ...theirs.rows.filter((row) => !ofOrigin.has(row) && counts(row)).map((row) => `${table}, target only: ${row}`),
   ];
   if (found.length > MAX_SHOWN) return [...found.slice(0, MAX_SHOWN), `${table}: ${found.length} rows in all`];
   return found;
