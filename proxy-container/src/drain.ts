@@ -65,8 +65,9 @@ export async function drain(parts: DrainedParts): Promise<void> {
   await parts.inFlight?.close();
   // One that hangs finds the lease over, as of a process that died.
   await within(LEDGER_MS, durability.leaves ? watch.leaveBehind() : watch.stop(durability.owes));
-  // What is being told is still on the disk.
+  // What is being told is still on the disk, which may be another process's from here on.
   if (isTold) marks.close();
+  else marks.abandon();
   await parts.lock?.release();
   await Promise.all([clusterWatch.stop(), parts.sisters.stop()]);
   parts.runtime.stop();

@@ -7,6 +7,8 @@ import { stringify } from 'yaml';
 import { forcePhaseOver } from './force-phase.ts';
 
 const root = join(import.meta.dirname, '..', '..');
+/** An administrative page of a proxy that stands still. */
+const GET_MS = 30_000;
 const TOKEN = 'a-token-for-the-tests';
 
 interface Place {
@@ -96,6 +98,8 @@ export class ProxyProcess {
 
   /** @param how `listening`: it need not be ready, as one whose clock differs never is */
   async start(how: { readonly until: 'ready' | 'listening' } = { until: 'ready' }): Promise<void> {
+    // Else its answers would be taken for ours.
+    if (await this.#isTaken()) throw new Error(`somebody else answers at ${this.#url('')}`);
     const { launcher = [] } = this.#options;
     const program = [process.execPath, join(root, 'cli', 'main.ts'), 'proxy', '--config', this.configFile];
     const [command, ...args] = [...launcher, ...program];
@@ -116,6 +120,13 @@ export class ProxyProcess {
       await sleep(100);
     }
     throw new Error(`the proxy is not ready: ${this.output}`);
+  }
+
+  #isTaken(): Promise<boolean> {
+    return fetch(this.#url('/status')).then(
+      () => true,
+      () => false,
+    );
   }
 
   async #is(state: 'ready' | 'listening'): Promise<boolean> {
@@ -150,7 +161,7 @@ export class ProxyProcess {
   }
 
   async get<T>(path: string): Promise<T> {
-    const response = await fetch(this.#url(path));
+    const response = await fetch(this.#url(path), { signal: AbortSignal.timeout(GET_MS) });
     return (await response.json()) as T;
   }
 

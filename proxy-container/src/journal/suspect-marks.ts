@@ -104,6 +104,12 @@ export class SuspectMarks {
     this.#places.close();
   }
 
+  /** Leaves all that is on the disk to whoever opens it next, also what the ledger is still being told. */
+  abandon(): void {
+    this.#clearTimer();
+    this.#places.close();
+  }
+
   #clearTimer(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -9,8 +9,9 @@ const INTERVAL_MS = 15_000;
 const FIRST_NODES = 8;
 /** After that one of them in so many looks, in turn: each is a login, and there may be hundreds of proxies. */
 const LOOKS_PER_NODE = 4;
-/** The start waits no longer for nodes that do not answer. */
+/** A look waits no longer for the others once one node of each cluster has answered; for that one, as long as a query may take. */
 const FIRST_LOOK_MS = 2_000;
+const POLL_MS = 50;
 
 /** A cluster whose clocks can be asked. */
 export interface ClocksOfCluster {
@@ -67,11 +68,10 @@ export class ClockWatch {
     return Math.max(0, Math.max(given, ...this.#all()) - slowest);
   }
 
-  /** Asks all nodes that it is the turn of; resolves when they have answered, or after a while. */
+  /** Asks all nodes that it is the turn of; resolves when they have answered, or after a while when one of each cluster has. */
   async measure(): Promise<void> {
     const waited = new AbortController();
-    const { signal } = waited;
-    await Promise.race([this.#look(), sleep(FIRST_LOOK_MS, undefined, { signal }).catch(() => undefined)]);
+    await Promise.race([this.#look(), this.#enough(waited.signal)]);
     waited.abort();
     // Of all that have answered: the first one may be the one that is wrong.
     const epochMs = this.#middleEpochMs();
@@ -91,6 +91,14 @@ export class ClockWatch {
     while (!signal.aborted) {
       await sleep(INTERVAL_MS, undefined, { signal }).catch(() => undefined);
       if (!signal.aborted) await this.measure();
+    }
+  }
+
+  async #enough(signal: AbortSignal): Promise<void> {
+    const isKnown = ({ cluster }: ClocksOfCluster): boolean => this.#clocks.has(cluster.name);
+    for (let waitMs = FIRST_LOOK_MS; !signal.aborted; waitMs = POLL_MS) {
+      await sleep(waitMs, undefined, { signal }).catch(() => undefined);
+      if (this.#options.controls().every(isKnown)) return;
     }
   }
 

@@ -86,6 +86,12 @@ export class CassandraTools {
     return run;
   }
 
+  /** Calls it once the JVM is gone. */
+  onEnd(listener: () => void): void {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) listener();
+    else if (this.#child.listenerCount('exit') === 0) this.#child.once('exit', listener);
+  }
+
   stop(): void {
     this.#child.stdin.end();
     this.#child.kill('SIGKILL');

@@ -31,7 +31,12 @@ export async function shareTools(java: string): Promise<SharedTools> {
     const release = `${node.version} ${node.sstableFormat}`;
     const starting = running.get(release) ?? CassandraTools.start(java, node);
     running.set(release, starting);
-    const tools = await starting;
+    const tools = await starting.catch((error: unknown) => {
+      running.delete(release);
+      throw error;
+    });
+    // Whoever asks next gets another one.
+    tools.onEnd(() => running.delete(release));
     return tool === 'nodetool' ? tools.nodetoolOf(node, ...args) : tools.sstabledump(args[0]!);
   };
   // Who asks ends its side with the question, and reads until the answer has ended.

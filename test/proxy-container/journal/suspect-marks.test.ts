@@ -12,17 +12,24 @@ import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 let directory: string;
 let ledger: Ledger;
 let isAway: boolean;
+/** What the ledger is told waits for it; undefined: for nothing. */
+let answers: Promise<void> | undefined;
 let opened: SuspectMarks[];
 const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'ringshift-suspects-'));
   isAway = false;
+  answers = undefined;
   opened = [];
   const store = createMemoryLedgerStore();
   ledger = createLedger({
     ...store,
-    put: (...what) => (isAway ? Promise.reject(new Error('away')) : store.put(...what)),
+    put: async (...what) => {
+      if (isAway) throw new Error('away');
+      await answers;
+      return store.put(...what);
+    },
   });
 });
 
@@ -61,6 +68,21 @@ describe('suspect marks', () => {
     isAway = false;
     await (await open()).flush();
     expect((await suspects()).map(({ table }) => table).sort()).toEqual(['items', 'orders']);
+  });
+
+  it("that were being told when their process gave up are the next one's, whenever the ledger answers", async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    answers = promise;
+    const before = await open();
+    before.mark(loss());
+    const telling = before.flush();
+    before.abandon();
+    const next = await open();
+    expect(next.pendingCount).toBe(1);
+    resolve();
+    await telling;
+    before.close();
+    expect((await open()).pendingCount).toBe(1);
   });
 
   it('are in the ledger with their partitions, and make the table suspect', async () => {

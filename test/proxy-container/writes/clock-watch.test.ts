@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { createLogger } from '#adapters/logger.ts';
 import { type ClocksOfCluster, ClockWatch } from '../../../proxy-container/src/writes/clock-watch.ts';
@@ -58,6 +59,24 @@ test('every node is asked: the one that differs most is shown, the fastest one l
   expect(timestamps.offsetMicros / 1000).toBeCloseTo(700, 0);
   expect(watch.behindMs('target')).toBeCloseTo(1600, 0);
   expect(watch.behindMs('origin')).toBeCloseTo(720, 0);
+});
+
+test('a look waits for one node of each cluster, however slow, and not for the others', async () => {
+  const slow = clusterOf('target', { b: 300 });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const { watch } = watchOf(clusterOf('origin', { a: 0, c: 'hangs' }), {
+    ...slow,
+    clockOf: (host) => promise.then(() => slow.clockOf(host)),
+  });
+  let isOver = false;
+  const looked = watch.measure().then(() => {
+    isOver = true;
+  });
+  await sleep(2_500);
+  expect(isOver).toBe(false);
+  resolve();
+  await looked;
+  expect(rounded(watch.skewMs)).toEqual({ origin: 0, target: 300 });
 });
 
 test('of a large cluster some nodes are asked at the start, and then one now and then, until it was the turn of all', async () => {

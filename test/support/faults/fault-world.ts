@@ -193,7 +193,7 @@ export class FaultWorld {
       await proxy.kill();
       proxy.cleanUp();
     }
-    this.smallDisk?.close();
+    await this.smallDisk?.close();
     await Promise.all([this.copies?.close(), this.originRelay?.cut(), this.targetRelay?.cut(), this.aws?.close()]);
     for (const client of [this.origin, this.target]) {
       for (const keyspace of this.#keyspaces) {
@@ -242,8 +242,6 @@ export class FaultWorld {
     });
     this.proxies[index] = proxy;
     await proxy.start();
-    const { pid } = await proxy.get<{ pid: number }>('/status');
-    if (pid !== proxy.pid) throw new Error(`process ${pid} of an earlier run has the ports of proxy ${index}`);
   }
 
   async #connect(index: number): Promise<Client> {

@@ -26,6 +26,7 @@ export class SmallDisk {
     });
     if (isReady) return new SmallDisk(folder, holder);
     holder.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
     return undefined;
   }
 
@@ -60,8 +61,10 @@ export class SmallDisk {
     return `/proc/${this.#holder.pid}/root${this.#folder}/${path}`;
   }
 
-  close(): void {
-    this.#holder.kill('SIGKILL');
+  async close(): Promise<void> {
+    const ended = new Promise((resolve) => this.#holder.once('exit', resolve));
+    if (this.#holder.kill('SIGKILL')) await ended;
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   get #filler(): string {
