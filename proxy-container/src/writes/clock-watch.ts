@@ -71,7 +71,7 @@ export class ClockWatch {
   /** Asks all nodes that it is the turn of; resolves when they have answered, or after a while when one of each cluster has. */
   async measure(): Promise<void> {
     const waited = new AbortController();
-    await Promise.race([this.#look(), this.#enough(waited.signal)]);
+    await Promise.race([this.#look(), this.#enough(AbortSignal.any([waited.signal, this.#stop.signal]))]);
     waited.abort();
     // Of all that have answered: the first one may be the one that is wrong.
     const epochMs = this.#middleEpochMs();
