@@ -69,7 +69,7 @@ export class ClientRequest implements OutgoingRequest {
   #layout: RequestLayout | undefined;
   #pageEdit: Edit | undefined;
   #isPinned = false;
-  #isCountedByServers = false;
+  #countsFromArrival = false;
   #isKept = false;
   #generated: GeneratedValues | undefined;
 
@@ -110,7 +110,17 @@ export class ClientRequest implements OutgoingRequest {
 
   /** It leaves for the primary. */
   noteSent(): void {
-    if (this.#isCountedByServers) this.lateAfterMs = performance.now() + LATE_TTL_MS;
+    if (this.#countsFromArrival) this.lateAfterMs = performance.now() + LATE_TTL_MS;
+  }
+
+  /** What it writes may expire, and each server counts from when it gets it. */
+  get isCountedByServers(): boolean {
+    return this.lateAfterMs < Number.POSITIVE_INFINITY;
+  }
+
+  /** A replay counts from when the proxy took it: long before the primary had it, if that has answered just now. */
+  get isReplayedShort(): boolean {
+    return this.isCountedByServers && performance.now() - this.#takenMs > LATE_TTL_MS;
   }
 
   /** Whether what it writes may expire, by what is known of its tables now. */
@@ -241,7 +251,7 @@ export class ClientRequest implements OutgoingRequest {
     const { timestamps } = this.#context;
     const isOpen = nowOffset !== undefined && this.mayExpire;
     const pinsNow = isOpen && this.version >= 5;
-    this.#isCountedByServers = isOpen && !pinsNow;
+    this.#countsFromArrival = isOpen && !pinsNow;
     this.#isPinned = timestampOffset !== undefined;
     if (!this.#isPinned && !pinsNow) return;
     const micros = this.#isPinned ? timestamps.next() : 0;

@@ -130,8 +130,8 @@ export class ShadowWriter {
       return;
     }
     // One that still arrives wins over its replay, which shortens the lives of the same cells.
-    if (outcome.kind === 'lost' && request.lateAfterMs < Number.POSITIVE_INFINITY) this.markLate(request, cluster);
-    else if (effectOf(outcome) === 'unknown') this.#markIfLate(request, cluster);
+    const mayArriveLate = outcome.kind === 'lost' && request.isCountedByServers;
+    if (mayArriveLate && !request.isReplayedShort) this.markLate(request, cluster);
     if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
     if (isForbidden(outcome)) {
       // Replaying it with the tool's own rights would give the client more than it has.
@@ -157,7 +157,7 @@ export class ShadowWriter {
   }
 
   /**
-   * Marks what a copy has written, or may yet write, so late that it lives longer there.
+   * Marks what a copy has written, or may yet write, so late that it lives longer there, or what its replay will end early.
    * @param late where; null: on either cluster
    */
   markLate(request: ClientRequest, late: ClusterName | null): void {
@@ -167,6 +167,7 @@ export class ShadowWriter {
 
   #fail(request: ClientRequest, cluster: ClusterName, epoch: number, reason: string): void {
     this.#countFailure(request);
+    if (request.isReplayedShort) this.markLate(request, cluster);
     this.#warn(cluster, reason);
     this.#options.failedWrites.add(request, cluster, epoch, reason);
   }

@@ -2,7 +2,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { createLogger } from '#adapters/logger.ts';
 import { encodeBatch } from '#core/cql/batch-body.ts';
 import { bodyOf, encodeFrame, opcodeOf } from '#core/cql/frame.ts';
-import { BatchKind, Opcode } from '#core/cql/protocol.ts';
+import { BatchKind, ErrorCode, Opcode } from '#core/cql/protocol.ts';
 import { type RequestLayout, readRequestLayout } from '#core/cql/request-layout.ts';
 import { encodeExecute, encodePrepare, encodeQuery, type QueryParameters } from '#core/cql/request-messages.ts';
 import { decodeResult } from '#core/cql/result-message.ts';
@@ -21,7 +21,7 @@ import { ShadowWriter } from '../../../proxy-container/src/writes/shadow-writer.
 import { TimestampGenerator } from '../../../proxy-container/src/writes/timestamps.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startTestProxy, type TestProxy } from '../../support/in-process-proxy.ts';
-import { voidReply } from '../../support/mock-cluster.ts';
+import { errorReply, voidReply } from '../../support/mock-cluster.ts';
 
 /** A server counts a TTL from when it executes a request: both are told one instant, or a late copy is marked. */
 const PLAIN = 'INSERT INTO ks.t (id, v) VALUES (?, ?)';
@@ -138,8 +138,8 @@ test.each([3, 4])('v%i: nothing is added that the version does not have', async 
   expect(commonNow(await query(EXPIRING, { values: VALUES }))).toBeUndefined();
 });
 
-/** The target answers the next ones as if it had taken so long. */
-function beLate(): void {
+/** A cluster answers the next ones as if it had taken so long. */
+function beLate(cluster = parts.target): void {
   const now = performance.now.bind(performance);
   let aheadMs = 0;
   vi.spyOn(performance, 'now').mockImplementation(() => now() + aheadMs);
@@ -147,7 +147,7 @@ function beLate(): void {
     aheadMs += LATE_MS;
     return voidReply;
   };
-  for (const opcode of [Opcode.EXECUTE, Opcode.QUERY]) parts.target.handlers.set(opcode, answer);
+  for (const opcode of [Opcode.EXECUTE, Opcode.QUERY]) cluster.handlers.set(opcode, answer);
 }
 
 const codes = async () => (await parts.ledger.listSuspects()).map(({ code, table }) => `${table} ${code}`);
@@ -194,6 +194,26 @@ test('v4: a copy that nobody has answered is queued, and marked as it may still 
   await eventually(async () => expect(await codes()).toEqual(['t late-ttl']));
   await eventually(() => expect(parts.queue.writes).toHaveLength(1));
 });
+
+test.each([
+  ['prepared', true],
+  ['prepared', false],
+  ['as text', true],
+])(
+  'v4: %s, where the primary took long: %s, the replay of a copy that was refused would end early: marked',
+  async (form, isLate) => {
+    await begin(4);
+    const id = await prepare(EXPIRING);
+    await execute(id);
+    if (isLate) beLate(parts.origin);
+    for (const opcode of [Opcode.EXECUTE, Opcode.QUERY])
+      parts.target.handlers.set(opcode, () => errorReply(ErrorCode.OVERLOADED));
+    if (form === 'as text') await query(EXPIRING, { values: VALUES });
+    else await execute(id);
+    await eventually(() => expect(parts.queue.writes).toHaveLength(1));
+    expect(await codes()).toEqual(isLate ? ['t late-ttl'] : []);
+  },
+);
 
 test('the mark is made before the log of writes under way forgets the write', () => {
   const order: string[] = [];
