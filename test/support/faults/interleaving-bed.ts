@@ -161,19 +161,18 @@ export class InterleavingBed {
     if (keyspace !== undefined) await this.#world.snapshot(keyspace);
   }
 
-  /** One after the other: a keyspace has one load at a time. Counters are loaded apart, while nobody writes them. */
+  /** A keyspace has one load at a time; counters are loaded apart, while nobody writes them, and wait for seconds by themselves. */
   async #load(tables: readonly PlacedTable[], slot: number): Promise<void> {
-    for (const keyspace of new Set(tables.map((table) => table.keyspace))) {
+    const loads = [...Map.groupBy(tables, ({ keyspace }) => keyspace)].map(async ([keyspace, own]) => {
       for (const counters of [false, true]) {
-        const names = tables
-          .filter((table) => table.keyspace === keyspace && (table.shape === 'counters') === counters)
-          .map(({ name }) => name);
+        const names = own.filter(({ shape }) => (shape === 'counters') === counters).map(({ name }) => name);
         if (names.length === 0) continue;
         const runId = `${counters ? 'counters-' : ''}${keyspace}-in-slot-${slot + 1}`;
         await this.#world.load(runId, keyspace, names, counters ? { counters, countersQuiesced: true } : {});
         this.#loads++;
       }
-    }
+    });
+    await Promise.all(loads);
   }
 
   /** Resolves when the copies that nobody withholds have arrived. */
