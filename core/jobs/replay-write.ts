@@ -12,6 +12,7 @@ import type { FailedStatement, FailedWrite } from '../model/failed-write.ts';
 import type { TableSchema } from '../model/table-schema.ts';
 import type { BatchEntry, Clock, CqlSession, RequestOptions } from '../ports.ts';
 import { classify } from '../statement/classify.ts';
+import { LATE_TTL_MS, mayExpire } from '../statement/may-expire.ts';
 import { qualifyTables } from '../statement/qualify-tables.ts';
 import { type RemainingLife, shortenTtl } from '../statement/shorten-ttl.ts';
 import { isTooOld } from './gc-grace.ts';
@@ -63,8 +64,9 @@ export async function replayWrite(
     }
     if (write.readBack) return await copyLists(write, session, ports, signal);
     if (await isBehindCopy(write, ports)) return BEHIND_COPY;
-    await applyWrite(write, tables, session, ports.clock, signal);
-    return { kind: 'applied' };
+    const tookMs = await applyWrite(write, tables, session, ports.clock, signal);
+    const isLate = session.protocolVersion < 5 && tookMs > LATE_TTL_MS;
+    return isLate && writesLife(write, tables) ? LATE : { kind: 'applied' };
   } catch (error) {
     if (error instanceof MessageInvalidError) {
       return { kind: write.readBack ? 'copy' : 'dead', code: 'dead-letter', reason: describeError(error) };
@@ -93,6 +95,12 @@ const BEHIND_COPY: WriteOutcome = {
   kind: 'copy',
   code: 'too-old',
   reason: 'of writes that are newer only the places are known',
+};
+
+const LATE: WriteOutcome = {
+  kind: 'copy',
+  code: 'late-ttl',
+  reason: 'the cluster took so long for what is left of a TTL that it may live longer there',
 };
 
 const LISTS_EXPIRE: WriteOutcome = {
@@ -150,16 +158,18 @@ async function copyLists(
   return { kind: 'refused', reason: 'the lists of the two clusters still differ' };
 }
 
+/** Resolves to how long ago it was told what is left of TTLs, in milliseconds. */
 async function applyWrite(
   write: FailedWrite,
   tables: readonly TableSchema[],
   session: CqlSession,
   clock: Clock,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<number> {
   const canSetNow = session.protocolVersion >= 5;
+  const beganMillis = clock.nowMillis();
   // By the protocol's own means TTLs count from the write; before them, what is left of each is named.
-  const life = remainingLife(write, tables, canSetNow ? undefined : Math.floor(clock.nowMillis() / 1000));
+  const life = remainingLife(write, tables, canSetNow ? undefined : Math.floor(beganMillis / 1000));
   const statements = write.statements.map((statement) => {
     const text = write.keyspace === null ? statement.text : qualifyTables(statement.text, write.keyspace);
     const positional = { text, values: positionalValues(statement) };
@@ -181,13 +191,24 @@ async function applyWrite(
       }),
     ),
   );
-  if (write.kind === 'batch') {
-    await session.batch(write.batchKind ?? 'logged', prepared, options);
-    return;
+  if (write.kind === 'batch') await session.batch(write.batchKind ?? 'logged', prepared, options);
+  else {
+    const { statement, values } = prepared[0]!;
+    if (typeof statement === 'string') await session.query(statement, [], options);
+    else await session.execute(statement, values, options);
   }
-  const { statement, values } = prepared[0]!;
-  if (typeof statement === 'string') await session.query(statement, [], options);
-  else await session.execute(statement, values, options);
+  return clock.nowMillis() - beganMillis;
+}
+
+/** Whether anything that it writes may expire; of tables that are not there nobody knows. */
+function writesLife({ statements, keyspace: ofSession }: FailedWrite, tables: readonly TableSchema[]): boolean {
+  return statements.some(
+    ({ text }) =>
+      mayExpire(classify(text), (keyspace = ofSession ?? undefined, name) => {
+        const schema = tables.find((one) => one.table === name && one.keyspace === keyspace);
+        return schema?.defaultTimeToLiveSeconds;
+      }) ?? true,
+  );
 }
 
 /**

@@ -1,4 +1,15 @@
+import { EXPIRY_TOLERANCE_SECONDS } from '../checksum/row-digest.ts';
 import type { Statement } from './statement.ts';
+
+/** How far apart the clocks of two nodes may be before a proxy calls itself not ready. */
+const CLOCK_MARGIN_MS = 500;
+
+/**
+ * A copy that is there by then, counted from when the write left for the primary, or from when it was told what is left
+ * of its life, ends when the original does, as exactly as comparing tells. A later one may live longer, where its server
+ * counts the TTL by itself.
+ */
+export const LATE_TTL_MS = EXPIRY_TOLERANCE_SECONDS * 1000 - CLOCK_MARGIN_MS;
 
 /** The default TTL of a table; undefined: it is not known. */
 export type DefaultTtlOf = (keyspace: string | undefined, table: string) => number | undefined;

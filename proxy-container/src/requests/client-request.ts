@@ -10,13 +10,13 @@ import {
 } from '#core/cql/request-layout.ts';
 import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Consistency } from '#core/model/cql-request.ts';
+import { LATE_TTL_MS } from '#core/statement/may-expire.ts';
 import type { Statement } from '#core/statement/statement.ts';
 import { NOT_NOTED } from '../in-flight/in-flight-port.ts';
 import { COPIED_FRAME_BYTES } from '../transport/frame-writer.ts';
 import { ownBytes } from '../transport/own-bytes.ts';
 import type { OutgoingRequest } from '../upstream/upstream-call.ts';
 import { withTimes } from '../writes/pin-timestamp.ts';
-import { LATE_TTL_MS } from './expiry.ts';
 import { type GeneratedValues, generateValues } from './generated-values.ts';
 import { readPagingMark, unmarkedPage } from './paging.ts';
 import type { PreparedEntry } from './prepared-statements.ts';

@@ -179,6 +179,33 @@ test('a TTL ends at its original instant, by the server on v5 and by what is lef
   expect(contents[0]).toEqual(contents[1]);
 });
 
+test('below v5 what a cluster took long for, and may live longer there, is compared; what has no TTL is applied', async () => {
+  const tables = [{ keyspace: 'ks', table: 't', tokens: [5n] }];
+  const text = 'INSERT INTO t (k, v) VALUES (?, ?)';
+  const values = [encodeText('a'), encodeText('x')];
+  const withTtl = failedWrite({ tables, statements: [{ text: `${text} USING TTL 100`, values }] });
+  const plain = failedWrite({ tables, statements: [{ text, values }] });
+  const replayed = async (write: FailedWrite, version: number, tookMs: number) => {
+    const target = new MemoryCluster(schema, version);
+    let nowMillis = NOW * 1000;
+    target.onRequest = (sent) => {
+      if (sent.startsWith('INSERT')) nowMillis += tookMs;
+    };
+    const [result] = await replayMessages(
+      [message(write)],
+      { ...portsFor(target), clock: { nowMillis: () => nowMillis } },
+      options,
+    );
+    expect(target.written).toHaveLength(1);
+    return result!;
+  };
+  const [again] = (await replayed(withTtl, 4, 2_000)).resend;
+  expect(decodeMessage(again!.body)).toMatchObject({ kind: 'copy', tokens: [5n], lacking: 'target', code: 'late-ttl' });
+  expect(kindOf(await replayed(withTtl, 4, 1_000))).toBe('applied');
+  expect(kindOf(await replayed(withTtl, 5, 2_000))).toBe('applied');
+  expect(kindOf(await replayed(plain, 4, 2_000))).toBe('applied');
+});
+
 test("a table's default TTL counts from the write: named where the server counts from its own clock", async () => {
   const withDefault = { ...schema, defaultTimeToLiveSeconds: 100 };
   const texts = ['INSERT INTO t (k, v) VALUES (?, ?)', 'UPDATE t SET v = ? WHERE k = ?'];
