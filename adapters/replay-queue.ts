@@ -45,7 +45,7 @@ export interface ReplayQueue extends FailedWriteQueue {
   peekDeadLetters(limit: number, signal?: AbortSignal): Promise<readonly DeadMessage[]>;
   /**
    * Puts dead letters back, each as `edit` gives it. One is removed only after it was sent. Resolves to how many were
-   * moved, and how many are left because somebody else is looking at them.
+   * moved, and about how many are left, held by somebody who looks at them.
    * @throws whatever `edit` throws, before anything of that message is changed
    */
   redriveDeadLetters(edit: (body: string) => Promise<string>, signal?: AbortSignal): Promise<Redriven>;

@@ -65,7 +65,8 @@ export function createSqsReplayQueue(options: SqsReplayOptions): ReplayQueue {
 
   return {
     ...base,
-    receive: async (limit, signal) => (await receiveFrom(queueUrl, VISIBILITY_SECONDS, signal, { limit })).map(toReceived),
+    receive: async (limit, signal) =>
+      (await receiveFrom(queueUrl, VISIBILITY_SECONDS, signal, { limit })).map(toReceived),
     resolve: (body, signal) => resolveMessageBody(body, overflow, signal),
     async remove(messages) {
       for (const batch of tens(messages)) {
@@ -137,7 +138,9 @@ export function createSqsReplayQueue(options: SqsReplayOptions): ReplayQueue {
           moved++;
         }
       }
-      return { moved, left: Math.max(0, deadLetters - moved) };
+      if (moved >= deadLetters) return { moved, left: 0 };
+      // Both numbers are approximate, and the one of before also counts what has ended meanwhile.
+      return { moved, left: Math.min(deadLetters - moved, (await base.depth()).deadLetters) };
     },
     close: () => client.destroy(),
   };

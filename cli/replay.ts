@@ -44,7 +44,9 @@ export function register(program: Command): void {
   withCommonOptions(
     replay
       .command('redrive')
-      .description('put the dead letters back into the queue, after their cause is mended')
+      .description(
+        'put the dead letters back into the queue, after their cause is mended; exit code 1 when some are left',
+      )
       .option('--reset-attempts', 'as if they had not been tried; else the next refusal makes them dead again'),
   ).action(redrive);
   const why = (command: Command) =>
@@ -141,7 +143,9 @@ async function redrive(options: RedriveOptions): Promise<void> {
     const { moved, left } = await queue.redriveDeadLetters(edit);
     printResult(options, { moved, left }, [
       `${moved} dead letters are back in the queue`,
-      ...(left > 0 ? [`${left} are out of sight, for somebody is looking at them; again in a minute`] : []),
+      ...(left > 0
+        ? [`about ${left} are out of sight, perhaps held by somebody who looks at them; again in a minute`]
+        : []),
     ]);
     if (left > 0) process.exitCode = ExitCode.found;
   } finally {

@@ -42,6 +42,8 @@ class Turns {
   readonly #turns: readonly Turn[];
   readonly #rules: TurnRules;
   readonly #signal: AbortSignal | undefined;
+  readonly #over = new AbortController();
+  readonly #waitSignal: AbortSignal;
   readonly #ends: TurnEnd[];
   readonly #held: number[];
   /** Those that have waited, in the order in which they did. */
@@ -57,6 +59,7 @@ class Turns {
     this.#turns = turns;
     this.#rules = rules;
     this.#signal = signal;
+    this.#waitSignal = signal ? AbortSignal.any([signal, this.#over.signal]) : this.#over.signal;
     this.#ends = turns.map(() => ({ kind: 'left' }));
     this.#held = turns.map(() => 0);
   }
@@ -64,6 +67,8 @@ class Turns {
   async run(): Promise<readonly TurnEnd[]> {
     const workers = Math.min(this.#rules.concurrency, this.#turns.length);
     await Promise.all(Array.from({ length: workers }, () => this.#work()));
+    // Whoever is left need not wait any longer.
+    this.#over.abort();
     return this.#ends;
   }
 
@@ -119,7 +124,7 @@ class Turns {
   async #wait(index: number): Promise<void> {
     this.#waiting++;
     try {
-      await this.#rules.sleep(this.#rules.settleMs, this.#signal);
+      await this.#rules.sleep(this.#rules.settleMs, this.#waitSignal);
       this.#due.push(index);
     } catch {
       this.#isStopped = true;

@@ -39,7 +39,7 @@ export const reasonCodes = [
   'forbidden',
   /** A list has elements with a TTL that a load can't tell apart. */
   'list-expiry',
-  /** A copy of a write with a TTL came so late that it may live longer than the original. */
+  /** A write with a TTL came to one cluster so much later than to the other that it may end at another time there. */
   'late-ttl',
   /** A read of both clusters differed. */
   'read-differs',

@@ -61,13 +61,12 @@ export async function drain(parts: DrainedParts): Promise<void> {
   await failedWrites?.idle();
   await Promise.all([parts.journal?.stop(FLUSH_QUEUE_MS), clusterWatch.clocks.stop()]);
   // Behind the journal: what that could not keep is marked.
-  const isTold = await within(LEDGER_MS, Promise.all([marks.flush(), durability.stop()]));
+  await within(LEDGER_MS, Promise.all([marks.flush(), durability.stop()]));
   await parts.inFlight?.close();
   // One that hangs finds the lease over, as of a process that died.
   await within(LEDGER_MS, durability.leaves ? watch.leaveBehind() : watch.stop(durability.owes));
-  // What is being told is still on the disk, which may be another process's from here on.
-  if (isTold) marks.close();
-  else marks.abandon();
+  // Also where the ledger hangs: what it is being told stays on the disk, which may be another process's from here on.
+  marks.close();
   await parts.lock?.release();
   await Promise.all([clusterWatch.stop(), parts.sisters.stop()]);
   parts.runtime.stop();

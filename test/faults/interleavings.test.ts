@@ -39,6 +39,8 @@ async function step(tables: readonly InterleavedTable[]): Promise<InterleavingRe
   process.stdout.write(
     `interleavings: seed ${seed} · ${numbers.join(' · ')} · differences ${differences.length} (${times.join(', ')})\n`,
   );
+  // What has no clear outcome is excused from one comparison.
+  expect(result.unknown).toBeLessThanOrEqual(result.cases / 50);
   return result;
 }
 

@@ -9,6 +9,7 @@ import { forcePhaseOver } from './force-phase.ts';
 const root = join(import.meta.dirname, '..', '..');
 /** An administrative page of a proxy that stands still. */
 const GET_MS = 30_000;
+const TAKEN_MS = 2_000;
 const TOKEN = 'a-token-for-the-tests';
 
 interface Place {
@@ -123,15 +124,17 @@ export class ProxyProcess {
   }
 
   #isTaken(): Promise<boolean> {
-    return fetch(this.#url('/status')).then(
+    return fetch(this.#url('/status'), { signal: AbortSignal.timeout(TAKEN_MS) }).then(
       () => true,
-      () => false,
+      // Who takes the connection and stands still is there as well.
+      (error: Error) => error.name === 'TimeoutError',
     );
   }
 
   async #is(state: 'ready' | 'listening'): Promise<boolean> {
     try {
-      const response = await fetch(this.#url(state === 'ready' ? '/health/ready' : '/status'));
+      const path = state === 'ready' ? '/health/ready' : '/status';
+      const response = await fetch(this.#url(path), { signal: AbortSignal.timeout(GET_MS) });
       if (state === 'ready' || !response.ok) return response.ok;
       return ((await response.json()) as { readonly isListening: boolean }).isListening;
     } catch {
@@ -166,7 +169,7 @@ export class ProxyProcess {
   }
 
   async text(path: string): Promise<string> {
-    return (await fetch(this.#url(path))).text();
+    return (await fetch(this.#url(path), { signal: AbortSignal.timeout(GET_MS) })).text();
   }
 
   async change(method: 'PUT' | 'POST', path: string, body: object = {}): Promise<void> {

@@ -97,16 +97,13 @@ export class SuspectMarks {
     await this.#send(true);
   }
 
-  /** Gives back what the ledger has. Marks that come later are in memory only. */
+  /**
+   * Gives back what the ledger has; what it is still being told stays on the disk, whatever it answers. Marks that come
+   * later are in memory only.
+   */
   close(): void {
     this.#clearTimer();
     for (const place of this.#places.all()) if (place.waitingSinceMs === undefined) this.#places.remove(place);
-    this.#places.close();
-  }
-
-  /** Leaves all that is on the disk to whoever opens it next, also what the ledger is still being told. */
-  abandon(): void {
-    this.#clearTimer();
     this.#places.close();
   }
 

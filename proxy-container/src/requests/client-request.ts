@@ -113,13 +113,13 @@ export class ClientRequest implements OutgoingRequest {
     if (this.#countsFromArrival) this.lateAfterMs = performance.now() + LATE_TTL_MS;
   }
 
-  /** What it writes may expire, and each server counts from when it gets it. */
+  /** Once it was sent: what it writes may expire, and each server counts from when it gets it. */
   get isCountedByServers(): boolean {
     return this.lateAfterMs < Number.POSITIVE_INFINITY;
   }
 
-  /** A replay counts from when the proxy took it: long before the primary had it, if that has answered just now. */
-  get isReplayedShort(): boolean {
+  /** A replay counts from when the proxy took it, which may have been long before the primary had it. */
+  get endsEarlyByReplay(): boolean {
     return this.isCountedByServers && performance.now() - this.#takenMs > LATE_TTL_MS;
   }
 

@@ -9,7 +9,7 @@ const INTERVAL_MS = 15_000;
 const FIRST_NODES = 8;
 /** After that one of them in so many looks, in turn: each is a login, and there may be hundreds of proxies. */
 const LOOKS_PER_NODE = 4;
-/** A look waits no longer for the others once one node of each cluster has answered; for that one, as long as a query may take. */
+/** A look waits no longer for the others once one node of each cluster has answered; for that one, as long as asking may take. */
 const FIRST_LOOK_MS = 2_000;
 const POLL_MS = 50;
 
@@ -71,7 +71,7 @@ export class ClockWatch {
   /** Asks all nodes that it is the turn of; resolves when they have answered, or after a while when one of each cluster has. */
   async measure(): Promise<void> {
     const waited = new AbortController();
-    await Promise.race([this.#look(), this.#enough(AbortSignal.any([waited.signal, this.#stop.signal]))]);
+    await Promise.race([this.#look(), this.#untilKnown(AbortSignal.any([waited.signal, this.#stop.signal]))]);
     waited.abort();
     // Of all that have answered: the first one may be the one that is wrong.
     const epochMs = this.#middleEpochMs();
@@ -94,7 +94,7 @@ export class ClockWatch {
     }
   }
 
-  async #enough(signal: AbortSignal): Promise<void> {
+  async #untilKnown(signal: AbortSignal): Promise<void> {
     const isKnown = ({ cluster }: ClocksOfCluster): boolean => this.#clocks.has(cluster.name);
     for (let waitMs = FIRST_LOOK_MS; !signal.aborted; waitMs = POLL_MS) {
       await sleep(waitMs, undefined, { signal }).catch(() => undefined);

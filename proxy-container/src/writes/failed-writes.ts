@@ -35,7 +35,7 @@ export function missingConditional(lacking: ClusterName, why: string): Doubt {
   return { code: 'conditional-missing', lacking, reason: `a conditional write (LWT) may be missing: ${why}` };
 }
 
-/** The doubt that a copy ends later than the original. @param late where; null: on either cluster */
+/** The doubt that a copy ends at another time than the original. @param late where; null: on either cluster */
 export function lateTtl(late: ClusterName | null): Doubt {
   const reason = 'a write with a TTL reached the clusters so far apart that it ends later on one of them';
   return { code: 'late-ttl', lacking: late, reason };

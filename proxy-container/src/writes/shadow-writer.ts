@@ -131,7 +131,7 @@ export class ShadowWriter {
     }
     // One that still arrives wins over its replay, which shortens the lives of the same cells.
     const mayArriveLate = outcome.kind === 'lost' && request.isCountedByServers;
-    if (mayArriveLate && !request.isReplayedShort) this.markLate(request, cluster);
+    if (mayArriveLate && !request.endsEarlyByReplay) this.markLate(request, cluster);
     if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
     if (isForbidden(outcome)) {
       // Replaying it with the tool's own rights would give the client more than it has.
@@ -167,7 +167,7 @@ export class ShadowWriter {
 
   #fail(request: ClientRequest, cluster: ClusterName, epoch: number, reason: string): void {
     this.#countFailure(request);
-    if (request.isReplayedShort) this.markLate(request, cluster);
+    if (request.endsEarlyByReplay) this.markLate(request, cluster);
     this.#warn(cluster, reason);
     this.#options.failedWrites.add(request, cluster, epoch, reason);
   }

@@ -43,6 +43,8 @@ export class CassandraTools {
   private constructor(node: NodeSettings, child: ChildProcessByStdio<Writable, Readable, null>) {
     this.#node = node;
     this.#child = child;
+    // Of a JVM that is gone: whoever waits for its answer hears of the end.
+    child.stdin.on('error', () => undefined);
     this.#answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   }
 

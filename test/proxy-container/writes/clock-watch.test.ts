@@ -79,6 +79,13 @@ test('a look waits for one node of each cluster, however slow, and not for the o
   expect(rounded(watch.skewMs)).toEqual({ origin: 0, target: 300 });
 });
 
+test('a stop ends a look that waits', async () => {
+  const { watch } = watchOf(clusterOf('origin', { a: 'hangs' }));
+  const looked = watch.measure();
+  await watch.stop();
+  await looked;
+});
+
 test('of a large cluster some nodes are asked at the start, and then one now and then, until it was the turn of all', async () => {
   const clocks: Clocks = Object.fromEntries(Array.from({ length: 12 }, (_, index) => [`n${index}`, 0]));
   const asked: string[] = [];

@@ -15,6 +15,8 @@ const PARTITION_CODES: Partial<Record<ReasonCode, Kinds>> = {
   'late-ttl': (shape, kind) => tellsLifetime(shape, kind) || isConditional(shape, kind) || kind === 'list',
   counter: (shape) => shape === 'counters',
 };
+/** What a write without a clear outcome leaves, and no other one. */
+const CODES_OF_UNKNOWN: ReadonlySet<ReasonCode> = new Set(['unknown-outcome', 'conditional-missing']);
 /** Codes that loads leave of a whole range, by the shape of its table. */
 const TABLE_CODES: Partial<Record<ReasonCode, ShapeName>> = { 'list-expiry': 'plain', counter: 'counters' };
 
@@ -40,7 +42,7 @@ export function unexplainedMarks(
     const caseOf = new Map(table.cases.map((each) => [tokenOfCase(each.pk), each]));
     return tokens
       .map((token) => caseOf.get(token))
-      .filter((found) => found === undefined || !unknown.has(found.pk))
+      .filter((found) => found === undefined || !unknown.has(found.pk) || !CODES_OF_UNKNOWN.has(code))
       .filter((found) => !found?.operations.some((kind) => explains(table.shape, kind)))
       .map((found) => `${text} (${found?.pk ?? 'no case is there'})`);
   });

@@ -119,5 +119,7 @@ test('a case with an unknown outcome may be marked for it, no other one, and onl
   const unknown = new Set([PK]);
   const marks = [markOf({ code: 'unknown-outcome', tokens: [tokenOfCase(PK), tokenOfCase(OTHER)] })];
   expect(unexplainedMarks([table], marks, unknown)).toEqual([expect.stringContaining(OTHER)]);
+  const torn = [markOf({ code: 'torn', tokens: [tokenOfCase(PK)] })];
+  expect(unexplainedMarks([table], torn, unknown)).toEqual([expect.stringContaining('torn')]);
   expect([...markedOf(new Set([PK, 'not marked']), marks)]).toEqual([PK]);
 });

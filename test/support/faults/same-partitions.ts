@@ -45,15 +45,15 @@ async function readBoth(origin: Client, target: Client, table: string) {
 
 /**
  * One text for each row that only one cluster has, or whose values or write times differ; when it expires does not count.
- * @param counts of the row as JSON, whether it may not differ
+ * @param mayNotDiffer of the row as JSON
  */
 export async function differingRows(
   origin: Client,
   target: Client,
   table: string,
-  counts: (row: string) => boolean = () => true,
+  mayNotDiffer: (row: string) => boolean = () => true,
 ): Promise<string[]> {
-  return compareRows(table, ...(await readBoth(origin, target, table)), counts);
+  return compareRows(table, ...(await readBoth(origin, target, table)), mayNotDiffer);
 }
 
 /** The same, and rows of which something expires at another time. */
@@ -87,13 +87,15 @@ function compareRows(
   table: string,
   mine: TableContents,
   theirs: TableContents,
-  counts: (row: string) => boolean = () => true,
+  mayNotDiffer: (row: string) => boolean = () => true,
 ): string[] {
   const ofTarget = new Set(theirs.rows);
   const ofOrigin = new Set(mine.rows);
   const found = [
-    ...mine.rows.filter((row) => !ofTarget.has(row) && counts(row)).map((row) => `${table}, origin only: ${row}`),
-    ...theirs.rows.filter((row) => !ofOrigin.has(row) && counts(row)).map((row) => `${table}, target only: ${row}`),
+    ...mine.rows.filter((row) => !ofTarget.has(row) && mayNotDiffer(row)).map((row) => `${table}, origin only: ${row}`),
+    ...theirs.rows
+      .filter((row) => !ofOrigin.has(row) && mayNotDiffer(row))
+      .map((row) => `${table}, target only: ${row}`),
   ];
   if (found.length > MAX_SHOWN) return [...found.slice(0, MAX_SHOWN), `${table}: ${found.length} rows in all`];
   return found;
