@@ -52,7 +52,10 @@ export interface FaultRunResult {
 export async function runFaults(world: FaultWorld, options: FaultRunOptions): Promise<FaultRunResult> {
   const run = await FaultRun.begin(world, options);
   try {
-    for (let round = 0; round < options.rounds; round++) await run.round();
+    for (let round = 1; round <= options.rounds; round++) {
+      await run.round();
+      if (round < options.rounds) run.tell(`after round ${round} of ${options.rounds}: `);
+    }
     return run.end(true);
   } catch (error) {
     run.end(false);
@@ -109,14 +112,26 @@ class FaultRun {
     await this.#bringTogether();
   }
 
+  /** A long run that is interrupted has said what it saw. */
+  tell(when: string): void {
+    const line = this.#report.line(
+      this.#options.seed,
+      this.#oracle,
+      this.#injectors,
+      this.#operator,
+      this.#world.queuedWrites,
+    );
+    print(`${when}${line}`);
+    print(`took: ${this.#times}`);
+  }
+
   /** What is empty if all is well; printed with everything that happened. */
   end(isJudged: boolean): FaultRunResult {
     const { seed } = this.#options;
     const result = this.#report;
     const unhandled = this.#world.unhandledRequests();
     const faults = [...new Set([...this.#oracle.faults, ...result.faults, ...unhandled])];
-    print(result.line(seed, this.#oracle, this.#injectors, this.#operator, this.#world.queuedWrites));
-    print(`took: ${this.#times}`);
+    this.tell('');
     const { silent, lost, duplicated } = result;
     if (!isJudged || lost.length + duplicated.length + silent.length + faults.length > 0) {
       print(`the same again: ${replayCommand(seed, process.env)}`);
