@@ -1,3 +1,4 @@
+import { inSlices } from '../in-slices.ts';
 import { rethrowLater } from '../rethrow.ts';
 import { StreamIds } from '../transport/stream-ids.ts';
 import type { LostReason, ReplyHandler } from './upstream-connection.ts';
@@ -92,13 +93,13 @@ export class AwaitedReplies {
     }
   }
 
-  /** Tells everybody that no reply will come any more. */
+  /** Tells everybody that no reply will come any more; thousands in several turns of the event loop. */
   loseAll(): void {
-    for (const slot of this.#inFlight) {
+    void inSlices(this.#inFlight, (slot) => {
       const handler = slot?.handler;
       if (slot) slot.handler = undefined;
       if (handler) tellLost(handler, 'closed');
-    }
+    });
   }
 }
 

@@ -6,6 +6,7 @@ import type { TableFacts } from '#core/model/table-facts.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from '../counters/counters.ts';
 import type { InFlight } from '../in-flight/in-flight-port.ts';
+import { inSlices } from '../in-slices.ts';
 import type { ChunkWrite } from '../journal/chunk.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { SuspectMarks } from '../journal/suspect-marks.ts';
@@ -41,12 +42,22 @@ export function lateTtl(late: ClusterName | null): Doubt {
   return { code: 'late-ttl', lacking: late, reason };
 }
 
+/** A failed copy. */
+interface PendingWrite {
+  readonly request: ClientRequest;
+  readonly destination: ClusterName;
+  readonly epoch: number;
+  readonly reason: string;
+}
+
 /** What becomes of a write that one cluster has and the other one does not: the journal, or a suspect mark. */
 export class FailedWrites {
   readonly #options: FailedWritesOptions;
   readonly #usual = new UsualForms();
   /** Since when each waits for what is known of its tables, oldest first. Milliseconds since the epoch. */
   readonly #waiting = new Map<ClientRequest, number>();
+  /** The same by the tables that they write. */
+  readonly #pending = new Map<string, PendingWrite[]>();
   #whenIdle: (() => void)[] = [];
 
   constructor(options: FailedWritesOptions) {
@@ -62,22 +73,17 @@ export class FailedWrites {
   /** Keeps the write for replay where that is safe, and marks its tables where it is not. Never throws, never waits. */
   add(request: ClientRequest, destination: ClusterName, epoch: number, reason: string): void {
     const { facts } = this.#options;
+    const write = { request, destination, epoch, reason };
     try {
-      const usual = this.#usual.find(request, destination, epoch, reason, (keyspace, table) =>
-        facts.known(keyspace, table),
-      );
-      if (usual) {
-        this.#keep(request, usual);
-        return;
-      }
+      if (this.#keepUsual(write)) return;
       const tables = tablesOf(request);
       const known = tables.map(({ keyspace, table }) => facts.known(keyspace, table));
       if (known.every((one) => one !== undefined)) {
-        this.#treat(request, destination, epoch, reason, tables, known);
+        this.#treat(write, tables, known);
         return;
       }
       this.#waiting.set(request, Date.now());
-      void this.#treatLater(request, destination, epoch, reason, tables);
+      this.#treatWhenKnown(write, tables);
     } catch (error) {
       this.#lose(request, destination, reason, error);
     }
@@ -108,17 +114,34 @@ export class FailedWrites {
     return new Promise((resolve) => this.#whenIdle.push(resolve));
   }
 
-  async #treatLater(
-    request: ClientRequest,
-    destination: ClusterName,
-    epoch: number,
-    reason: string,
+  /** Of a table that nobody describes for seconds, thousands may wait: together, and treated a few at a time. */
+  #treatWhenKnown(write: PendingWrite, tables: readonly TableName[]): void {
+    const key = JSON.stringify(tables);
+    const others = this.#pending.get(key);
+    if (others !== undefined) {
+      others.push(write);
+      return;
+    }
+    const all = [write];
+    this.#pending.set(key, all);
+    const { facts } = this.#options;
+    void Promise.all(tables.map(({ keyspace, table }) => facts.of(keyspace, table)))
+      .catch((error: unknown) => (error instanceof Error ? error : new Error(String(error))))
+      .then((known) => {
+        this.#pending.delete(key);
+        return inSlices(all, (one) => this.#treatNow(one, tables, known));
+      });
+  }
+
+  #treatNow(
+    write: PendingWrite,
     tables: readonly TableName[],
-  ): Promise<void> {
+    known: readonly (TableFacts | undefined)[] | Error,
+  ): void {
+    const { request, destination, reason } = write;
     try {
-      const { facts } = this.#options;
-      const known = await Promise.all(tables.map(({ keyspace, table }) => facts.of(keyspace, table)));
-      this.#treat(request, destination, epoch, reason, tables, known);
+      if (known instanceof Error) throw known;
+      if (!this.#keepUsual(write)) this.#treat(write, tables, known);
     } catch (error) {
       this.#lose(request, destination, reason, error);
     } finally {
@@ -127,14 +150,18 @@ export class FailedWrites {
     }
   }
 
-  #treat(
-    request: ClientRequest,
-    destination: ClusterName,
-    epoch: number,
-    reason: string,
-    tables: readonly TableName[],
-    facts: readonly (TableFacts | undefined)[],
-  ): void {
+  /** One like those before it; false: it is not. */
+  #keepUsual({ request, destination, epoch, reason }: PendingWrite): boolean {
+    const { facts } = this.#options;
+    const kept = this.#usual.find(request, destination, epoch, reason, (keyspace, table) =>
+      facts.known(keyspace, table),
+    );
+    if (kept !== undefined) this.#keep(request, kept);
+    return kept !== undefined;
+  }
+
+  #treat(write: PendingWrite, tables: readonly TableName[], facts: readonly (TableFacts | undefined)[]): void {
+    const { request, destination, epoch, reason } = write;
     const factsOf: FactsOf = ({ keyspace, table }) =>
       facts[tables.findIndex((one) => one.keyspace === keyspace && one.table === table)];
     const treatment = treatmentOfRequest(request, destination, factsOf);
