@@ -19,8 +19,8 @@ import type { FailedWrites } from './writes/failed-writes.ts';
 
 const DRAIN_CLIENTS_MS = 5_000;
 const FLUSH_QUEUE_MS = 8_000;
-/** What is left when all connections are closed needs no longer. */
-const SETTLE_MS = 1_000;
+/** What is left when all connections are closed: thousands of copies become failed writes, a little in each turn. */
+const SETTLE_MS = 5_000;
 /** For each of the two things that the ledger is told at the end: one that hangs must not keep a host from its restart. */
 const LEDGER_MS = 5_000;
 
