@@ -101,8 +101,13 @@ test.skipIf(disk === undefined)(
     await eventually(async () => expect((await status()).counters['journaled']).toBeGreaterThanOrEqual(2 * WRITES));
     expect((await status()).failedWrites.journalError).toBe(null);
     disk!.fill();
-    for (let round = 3; (await status()).failedWrites.journalError === null && round < 30; round++) await write(round);
-    expect((await status()).failedWrites.journalError).toMatch(/full/);
+    let error: string | null = null;
+    // The journal's thread may come to it late on a busy machine, and what it holds in memory is bounded.
+    for (let round = 3; error === null && round < 200; round++) {
+      await write(round);
+      error = (await status()).failedWrites.journalError;
+    }
+    expect(error).toMatch(/full/);
     await awsRelay.restore();
     const expected = await writeTimes();
     const received = new Set(await takeQueuedTimes(sqs, queueUrl, expected));
