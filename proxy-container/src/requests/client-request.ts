@@ -123,9 +123,19 @@ export class ClientRequest implements OutgoingRequest {
     return this.isCountedByServers && performance.now() - this.#takenMs > LATE_TTL_MS;
   }
 
-  /** Whether what it writes may expire, by what is known of its tables now. */
+  /** Whether what it writes may expire. Of a table that was not known a moment ago, say after a schema change, it may. */
   get mayExpire(): boolean {
     return this.#context.expiry.ofAny(this.statements, this.keyspace);
+  }
+
+  /** The same by what is known of its tables now; undefined: nothing is. */
+  get mayExpireNow(): boolean | undefined {
+    return this.#context.expiry.ofAnyNow(this.statements, this.keyspace);
+  }
+
+  /** The same once its tables have been asked for. Never rejects. */
+  mayExpireOnceKnown(): Promise<boolean> {
+    return this.#context.expiry.ofAnyOnceKnown(this.statements, this.keyspace);
   }
 
   /**

@@ -8,9 +8,9 @@ const ASK_AGAIN_MS = 1000;
 
 /** Whether what requests write may expire. Where a table is not known yet, it may. */
 export class Expiry {
-  readonly #schema: Pick<SchemaFacts, 'known' | 'generation'>;
+  readonly #schema: Pick<SchemaFacts, 'known' | 'of' | 'generation'>;
 
-  constructor(schema: Pick<SchemaFacts, 'known' | 'generation'>) {
+  constructor(schema: Pick<SchemaFacts, 'known' | 'of' | 'generation'>) {
     this.#schema = schema;
   }
 
@@ -34,10 +34,44 @@ export class Expiry {
     );
   }
 
-  #find({ statement, entry }: RequestStatement, keyspaceInForce: string | undefined): boolean | undefined {
+  /** The same by what is known at this moment, and not by what was guessed a while ago; undefined: nothing is known. */
+  ofAnyNow(statements: readonly RequestStatement[], keyspaceInForce: string | undefined): boolean | undefined {
+    const found = statements.map((one) => this.#find(one, keyspaceInForce));
+    return found.includes(true) ? true : found.includes(undefined) ? undefined : false;
+  }
+
+  /** The same once the tables have been asked for; where nobody can say, they may. Never rejects. */
+  async ofAnyOnceKnown(statements: readonly RequestStatement[], keyspaceInForce: string | undefined): Promise<boolean> {
+    const asked = new Map<string, Promise<number | undefined>>();
+    const answers = new Map<string, number | undefined>();
+    const find = () =>
+      statements.map((one) =>
+        this.#find(one, keyspaceInForce, (keyspace, table) => {
+          const name = JSON.stringify([keyspace, table]);
+          if (!answers.has(name) && !asked.has(name)) asked.set(name, this.#ask(keyspace, table));
+          return answers.get(name);
+        }),
+      );
+    find();
+    for (const [name, answer] of asked) answers.set(name, await answer);
+    return find().some((found) => found ?? true);
+  }
+
+  #ask(keyspace: string, table: string): Promise<number | undefined> {
+    return this.#schema.of(keyspace, table).then(
+      (facts) => facts?.defaultTtlSeconds,
+      () => undefined,
+    );
+  }
+
+  #find(
+    { statement, entry }: RequestStatement,
+    keyspaceInForce: string | undefined,
+    defaultTtlOf = (keyspace: string, table: string) => this.#schema.known(keyspace, table)?.defaultTtlSeconds,
+  ): boolean | undefined {
     return mayExpire(statement, (named, table) => {
       const keyspace = named ?? entry?.keyspace ?? keyspaceInForce;
-      return keyspace === undefined ? 0 : this.#schema.known(keyspace, table)?.defaultTtlSeconds;
+      return keyspace === undefined ? 0 : defaultTtlOf(keyspace, table);
     });
   }
 }

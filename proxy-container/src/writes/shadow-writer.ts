@@ -131,7 +131,7 @@ export class ShadowWriter {
     }
     // One that still arrives wins over its replay, which shortens the lives of the same cells.
     const mayArriveLate = outcome.kind === 'lost' && request.isCountedByServers;
-    if (mayArriveLate && !request.endsEarlyByReplay) this.markLate(request, cluster);
+    if (mayArriveLate && !request.endsEarlyByReplay) void this.#markLate(request, cluster);
     if (outcome.kind === 'lost' && outcome.reason === 'timeout') counters.shadowTimeouts++;
     if (isForbidden(outcome)) {
       // Replaying it with the tool's own rights would give the client more than it has.
@@ -148,26 +148,39 @@ export class ShadowWriter {
   /** Both clusters have it. @param late which one may have it later than the other; null: either */
   succeed(request: ClientRequest, late: ClusterName | null): void {
     this.#options.counters.shadowSucceeded++;
-    this.#markIfLate(request, late);
-    this.#options.notes.done(request.sequence);
+    if (performance.now() > request.lateAfterMs) this.endLate(request, late, request.sequence);
+    else this.#options.notes.done(request.sequence);
   }
 
-  #markIfLate(request: ClientRequest, late: ClusterName | null): void {
-    if (performance.now() > request.lateAfterMs) this.markLate(request, late);
+  /** The same of one that came late: the log of writes under way forgets it once it is marked, if it has to be. */
+  endLate(request: ClientRequest, late: ClusterName | null, sequence: number): void {
+    const { notes } = this.#options;
+    const marking = this.#markLate(request, late);
+    if (marking === undefined) notes.done(sequence);
+    else void marking.then(() => notes.done(sequence));
   }
 
   /**
    * Marks what a copy has written, or may yet write, so late that it lives longer there, or what its replay will end early.
+   * Resolves when that is done where the table has to be asked for first: most have no TTL.
    * @param late where; null: on either cluster
    */
-  markLate(request: ClientRequest, late: ClusterName | null): void {
-    // A table that was not known when the write came may have no TTL.
-    if (request.mayExpire) this.#options.failedWrites.mark(request, lateTtl(late));
+  #markLate(request: ClientRequest, late: ClusterName | null): Promise<void> | undefined {
+    const mark = (mayExpire: boolean): void => {
+      if (mayExpire) this.#options.failedWrites.mark(request, lateTtl(late));
+    };
+    const { mayExpireNow } = request;
+    if (mayExpireNow === undefined) {
+      request.detach();
+      return request.mayExpireOnceKnown().then(mark);
+    }
+    mark(mayExpireNow);
+    return undefined;
   }
 
   #fail(request: ClientRequest, cluster: ClusterName, epoch: number, reason: string): void {
     this.#countFailure(request);
-    if (request.endsEarlyByReplay) this.markLate(request, cluster);
+    if (request.endsEarlyByReplay) void this.#markLate(request, cluster);
     this.#warn(cluster, reason);
     this.#options.failedWrites.add(request, cluster, epoch, reason);
   }

@@ -153,9 +153,8 @@ export class UsualWrites {
     const shadow = write.route.shadow!;
     const nowMs = flusher.now();
     if (nowMs > write.lateAfterMs) {
-      shadows.markLate(write.toRequest(this.#options.context, write.client!.version), shadow);
-    }
-    notes.done(write.sequence);
+      shadows.endLate(write.toRequest(this.#options.context, write.client!.version), shadow, write.sequence);
+    } else notes.done(write.sequence);
     shadows.end(write.link, shadow, write.byteCount, nowMs);
     counters.shadowSucceeded++;
     this.#release(write);

@@ -19,7 +19,7 @@ test.each(['INSERT INTO t (id, v) VALUES (1, 2) USING TIMESTAMP 5', 'INSERT INTO
     const context = {
       prepared: new PreparedStatements(),
       timestamps: new TimestampGenerator(),
-      expiry: new Expiry({ known: () => undefined, generation: 0 }),
+      expiry: new Expiry({ known: () => undefined, of: async () => undefined, generation: 0 }),
       targetConsistency: new Map(),
     };
     const read = readClientRequest(slab.subarray(1000, 1000 + sent.length), 4, 'ks', context);

@@ -49,7 +49,7 @@ function schemaOf(tables: Record<string, readonly string[]>, isMurmur3 = true): 
 const context = () => ({
   prepared: new PreparedStatements(),
   timestamps: new TimestampGenerator(),
-  expiry: new Expiry({ known: () => undefined, generation: 0 }),
+  expiry: new Expiry({ known: () => undefined, of: async () => undefined, generation: 0 }),
   targetConsistency: new Map(),
 });
 

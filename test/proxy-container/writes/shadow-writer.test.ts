@@ -43,7 +43,7 @@ test('a copy whose place among others can not be read is a failed write, and not
   const context = {
     prepared: new PreparedStatements(),
     timestamps: new TimestampGenerator(),
-    expiry: new Expiry({ known: () => undefined, generation: 0 }),
+    expiry: new Expiry({ known: () => undefined, of: async () => undefined, generation: 0 }),
     targetConsistency: new Map(),
   };
   const read = readClientRequest(frame, 4, 'ks', context);

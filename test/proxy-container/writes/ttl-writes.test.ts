@@ -231,7 +231,7 @@ test('the mark is made before the log of writes under way forgets the write', ()
   const context = {
     prepared: new PreparedStatements(),
     timestamps: new TimestampGenerator(),
-    expiry: new Expiry({ known: () => undefined, generation: 0 }),
+    expiry: new Expiry({ known: () => undefined, of: async () => undefined, generation: 0 }),
     targetConsistency: new Map(),
   };
   const header = { version: 4, isResponse: false, flags: 0, streamId: 1, opcode: Opcode.QUERY };
@@ -249,6 +249,7 @@ test('after a schema change a statement that was without a TTL is looked at agai
   let [generation, defaultTtlSeconds] = [0, 0];
   const schema = {
     known: () => ({ defaultTtlSeconds }) as ReturnType<SchemaFacts['known']>,
+    of: async () => undefined,
     get generation() {
       return generation;
     },
@@ -260,4 +261,25 @@ test('after a schema change a statement that was without a TTL is looked at agai
   expect(expiry.ofEntry(entry, undefined)).toBe(false);
   generation++;
   expect(expiry.ofEntry(entry, undefined)).toBe(true);
+});
+
+test('what was guessed while a table was not known is no reason for a mark once it is', async () => {
+  let facts: { defaultTtlSeconds: number } | undefined = { defaultTtlSeconds: 0 };
+  let isKnown = false;
+  const expiry = new Expiry({
+    known: () => (isKnown ? facts : undefined) as ReturnType<SchemaFacts['known']>,
+    of: async () => facts as ReturnType<SchemaFacts['known']>,
+    generation: 0,
+  });
+  const entry = new PreparedStatements().entryOf(PLAIN, 'ks');
+  const statements = [{ statement: entry.statement, entry }];
+  expect([expiry.ofAny(statements, 'ks'), expiry.ofAnyNow(statements, 'ks')]).toEqual([true, undefined]);
+  expect(await expiry.ofAnyOnceKnown(statements, 'ks')).toBe(false);
+  isKnown = true;
+  // The guess is kept for a second.
+  expect([expiry.ofAny(statements, 'ks'), expiry.ofAnyNow(statements, 'ks')]).toEqual([true, false]);
+  facts = { defaultTtlSeconds: 60 };
+  expect([expiry.ofAnyNow(statements, 'ks'), await expiry.ofAnyOnceKnown(statements, 'ks')]).toEqual([true, true]);
+  facts = undefined;
+  expect([expiry.ofAnyNow(statements, 'ks'), await expiry.ofAnyOnceKnown(statements, 'ks')]).toEqual([undefined, true]);
 });

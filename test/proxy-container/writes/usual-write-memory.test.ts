@@ -26,7 +26,7 @@ test('a write that the primary does not answer leaves the memory that it shares 
   const context: RequestContext = {
     prepared,
     timestamps: new TimestampGenerator(),
-    expiry: new Expiry({ known: () => undefined, generation: 0 }),
+    expiry: new Expiry({ known: () => undefined, of: async () => undefined, generation: 0 }),
     targetConsistency: new Map(),
   };
   let nowMs = 10_000;
