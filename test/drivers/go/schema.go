@@ -22,6 +22,11 @@ func (watch tableWatch) OnTableDropped(gocql.OnTableDroppedEvent) {}
 var schemaChecks = []namedCheck{
 	check("metadata of the keyspace", func(_ context.Context, session *gocql.Session) error {
 		metadata, err := session.KeyspaceMetadata(keyspace)
+		// The driver reads it again behind events of the keyspace, a while after them; until then it may know no table.
+		for waits := 0; err == nil && metadata.Tables["everything"] == nil && waits < 100; waits++ {
+			time.Sleep(100 * time.Millisecond)
+			metadata, err = session.KeyspaceMetadata(keyspace)
+		}
 		if err != nil {
 			return err
 		}

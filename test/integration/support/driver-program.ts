@@ -116,7 +116,7 @@ export function testChecks(title: string, checks: readonly DeclaredCheck[], runs
     const { through, direct } = runs();
     const seen = through.of(name);
     const wanted = isProxyOnly ? { name, ok: true, detail: seen.detail } : direct.of(name);
-    if (!isProxyOnly) expect(wanted, 'without the proxy').toMatchObject({ ok: true });
+    if (!isProxyOnly) expect(wanted, `without the proxy: ${JSON.stringify(wanted)}`).toMatchObject({ ok: true });
     expect(seen, 'through the proxy').toEqual(wanted);
   });
 }
