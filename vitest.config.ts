@@ -33,8 +33,8 @@ export default defineConfig({
           globalSetup: ['test/integration/global-setup.ts'],
           testTimeout: 180_000,
           hookTimeout: 300_000,
-          // They share two clusters, each file with keyspaces, roles and ports of its own. With a third one conditional writes time out on
-          // two cores, and nothing is faster.
+          // They share two clusters, each file with keyspaces, roles and ports of its own. With a third one conditional
+          // writes time out on two cores, and nothing is faster.
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },

@@ -123,8 +123,12 @@ export class ProxyProcess {
     throw new Error(`the proxy is not ready: ${this.output}`);
   }
 
+  #fetch(path: string, withinMs = GET_MS): Promise<Response> {
+    return fetch(this.#url(path), { signal: AbortSignal.timeout(withinMs) });
+  }
+
   #isTaken(): Promise<boolean> {
-    return fetch(this.#url('/status'), { signal: AbortSignal.timeout(TAKEN_MS) }).then(
+    return this.#fetch('/status', TAKEN_MS).then(
       () => true,
       // Who takes the connection and stands still is there as well.
       (error: Error) => error.name === 'TimeoutError',
@@ -134,7 +138,7 @@ export class ProxyProcess {
   async #is(state: 'ready' | 'listening'): Promise<boolean> {
     try {
       const path = state === 'ready' ? '/health/ready' : '/status';
-      const response = await fetch(this.#url(path), { signal: AbortSignal.timeout(GET_MS) });
+      const response = await this.#fetch(path);
       if (state === 'ready' || !response.ok) return response.ok;
       return ((await response.json()) as { readonly isListening: boolean }).isListening;
     } catch {
@@ -164,12 +168,12 @@ export class ProxyProcess {
   }
 
   async get<T>(path: string): Promise<T> {
-    const response = await fetch(this.#url(path), { signal: AbortSignal.timeout(GET_MS) });
+    const response = await this.#fetch(path);
     return (await response.json()) as T;
   }
 
   async text(path: string): Promise<string> {
-    return (await fetch(this.#url(path), { signal: AbortSignal.timeout(GET_MS) })).text();
+    return (await this.#fetch(path)).text();
   }
 
   async change(method: 'PUT' | 'POST', path: string, body: object = {}): Promise<void> {

@@ -216,7 +216,11 @@ test.each([
   },
 );
 
-test('the mark is made before the log of writes under way forgets the write', () => {
+test.each([
+  ['which has a TTL', EXPIRING, undefined],
+  ['of a table that is asked for first and has a default TTL', PLAIN, 60],
+  ['of a table that is asked for first and has none', PLAIN, 0],
+])('the mark is made before the log of writes under way forgets the write, %s', async (_, text, defaultTtlSeconds) => {
   const order: string[] = [];
   const shadows = new ShadowWriter({
     notes: { done: () => order.push('done') } as Partial<WriteNotes> as WriteNotes,
@@ -228,21 +232,26 @@ test('the mark is made before the log of writes under way forgets the write', ()
     counters: new Counters(),
     logger: createLogger('test', 'silent'),
   });
+  const facts = (defaultTtlSeconds === undefined ? undefined : { defaultTtlSeconds }) as ReturnType<
+    SchemaFacts['known']
+  >;
   const context = {
     prepared: new PreparedStatements(),
     timestamps: new TimestampGenerator(),
-    expiry: new Expiry({ known: () => undefined, of: async () => undefined, generation: 0 }),
+    expiry: new Expiry({ known: () => undefined, of: async () => facts, generation: 0 }),
     targetConsistency: new Map(),
   };
   const header = { version: 4, isResponse: false, flags: 0, streamId: 1, opcode: Opcode.QUERY };
-  const read = readClientRequest(encodeFrame(header, encodeQuery(EXPIRING, { values: VALUES }, 4)), 4, 'ks', context);
+  const read = readClientRequest(encodeFrame(header, encodeQuery(text, { values: VALUES }, 4)), 4, 'ks', context);
   if (read.kind !== 'request') throw new Error(read.kind);
   read.request.noteSent();
   shadows.succeed(read.request, 'target');
   expect(order).toEqual(['done']);
   vi.spyOn(performance, 'now').mockReturnValue(performance.now() + LATE_MS);
   shadows.succeed(read.request, 'target');
-  expect(order).toEqual(['done', 'late-ttl', 'done']);
+  const expected = defaultTtlSeconds === 0 ? ['done', 'done'] : ['done', 'late-ttl', 'done'];
+  await new Promise(setImmediate);
+  expect(order).toEqual(expected);
 });
 
 test('after a schema change a statement that was without a TTL is looked at again', () => {
