@@ -16,6 +16,8 @@ export interface LookedAt {
   readonly since: Date;
   /** A set of ranges. */
   readonly equal: readonly TokenRange[];
+  /** Of what was found to differ: marks of before that say no more of these places are done with. */
+  readonly markedAnew?: readonly NamedSuspect[];
 }
 
 /**
@@ -38,8 +40,9 @@ export async function clearMarks(
   store: LedgerStore,
   clock: Clock,
 ): Promise<readonly SuspectRecord[]> {
-  const { keyspace, table, since, equal } = looked;
+  const { keyspace, table, since, equal, markedAnew = [] } = looked;
   const left: SuspectRecord[] = [];
+  const withAnew = joinRanges([...equal, ...markedAnew.flatMap(rangesOf)]);
   for (const mark of await listMarksOf(store, keyspace, table)) {
     if (mark.clearedAt !== undefined) {
       await forget(mark, store, clock);
@@ -49,7 +52,7 @@ export async function clearMarks(
     await changeSuspect(store, mark, (record) => {
       now = record;
       if (Date.parse(record.at) + CLOCK_MARGIN_MS >= since.getTime()) return undefined;
-      const rest = subtractRanges(rangesOf(record), equal);
+      const rest = subtractRanges(rangesOf(record), saysNoMore(record, markedAnew) ? withAnew : equal);
       const next = rest.length === 0 ? cleared(record, clock) : narrowed(record, rest);
       if (next !== undefined) now = next;
       return next;
@@ -57,6 +60,12 @@ export async function clearMarks(
     if (now.clearedAt === undefined) left.push(now);
   }
   return left;
+}
+
+/** One that names the cluster that lacks something, or another reason, says more. */
+function saysNoMore(record: NamedSuspect, markedAnew: readonly NamedSuspect[]): boolean {
+  const isOlder = markedAnew.every(({ id, code }) => id !== record.id && code === record.code);
+  return isOlder && (record.lacking ?? null) === null;
 }
 
 /**

@@ -3,7 +3,7 @@
 import type { Ledger, TableChange } from '../ledger/ledger.ts';
 import { rangesOf } from '../ledger/mark-places.ts';
 import type { RangeRecord, RunRecord, SuspectRecord, TableRecord, TableState } from '../ledger/records.ts';
-import { changeSuspect, listMarksOf } from '../ledger/suspects.ts';
+import { changeSuspect, listMarksOf, type NamedSuspect } from '../ledger/suspects.ts';
 import type { Clock, ObjectStore } from '../ports.ts';
 import { joinRanges, subtractRanges } from '../token/range-sets.ts';
 import { type TokenRange, WHOLE_RING } from '../token/token-range.ts';
@@ -66,7 +66,7 @@ async function marksOf(run: RunRecord, table: string, ledger: Ledger): Promise<r
 /** Resolves to the marks that are left. */
 async function clearLookedAt(ended: EndedTable, { ledger, objects, clock }: SettlePorts) {
   const { run, table, ranges } = ended;
-  const differing: TokenRange[] = [];
+  const markedAnew: NamedSuspect[] = [];
   for (const mark of await listMarksOf(ledger.store, run.keyspace, table)) {
     const index = indexOfFoundMark(mark.id, run.runId);
     if (index === undefined || mark.clearedAt !== undefined) continue;
@@ -74,12 +74,12 @@ async function clearLookedAt(ended: EndedTable, { ledger, objects, clock }: Sett
     // Repairing has read them again, and found them the same.
     const isRepaired = range?.state === 'done' && remainingDifferences(range.counts) === 0;
     if (isRepaired) await changeSuspect(ledger.store, mark, (record) => cleared(record, clock));
-    else differing.push(...rangesOf(mark));
+    else markedAnew.push(mark);
   }
   const compared = await comparedRanges(ended, objects);
-  const equal = subtractRanges(compared, joinRanges(differing));
+  const equal = subtractRanges(compared, joinRanges(markedAnew.flatMap(rangesOf)));
   const since = new Date(run.startedAt);
-  return clearMarks({ keyspace: run.keyspace, table, since, equal }, ledger.store, clock);
+  return clearMarks({ keyspace: run.keyspace, table, since, equal, markedAnew }, ledger.store, clock);
 }
 
 /** Where the run has looked to the end. */

@@ -99,7 +99,7 @@ class RangeValidation {
       next = await this.#compareRange(table, manifest, hash, range);
       if (next !== undefined) break;
     }
-    await this.#tellOfDifferences();
+    await this.#tellOfDifferences(table);
     return next === undefined
       ? { kind: 'done', counts: this.#counts }
       : { kind: 'checkpoint', next: next.toString(), counts: this.#counts };
@@ -150,11 +150,13 @@ class RangeValidation {
     this.#counts.targetRows += totals.targetRows;
   }
 
-  async #tellOfDifferences(): Promise<void> {
+  async #tellOfDifferences({ schema }: ComparedTable): Promise<void> {
     const { runId, index } = this.#item;
     const isListed = this.#counts.unlisted === 0;
     if (this.#lines.length > 0 || !isListed) {
-      await markDifferences(this.#item, this.#counts.parts, isListed ? this.#tokens : null, this.#ports);
+      const tokens = isListed ? this.#tokens : null;
+      const what = schema.isCounter ? 'counters' : 'rows';
+      await markDifferences(this.#item, this.#counts.parts, tokens, what, this.#ports);
     }
     if (this.#lines.length === 0) return;
     const key = runKeys.differences(runId, index, this.#counts.parts);

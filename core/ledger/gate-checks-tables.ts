@@ -163,7 +163,8 @@ function findingOf(mark: SuspectRecord, next: 'origin' | 'target'): Finding | un
   }
   if (lacking !== null && lacking !== undefined && lacking !== next) return undefined;
   if (code === 'counter') {
-    return { gate: 'counters-drift', of, text, remedy: 'ringshift reconcile --counters, in a stop window' };
+    const remedy = `stop what writes them, then: ringshift reconcile --counters --quiesced --keyspace ${keyspace}`;
+    return { gate: 'counters-drift', of, text, remedy };
   }
   return { gate: 'suspect', of, text, remedy: `${validate} --suspects --reconcile, then ${validate}` };
 }

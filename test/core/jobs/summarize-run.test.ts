@@ -292,6 +292,27 @@ test('what a range has found stays marked until it is repaired, and keeps older 
   expect(await ledger.readTable('ks', 'a')).toMatchObject({ state: 'validated', validatedAt: iso(0) });
 });
 
+test('what is found to differ again and again has one mark, and others of the same place that say more stay', async () => {
+  const found = { code: 'validation' as const, by: 'validation r0' };
+  await ledger.addSuspect('r0-0-0', mark({ ...found, tokens: ['10', '20'] }));
+  await ledger.addSuspect('lacks', mark({ ...found, tokens: ['10'], lacking: 'origin' }));
+  await ledger.addSuspect('other', mark({ tokens: ['10'], code: 'unknown-outcome' }));
+  await ledger.addSuspect('r1-0-0', mark({ ...found, tokens: ['10'], at: iso(2) }));
+  await plan([['a', 9n, 10n]]);
+  const input = { suspects: true, sampled: false };
+  const differs = range(0, 'a', { counts: { partitions: 10, differing: 1 } });
+  await summarize(run({ tables: ['a'], rangeCount: 1, input }), [differs]);
+  const left = new Map((await ledger.listSuspects()).map(({ id, tokens }) => [id, tokens]));
+  expect(left).toEqual(
+    new Map([
+      ['r0-0-0', ['20']],
+      ['lacks', ['10']],
+      ['other', ['10']],
+      ['r1-0-0', ['10']],
+    ]),
+  );
+});
+
 test('where a range has failed the marks of the others are looked at all the same', async () => {
   await ledger.addSuspect('one', mark({ tokens: ['10'] }));
   await ledger.addSuspect('two', mark({ tokens: ['20'] }));
