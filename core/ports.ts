@@ -144,6 +144,7 @@ export interface FailedWriteQueue {
 }
 
 export interface Clock {
+  /** Since the epoch, and whole: records and ids are made of it. */
   nowMillis(): number;
 }
 

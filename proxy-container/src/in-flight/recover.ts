@@ -105,7 +105,7 @@ class Recovery {
 
   constructor(ports: RecoveryPorts) {
     this.#ports = ports;
-    this.#enqueuedAt = new Date(Math.ceil(ports.clock.nowMillis())).toISOString();
+    this.#enqueuedAt = new Date(ports.clock.nowMillis()).toISOString();
     this.#untilMs = performance.now() + (ports.keptWithinMs ?? KEPT_WITHIN_MS);
   }
 

@@ -29,7 +29,7 @@ const core = new JournalCore({
   settings,
   queue: hasQueue(settings.stores) ? queueWhenOpen(async () => (await openQueue(settings.stores))!) : null,
   // Pauses end when they should, whatever is done to the clock meanwhile.
-  clock: { nowMillis: () => performance.timeOrigin + performance.now() },
+  clock: { nowMillis: () => Math.floor(performance.timeOrigin + performance.now()) },
   post: (message) => {
     port.postMessage(message);
     if (message.kind === 'stopped') port.close();

@@ -55,8 +55,9 @@ const identitySchema = z.strictObject({
 /** Whose places a slot holds. */
 export type SlotIdentity = z.output<typeof identitySchema>;
 
-/** Both copies; undefined: names so long are no table's. */
-export function encodeIdentity(identity: SlotIdentity): Uint8Array | undefined {
+/** Both copies; undefined: names so long are no table's. @throws ZodError for what could not be read again */
+export function encodeIdentity(found: SlotIdentity): Uint8Array | undefined {
+  const identity = identitySchema.parse(found);
   const copy = encodeCopy(identity) ?? encodeCopy({ ...identity, reason: '' });
   if (copy === undefined) return undefined;
   const both = new Uint8Array(IDENTITY_BYTES);

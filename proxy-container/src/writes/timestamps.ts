@@ -19,9 +19,9 @@ export class TimestampGenerator {
     return this.#nowMillis() - performance.now();
   }
 
-  /** The clusters' time, which goes on evenly though this machine's clock is set. Milliseconds since the epoch. @param atMs by `performance.now` */
+  /** The clusters' time, which goes on evenly though this machine's clock is set. Whole milliseconds since the epoch. @param atMs by `performance.now` */
   clusterMillis(atMs = performance.now()): number {
-    return this.clusterEpochMs + atMs;
+    return Math.floor(this.clusterEpochMs + atMs);
   }
 
   /** The same in seconds since the epoch. */

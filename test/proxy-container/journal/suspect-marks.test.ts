@@ -5,8 +5,10 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLedger, type Ledger } from '#core/ledger/ledger.ts';
 import type { Mark } from '#core/ledger/mark.ts';
 import { rangesOf } from '#core/ledger/mark-places.ts';
+import type { Clock } from '#core/ports.ts';
 import { contains } from '#core/token/token-range.ts';
 import { SuspectMarks } from '../../../proxy-container/src/journal/suspect-marks.ts';
+import { TimestampGenerator } from '../../../proxy-container/src/writes/timestamps.ts';
 import { createMemoryLedgerStore } from '../../support/memory-ledger-store.ts';
 
 let directory: string;
@@ -40,8 +42,8 @@ afterEach(() => {
 });
 
 /** A process; one that was opened before it counts as killed. */
-async function open(instance = 'proxy-1'): Promise<SuspectMarks> {
-  const marks = new SuspectMarks({ ledger, instance, directory, clock: { nowMillis: () => Date.now() }, logger });
+async function open(instance = 'proxy-1', clock: Clock = { nowMillis: Date.now }): Promise<SuspectMarks> {
+  const marks = new SuspectMarks({ ledger, instance, directory, clock, logger });
   opened.push(marks);
   await marks.restore();
   return marks;
@@ -68,6 +70,18 @@ describe('suspect marks', () => {
     isAway = false;
     await (await open()).flush();
     expect((await suspects()).map(({ table }) => table).sort()).toEqual(['items', 'orders']);
+  });
+
+  it('of partitions are of these partitions after a kill, and no others, by the clock that a proxy has', async () => {
+    const timestamps = new TimestampGenerator();
+    const clock = { nowMillis: () => timestamps.clusterMillis() };
+    await ledger.setTable('shop', 'items', 'loaded', { now: new Date(), by: 'test' });
+    isAway = true;
+    const tokens = [-5n, 7n];
+    (await open('proxy-1', clock)).mark(loss({ tokens }));
+    isAway = false;
+    await (await open('proxy-1', clock)).flush();
+    expect(await suspects()).toMatchObject([{ table: 'orders', code: 'journal-full', tokens: ['-5', '7'] }]);
   });
 
   it("that were being told when their process gave up are the next one's, whenever the ledger answers", async () => {

@@ -29,7 +29,8 @@ test('TTLs count by the time of the clusters, which goes on though the own clock
   own.millis -= 3_600_000;
   expect(timestamps.nowInSeconds()).toBe(999_940);
   expect(timestamps.clusterMillis(performance.now() + 7000) - timestamps.clusterMillis()).toBeCloseTo(7000, -2);
-  passed.mockReturnValue(2050);
+  passed.mockReturnValue(2050.25);
   expect(timestamps.nowInSeconds()).toBe(999_942);
+  expect(timestamps.clusterMillis()).toBe(999_942_500);
   passed.mockRestore();
 });
