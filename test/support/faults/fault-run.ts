@@ -6,7 +6,7 @@ import { drain, readMarks, reconcileCounters, reconcileMarks, validateAll } from
 import { countPlaces, differingPartitions, unnoted } from './differing-partitions.ts';
 import type { FaultWorld } from './fault-world.ts';
 import { Injectors } from './injectors.ts';
-import { lookAtAll, ORACLE_COLUMNS } from './look-at-all.ts';
+import { lookAtAll, ORACLE_COLUMNS, tornMarks } from './look-at-all.ts';
 import { Operator } from './operator.ts';
 import { Oracle } from './oracle.ts';
 import { owedByMarks } from './owed-places.ts';
@@ -31,14 +31,17 @@ export interface FaultRunOptions {
   readonly changesPhase: boolean;
 }
 
-/** What was found, all of which must be empty, and what it was looked for in. */
-export interface FaultRunResult {
+/** All of which must be empty. */
+interface Findings {
   /** Differs, and neither a log, a journal, the queue nor a mark names it. */
   readonly silent: readonly string[];
   readonly lost: readonly string[];
   readonly duplicated: readonly string[];
-  /** Errors that no application would try again after, stale reads, and writes that were given up. */
+  /** Errors that no application would try again after, stale reads, writes that were given up, and too much that is marked. */
   readonly faults: readonly string[];
+}
+
+export interface FaultRunResult extends Findings {
   /** Writes of the applications that were acknowledged. */
   readonly acknowledged: number;
   readonly reads: number;
@@ -56,13 +59,19 @@ export async function runFaults(world: FaultWorld, options: FaultRunOptions): Pr
       await run.round();
       if (round < options.rounds) run.tell(`after round ${round} of ${options.rounds}: `);
     }
-    return run.end(true);
   } catch (error) {
     run.end(false);
     print(describeError(error));
     print(`logs of the proxies: ${await world.keepLogs()}`);
     throw error;
   }
+  const result = run.end(true);
+  if (isBad(result)) print(`logs of the proxies: ${await world.keepLogs()}`);
+  return result;
+}
+
+function isBad({ silent, lost, duplicated, faults }: Findings): boolean {
+  return silent.length + lost.length + duplicated.length + faults.length > 0;
 }
 
 class FaultRun {
@@ -133,7 +142,7 @@ class FaultRun {
     const faults = [...new Set([...this.#oracle.faults, ...result.faults, ...unhandled])];
     this.tell('');
     const { silent, lost, duplicated } = result;
-    if (!isJudged || lost.length + duplicated.length + silent.length + faults.length > 0) {
+    if (!isJudged || isBad({ silent, lost, duplicated, faults })) {
       print(`the same again: ${replayCommand(seed, process.env)}`);
       for (const plan of this.#plans) print(`planned: ${describePlan(plan)}`);
       print(`done: ${this.#injectors.done.map(({ kind, beganAt }) => `${kind} ${beganAt}`).join(', ')}`);
@@ -194,6 +203,7 @@ class FaultRun {
     const marks = await readMarks(configFile, keyspaces);
     report.differed += differing.length;
     report.marked += countPlaces(marks);
+    report.faults.push(...tornMarks(marks));
     report.silent.push(...unnoted(differing, owedByMarks(marks)).map(({ text }) => `not marked: ${text}`));
     await this.#times.time('reconcile', async () => {
       report.said.push(await reconcileMarks(configFile, keyspaces));

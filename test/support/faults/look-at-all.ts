@@ -1,9 +1,10 @@
 /** The clusters and all that is noted of their differences at one moment, while no proxy moves. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { SuspectRecord } from '#core/ledger/records.ts';
 import { readMarks } from './bring-together.ts';
 import { type DifferingPartition, differingPartitions, names, unnoted } from './differing-partitions.ts';
 import type { FaultWorld } from './fault-world.ts';
-import { type OwedBy, owedByMarks, owedByMessage, owedOnDisk } from './owed-places.ts';
+import { type OwedBy, type OwedPlace, owedByMarks, owedByMessage, owedOnDisk } from './owed-places.ts';
 
 /** Of the tables that the oracle writes: what is compared. */
 export const ORACLE_COLUMNS = {
@@ -21,6 +22,8 @@ export interface Sight {
   readonly differing: readonly DifferingPartition[];
   /** Of them, those of which nobody knows. */
   readonly silent: readonly DifferingPartition[];
+  /** What somebody has noted as everything, and why it should not be: no fault damages what lies on a disk. */
+  readonly tooMuch: readonly string[];
   /** How many of them each has noted. */
   readonly notedBy: Readonly<Record<OwedBy, number>>;
 }
@@ -38,6 +41,13 @@ export async function lookAtAll(world: FaultWorld, keyspaces: readonly string[])
       readMarks(world.stacks.configFile, keyspaces),
       ...world.proxies.map((_, index) => owedOnDisk(world.journalOf(index))),
     ]);
+    const isKnown = ({ by, keyspace }: OwedPlace): boolean => by !== 'marks' || keyspace !== '*';
+    const tooMuch = [
+      ...disks.flatMap((places, index) =>
+        places.every(isKnown) ? [] : [`proxy ${index} can not tell any more which tables may differ`],
+      ),
+      ...tornMarks(marks),
+    ];
     const places = [...disks.flat(), ...world.queued.flatMap((body) => owedByMessage(body)), ...owedByMarks(marks)];
     const notedBy = (by: OwedBy): number => {
       const own = places.filter((place) => place.by === by);
@@ -46,9 +56,17 @@ export async function lookAtAll(world: FaultWorld, keyspaces: readonly string[])
     return {
       differing,
       silent: unnoted(differing, places),
+      tooMuch,
       notedBy: { log: notedBy('log'), journal: notedBy('journal'), queue: notedBy('queue'), marks: notedBy('marks') },
     };
   } finally {
     world.signalProxies('SIGCONT');
   }
+}
+
+/** Of tables that are marked because something could not be read. */
+export function tornMarks(marks: readonly SuspectRecord[]): readonly string[] {
+  return marks
+    .filter(({ code }) => code === 'torn')
+    .map(({ keyspace, table, reason }) => `${keyspace}.${table} is marked as a whole: ${reason}`);
 }

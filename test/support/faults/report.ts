@@ -24,10 +24,11 @@ export class FaultReport {
   #seen = 0;
   readonly #noted: Record<OwedBy, number> = { log: 0, journal: 0, queue: 0, marks: 0 };
 
-  look({ differing, silent, notedBy }: Sight): void {
+  look({ differing, silent, tooMuch, notedBy }: Sight): void {
     this.#seen += differing.length;
     for (const by of Object.keys(notedBy) as OwedBy[]) this.#noted[by] += notedBy[by];
     this.silent.push(...silent.map(({ text }) => `noted nowhere: ${text}`));
+    this.faults.push(...tooMuch);
   }
 
   /** @param replayed failed writes that the queue got */
