@@ -52,7 +52,7 @@ export const proxyRecordSchema = z.looseObject({
   storage: z.enum(['volume', 'ephemeral']).optional(),
   /** Of an ephemeral one: what failed before is in the queue, and every mark in the ledger. */
   durableAt: isoTime.optional(),
-  /** Of an ephemeral one: KEYSPACE.TABLE of all that it has written since its start, or `ANY_TABLE` alone. */
+  /** Of an ephemeral one: KEYSPACE.TABLE of all that it may have written since its start, or `ANY_TABLE` alone. */
   tables: z.array(z.string()).optional(),
   /** Failed writes that have not reached the queue. */
   journal: z.object({ messages: z.number(), bytes: z.number(), oldestAt: isoTime.nullable() }).optional(),

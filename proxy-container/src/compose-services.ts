@@ -30,7 +30,16 @@ import { UsualWrites } from './writes/usual-write.ts';
 
 type Shared = Pick<
   ProxyServices,
-  'clusters' | 'gate' | 'prepared' | 'counters' | 'logger' | 'flusher' | 'logins' | 'filter' | 'isFenced'
+  | 'clusters'
+  | 'gate'
+  | 'prepared'
+  | 'counters'
+  | 'logger'
+  | 'flusher'
+  | 'logins'
+  | 'filter'
+  | 'writtenTables'
+  | 'isFenced'
 >;
 
 /** What the data path is made of. */
@@ -166,6 +175,7 @@ export function composeServices(parts: ServiceParts): ProxyServices {
     }),
     filter: parts.filter,
     primary: primaryOf,
+    writtenTables: parts.writtenTables,
     isFenced: parts.isFenced,
   };
 }

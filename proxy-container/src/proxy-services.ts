@@ -5,6 +5,7 @@ import type { ClusterName } from '#core/model/cluster-name.ts';
 import type { Logger } from '#core/ports.ts';
 import type { Counters } from './counters/counters.ts';
 import type { Definitions } from './definitions/definitions.ts';
+import type { WrittenTables } from './journal/written-tables.ts';
 import type { PhaseGate } from './phase/phase-gate.ts';
 import type { Reads } from './reads/reads.ts';
 import type { UsualReads } from './reads/usual-read.ts';
@@ -40,6 +41,8 @@ export interface ProxyServices {
   readonly logger: Logger;
   readonly flusher: Flusher;
   readonly backlog: ClientBacklog;
+  /** undefined: what failed outlives this instance, so nobody looks for it. */
+  readonly writtenTables: WrittenTables | undefined;
   readonly requestTimeoutMs: number;
   support(): Support;
   filter(): Filter;

@@ -257,6 +257,7 @@ export class CqlProxy {
       failedWrites: this.#failedWrites,
       inFlight,
       filter: () => this.#filter.filter,
+      writtenTables: this.#durability.writtenTables,
       isFenced: () => this.#registration.mayNotServe,
     });
   }

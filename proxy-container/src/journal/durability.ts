@@ -1,13 +1,12 @@
 import type { FailedWritesConfig } from '#core/config/failed-writes-schema.ts';
 import { markPredecessor, type VanishedPorts } from '#core/jobs/mark-vanished.ts';
-import { ANY_TABLE, type ProxyRecord } from '#core/ledger/records.ts';
+import type { ProxyRecord } from '#core/ledger/records.ts';
 import type { Counters } from '../counters/counters.ts';
-import { OTHER_TABLES, type TableCounters } from '../counters/table-counters.ts';
 import { VanishedWatch } from '../phase/vanished-watch.ts';
+import { WrittenTables } from './written-tables.ts';
 
 const MIB = 1024 * 1024;
 const MIN_JOURNAL_BYTES = 16 * MIB;
-const LOOK_MS = 50;
 /** No write is under way between its clusters for longer, unless its copy is counted among those that are. */
 const UNDER_WAY_MS = 60_000;
 
@@ -42,26 +41,26 @@ export interface DurabilityOptions extends VanishedPorts {
   readonly settledAtMs: () => number;
   /** Failed writes, marks and writes under way that only this disk knows of. */
   readonly leftCount: () => number;
-  /** Called at the first write to a table: the ledger must know of it. */
-  readonly onFirstWrite: () => void;
+  /** Called before the first write to a table: the ledger must know of it. */
+  readonly onNewTable: () => void;
 }
 
 /**
  * What an instance whose disk ends with it tells of itself, so that others find what it takes with it: the tables that it
- * has written, and since when all that failed is elsewhere.
+ * writes, and since when all that failed is elsewhere.
  * @see core/jobs/mark-vanished.ts
  */
 export class Durability {
   readonly #options: DurabilityOptions;
   readonly #others: VanishedWatch;
-  /** Written by a process whose journal this one goes on with. */
-  #inherited: readonly string[] = [];
-  #timer: NodeJS.Timeout | undefined;
-  #written = 0;
+  /** undefined: the disk outlives this instance. */
+  readonly writtenTables: WrittenTables | undefined;
 
   constructor(options: DurabilityOptions) {
     this.#options = options;
     this.#others = new VanishedWatch(options);
+    const { storage, onNewTable: onNew, logger } = options;
+    this.writtenTables = storage === 'ephemeral' ? new WrittenTables({ onNew, logger }) : undefined;
   }
 
   /**
@@ -78,7 +77,7 @@ export class Durability {
     const { ledger, instance, processId } = this.#options;
     const hasDisk = (id: string | undefined) => id === processId || (id !== undefined && id === deadProcessId);
     const found = await ledger.readProxy(instance);
-    if (found && hasDisk(found.record.processId)) this.#inherited = found.record.tables ?? [];
+    if (found && hasDisk(found.record.processId)) this.writtenTables?.inherit(found.record.tables ?? []);
     await waitForName();
     await markPredecessor(instance, { hasDisk, isDiskNew }, this.#options);
   }
@@ -86,8 +85,14 @@ export class Durability {
   /** For the heartbeat. */
   facts(): Partial<ProxyRecord> {
     const { storage } = this.#options;
-    if (storage === 'volume') return { storage };
-    return { storage, durableAt: new Date(this.#durableAtMs()).toISOString(), tables: this.#tables() };
+    if (this.writtenTables === undefined) return { storage };
+    const { names } = this.writtenTables;
+    return { storage, durableAt: new Date(this.#durableAtMs()).toISOString(), tables: [...names] };
+  }
+
+  /** The ledger has a heartbeat with these facts. */
+  noteTold({ tables }: Partial<ProxyRecord>): void {
+    this.writtenTables?.told(tables ?? []);
   }
 
   /** It ends, and takes with it what nobody else has. */
@@ -101,24 +106,13 @@ export class Durability {
     return this.#options.storage === 'volume' && this.#options.leftCount() > 0;
   }
 
-  /** Looks for first writes, about which the writes themselves are not asked, and for other instances that are gone. */
+  /** Looks for other instances that are gone. */
   start(): void {
-    if (this.#options.storage === 'volume') return;
-    this.#others.start();
-    this.#timer ??= setInterval(() => this.#look(), LOOK_MS).unref();
+    if (this.#options.storage === 'ephemeral') this.#others.start();
   }
 
   stop(): Promise<void> {
-    clearInterval(this.#timer);
     return this.#others.stop();
-  }
-
-  #look(): void {
-    let written = 0;
-    for (const table of this.#options.counters.tables.all) if (isWritten(table)) written++;
-    if (written === this.#written) return;
-    this.#written = written;
-    this.#options.onFirstWrite();
   }
 
   #durableAtMs(): number {
@@ -126,18 +120,4 @@ export class Durability {
     const oldestCopyMs = Date.now() - counters.shadows.lag(performance.now()).allMs;
     return Math.max(0, Math.min(settledAtMs(), oldestCopyMs) - UNDER_WAY_MS);
   }
-
-  #tables(): string[] {
-    const written = this.#options.counters.tables.all.filter(isWritten).map(nameOf);
-    const names = new Set([...this.#inherited, ...written]);
-    return names.has(ANY_TABLE) ? [ANY_TABLE] : [...names];
-  }
-}
-
-function isWritten({ writes, shadowFailed, unqueueable, counterLosses }: TableCounters): boolean {
-  return writes + shadowFailed + unqueueable + counterLosses > 0;
-}
-
-function nameOf({ keyspace, table }: TableCounters): string {
-  return keyspace === OTHER_TABLES ? ANY_TABLE : `${keyspace}.${table}`;
 }

@@ -1,17 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Phase } from '#core/config/schema.ts';
+import { type HeldRequest, HoldingRoom } from '../requests/holding-room.ts';
 
-/** Of all clients together; what does not fit is told to come back. */
-const MAX_HELD = 65_536;
-const MAX_HELD_BYTES = 64 * 1024 * 1024;
 const IDLE_POLL_MS = 10;
-
-/** A request that waits for the next epoch. */
-export interface HeldRequest {
-  readonly byteCount: number;
-  /** Called once, when the next epoch is in force. Does not throw. */
-  run(): void;
-}
 
 /** The epoch that this proxy acts on, and whether new requests must wait for the next one. */
 export class PhaseGate {
@@ -20,8 +11,8 @@ export class PhaseGate {
   #inFlight = 0;
   /** Of those, the ones of the epoch in force. */
   #currentInFlight = 0;
-  #held: Set<HeldRequest> | undefined;
-  #heldBytes = 0;
+  readonly #room = new HoldingRoom();
+  #isHolding = false;
   #whenDrained: (() => void) | undefined;
 
   constructor(phase: Phase, epoch: number) {
@@ -48,16 +39,16 @@ export class PhaseGate {
   }
 
   get isHolding(): boolean {
-    return this.#held !== undefined;
+    return this.#isHolding;
   }
 
   /** Requests that wait for the next epoch. */
   get heldCount(): number {
-    return this.#held?.size ?? 0;
+    return this.#room.count;
   }
 
   get heldBytes(): number {
-    return this.#heldBytes;
+    return this.#room.byteCount;
   }
 
   /** Counts what begins, a copy by the epoch that routed its request. Returns that epoch, for `leave`. */
@@ -82,21 +73,17 @@ export class PhaseGate {
 
   /** Keeps the request until the next epoch is in force. False: it does not hold, or there is no room. */
   hold(request: HeldRequest): boolean {
-    const held = this.#held;
-    if (!held || held.size >= MAX_HELD || this.#heldBytes + request.byteCount > MAX_HELD_BYTES) return false;
-    held.add(request);
-    this.#heldBytes += request.byteCount;
-    return true;
+    return this.#isHolding && this.#room.hold(request);
   }
 
   /** Gives up a request that was answered otherwise, or whose client has gone. */
   drop(request: HeldRequest): void {
-    if (this.#held?.delete(request)) this.#heldBytes -= request.byteCount;
+    this.#room.drop(request);
   }
 
   /** Holds new requests and waits until those under way are finished. False: they are not, after `withinMs`. */
   async holdAndDrain(withinMs: number): Promise<boolean> {
-    this.#held ??= new Set();
+    this.#isHolding = true;
     if (this.#inFlight === 0) return true;
     return new Promise((resolve) => {
       const finish = (isDrained: boolean): void => {
@@ -119,9 +106,7 @@ export class PhaseGate {
 
   /** Lets the held requests go on, in the phase that is in force now. */
   release(): void {
-    const held = this.#held;
-    this.#held = undefined;
-    this.#heldBytes = 0;
-    for (const request of held ?? []) request.run();
+    this.#isHolding = false;
+    this.#room.release();
   }
 }

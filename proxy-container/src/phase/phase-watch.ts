@@ -24,6 +24,8 @@ export interface PhaseWatchOptions {
   readonly counters: () => Record<string, number>;
   /** What else each heartbeat tells of this proxy. */
   readonly facts: () => Partial<ProxyRecord>;
+  /** Called when the ledger has a heartbeat, with what `facts` gave for it. */
+  readonly onTold?: (facts: Partial<ProxyRecord>) => void;
   /** Called when another phase comes into force, before held requests go on. */
   readonly onAct: (record: PhaseRecord) => void;
   /**
@@ -300,6 +302,7 @@ export class PhaseWatch {
     });
     this.#toldHurries = hurries;
     this.#lastHeartbeatMs = performance.now();
+    this.#options.onTold?.(facts);
     const failures = facts.lastShadowFailureAt ?? {};
     const told = JSON.stringify(failures);
     if (told === this.#toldFailures || told === '{}') return;

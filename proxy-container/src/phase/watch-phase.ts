@@ -47,7 +47,7 @@ export function watchPhase(proxy: WatchedProxy): { readonly watch: PhaseWatch; r
     clock: { nowMillis: () => Date.now() },
     settledAtMs: () => Math.min(marks.settledAtMs, proxy.failedWrites()?.settledAtMs ?? 0),
     leftCount: () => (proxy.journal()?.health.messages ?? 0) + marks.pendingCount + (proxy.inFlight()?.openCount ?? 0),
-    onFirstWrite: () => watch.hurry(),
+    onNewTable: () => watch.hurry(),
   });
   const watch = new PhaseWatch({
     ...{ ledger, instance, logger, onFenced },
@@ -60,6 +60,7 @@ export function watchPhase(proxy: WatchedProxy): { readonly watch: PhaseWatch; r
       }),
       ...durability.facts(),
     }),
+    onTold: (facts) => durability.noteTold(facts),
     onAct: (record) => clusterWatch.controls.follow(record.active.phase),
     beforeHandOver: (next) => prepareHandOver(next, { marks, clocks, failedWrites: proxy.failedWrites() }),
   });

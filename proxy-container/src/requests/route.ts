@@ -24,6 +24,11 @@ export function classOf(statement: Statement): RequestClass {
   }
 }
 
+/** What changes rows, and so goes to both clusters. */
+export function isMutation(requestClass: RequestClass): boolean {
+  return requestClass === 'write' || requestClass === 'lwt';
+}
+
 /** Where a request goes. Without a shadow only the primary takes part. */
 export interface Route {
   readonly primary: ClusterName;

@@ -1,21 +1,44 @@
-import type { HeldRequest, PhaseGate } from '../phase/phase-gate.ts';
+import type { WrittenTables } from '../journal/written-tables.ts';
+import type { PhaseGate } from '../phase/phase-gate.ts';
+import type { ClientRequest } from '../requests/client-request.ts';
+import type { HeldRequest } from '../requests/holding-room.ts';
+import { isMutation } from '../requests/route.ts';
 import { ownBytes } from '../transport/own-bytes.ts';
+import { tablesOf } from '../writes/treat-request.ts';
+
+/** What requests wait for, and what those are told that wait in vain, or find no room. */
+interface WaitingPlace {
+  readonly room: { hold(request: HeldRequest): boolean; drop(request: HeldRequest): void };
+  readonly late: string;
+  readonly full: string;
+}
+
+const UNTIL_NEXT_PHASE = {
+  late: 'the phase of the migration is changing',
+  full: 'too many requests wait for the change of phase',
+};
+const UNTIL_TOLD = {
+  late: 'the ledger was not told of the table in time',
+  full: 'too many requests wait for the ledger to know their tables',
+};
 
 export interface HeldRequestsOptions {
   readonly gate: PhaseGate;
+  readonly writtenTables: WrittenTables | undefined;
   /** A client waits no longer than this for an answer. */
   readonly timeoutMs: number;
-  /** Takes the request up in the phase that is in force then. Does not throw. */
+  /** Takes the request up as if it came now. Does not throw. */
   readonly run: (frame: Buffer, streamId: number) => void;
   readonly refuse: (streamId: number, message: string) => void;
 }
 
 interface Held extends HeldRequest {
+  readonly room: WaitingPlace['room'];
   readonly streamId: number;
   readonly timer: NodeJS.Timeout;
 }
 
-/** The requests of one client that wait for a change of phase: each is taken up, refused, or dropped with its client. */
+/** The requests of one client that wait for something that concerns all clients: each is taken up, refused, or dropped with its client. */
 export class HeldRequests {
   readonly #options: HeldRequestsOptions;
   readonly #held = new Set<Held>();
@@ -28,16 +51,35 @@ export class HeldRequests {
     return this.#held.size;
   }
 
-  /** Keeps a request, or refuses it at once where there is no room. */
-  hold(frame: Buffer, streamId: number): void {
-    const { gate, run, refuse, timeoutMs } = this.#options;
+  /** Keeps a request until the next phase is in force. */
+  holdForPhase(frame: Buffer, streamId: number): void {
+    this.#hold(frame, streamId, { room: this.#options.gate, ...UNTIL_NEXT_PHASE });
+  }
+
+  /** Keeps a request that may write, or prepares that, until the ledger knows of its tables. False: it does. */
+  holdIfUntold(
+    writes: Pick<ClientRequest, 'requestClass' | 'statements' | 'keyspace'>,
+    frame: Buffer,
+    streamId: number,
+  ): boolean {
+    const { writtenTables } = this.#options;
+    if (writtenTables === undefined || !isMutation(writes.requestClass)) return false;
+    if (writtenTables.mayWrite(tablesOf(writes))) return false;
+    this.#hold(frame, streamId, { room: writtenTables, ...UNTIL_TOLD });
+    return true;
+  }
+
+  /** Or refuses it at once where there is no room. */
+  #hold(frame: Buffer, streamId: number, { room, late, full }: WaitingPlace): void {
+    const { run, refuse, timeoutMs } = this.#options;
     const kept = ownBytes(frame);
     const held: Held = {
+      room,
       byteCount: kept.length,
       streamId,
       timer: setTimeout(() => {
         this.#forget(held);
-        refuse(streamId, 'the phase of the migration is changing');
+        refuse(streamId, late);
       }, timeoutMs),
       run: () => {
         // Its client may have gone while those before it were run.
@@ -46,12 +88,12 @@ export class HeldRequests {
         run(kept, streamId);
       },
     };
-    if (gate.hold(held)) {
+    if (room.hold(held)) {
       this.#held.add(held);
       return;
     }
     clearTimeout(held.timer);
-    refuse(streamId, 'too many requests wait for the change of phase');
+    refuse(streamId, full);
   }
 
   /** Answers all of them: this proxy is going away. */
@@ -70,6 +112,6 @@ export class HeldRequests {
   #forget(held: Held): void {
     clearTimeout(held.timer);
     this.#held.delete(held);
-    this.#options.gate.drop(held);
+    held.room.drop(held);
   }
 }

@@ -5,6 +5,7 @@ import type { ProxyServices } from '../proxy-services.ts';
 import type { PreparedEntry } from '../requests/prepared-statements.ts';
 import { routeOf } from '../requests/route.ts';
 import type { ClientSession } from './client-session.ts';
+import type { HeldRequests } from './held-requests.ts';
 import { outgoingPrepare } from './outgoing-prepare.ts';
 import { NO_ORIGIN, type Refusals } from './refusals.ts';
 import { dressPrepared } from './replies.ts';
@@ -18,6 +19,7 @@ export interface PrepareRequestsOptions {
   readonly services: ProxyServices;
   readonly system: SystemRequests;
   readonly refusals: Refusals;
+  readonly held: HeldRequests;
 }
 
 /** PREPARE of one client: known by the proxy's own id, asked of the cluster that answers, and of the other one later. */
@@ -30,7 +32,7 @@ export class PrepareRequests {
 
   /** Answers it, then calls `done` once. @throws ProtocolError, RangeError when the body is broken; `done` is not called */
   take(frame: Buffer, streamId: number, done: () => void): void {
-    const { session, upstreams, version, services, system, refusals } = this.#options;
+    const { session, upstreams, version, services, system, refusals, held } = this.#options;
     const { counters, gate, prepared, reads } = services;
     const offset = requestOffset(flagsOf(frame), bodyOf(frame));
     const { text, keyspace } = decodePrepare(bodyOf(frame), version, offset);
@@ -42,6 +44,10 @@ export class PrepareRequests {
     const route = routeOf(gate.phase, this.#isExcluded(entry));
     if (route === undefined) {
       refusals.invalid(streamId, NO_ORIGIN);
+      done();
+      return;
+    }
+    if (held.holdIfUntold({ ...entry.alone, keyspace: entry.keyspace }, frame, streamId)) {
       done();
       return;
     }

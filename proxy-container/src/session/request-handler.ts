@@ -8,7 +8,7 @@ import type { ReadAnswer } from '../reads/reads.ts';
 import type { ClientRequest } from '../requests/client-request.ts';
 import { countWrites } from '../requests/count-tables.ts';
 import { readClientRequest } from '../requests/read-request.ts';
-import { type Route, routeOf } from '../requests/route.ts';
+import { isMutation, type Route, routeOf } from '../requests/route.ts';
 import { type Exclusion, exclusionOfRequest } from '../requests/tenant.ts';
 import type { Outcome } from '../upstream/upstream-call.ts';
 import { tablesOf } from '../writes/treat-request.ts';
@@ -22,7 +22,7 @@ import { dressRead } from './replies.ts';
 import type { SessionUpstreams } from './session-upstreams.ts';
 import { SystemRequests } from './system-requests.ts';
 
-/** Those included that wait for a change of phase. */
+/** Those included that wait for a change of phase, or for the ledger. */
 const MAX_IN_FLIGHT = 8192;
 const SHUTTING_DOWN = 'Shutting down, please retry on next host.';
 const MIXED_READ = 'The statement reads tenants of both clusters; ask for them apart';
@@ -50,7 +50,6 @@ export class RequestHandler {
     const system = new SystemRequests(session, services.systemTables, refusals);
     this.#refusals = refusals;
     this.#system = system;
-    this.#prepares = new PrepareRequests({ session, upstreams, version, services, system, refusals });
     this.#usual = {
       version,
       upstreams,
@@ -64,15 +63,18 @@ export class RequestHandler {
       answer: (request, primary, startedMs, streamId, epoch) =>
         this.#answerOf(request, primary, startedMs, streamId, epoch),
     };
-    this.#held = new HeldRequests({
+    const held = new HeldRequests({
       gate: services.gate,
+      writtenTables: services.writtenTables,
       timeoutMs: services.requestTimeoutMs,
       run: (frame, streamId) => this.#takeUp(frame, streamId),
       refuse: (streamId, message) => this.#refusals.overloaded(streamId, message),
     });
+    this.#held = held;
+    this.#prepares = new PrepareRequests({ session, upstreams, version, services, system, refusals, held });
   }
 
-  /** Requests without an answer, those that wait for a change of phase included. */
+  /** Requests without an answer, those that wait here included. */
   get inFlightCount(): number {
     return this.#inFlight + this.#held.count;
   }
@@ -112,7 +114,7 @@ export class RequestHandler {
       return;
     }
     if (gate.isHolding) {
-      this.#held.hold(frame, streamId);
+      this.#held.holdForPhase(frame, streamId);
       return;
     }
     this.#inFlight++;
@@ -188,7 +190,9 @@ export class RequestHandler {
       else reads.apply(this.#upstreams, request, route, this.#readAnswerOf(request, streamId, epoch));
       return;
     }
-    this.#write(request, route, exclusion, streamId, epoch);
+    // What is executed was prepared here, and waited then.
+    if (request.opcode !== Opcode.EXECUTE && this.#held.holdIfUntold(request, frame, streamId)) this.#finish(epoch);
+    else this.#write(request, route, exclusion, streamId, epoch);
   }
 
   #readAnswerOf(request: ClientRequest, streamId: number, epoch: number): ReadAnswer {
@@ -223,7 +227,7 @@ export class RequestHandler {
     counters.inFlightWrites++;
     if (request.wasPinned) counters.pinnedTimestamps++;
     const answer = this.#answerOf(request, route.primary, performance.now(), streamId, epoch);
-    if (isMutation(request)) {
+    if (isMutation(request.requestClass)) {
       dualWrite.apply(this.#upstreams, request, route, answer);
       return;
     }
@@ -242,7 +246,7 @@ export class RequestHandler {
     epoch: number,
   ): (outcome: Outcome) => void {
     const { counters } = this.#services;
-    const isWrite = isMutation(request);
+    const isWrite = isMutation(request.requestClass);
     let isAnswered = false;
     return (outcome) => {
       if (isAnswered) return;
@@ -290,8 +294,4 @@ export class RequestHandler {
     this.#services.gate.leave(epoch);
     if (this.#isDraining && this.#inFlight === 0) this.#session.end();
   }
-}
-
-function isMutation({ requestClass }: ClientRequest): boolean {
-  return requestClass === 'write' || requestClass === 'lwt';
 }

@@ -51,7 +51,7 @@ function areRowsKnown(request: ClientRequest, destination: ClusterName, factsOf:
 }
 
 /** Every table that a request writes, once. */
-export function tablesOf(request: ClientRequest): TableName[] {
+export function tablesOf(request: Pick<ClientRequest, 'statements' | 'keyspace'>): TableName[] {
   const tables = new Map<string, TableName>();
   for (const { statement, entry } of request.statements) {
     for (const one of statement.kind === 'batch' ? statement.children : [statement]) {

@@ -34,7 +34,7 @@ function open(storage: 'volume' | 'ephemeral'): Durability {
     clock: { nowMillis: () => Date.now() },
     settledAtMs: () => settledAtMs ?? Date.now(),
     leftCount: () => left,
-    onFirstWrite: () => told++,
+    onNewTable: () => told++,
   });
 }
 
@@ -56,32 +56,11 @@ describe('an instance whose disk ends with it', () => {
     expect(journalBytes({ storage: 'volume', journalMaxMB }, {}, memory)).toBe(1024 * 1024 * 1024);
   });
 
-  it('tells the tables that it has written, those of failed writes too, and none that were only read', () => {
-    counters.table('shop', 'orders').writes++;
-    counters.table('shop', 'items').shadowFailed++;
-    counters.table('shop', 'counts').counterLosses++;
-    counters.table('shop', 'looked_at').readsCompared++;
-    expect(open('ephemeral').facts().tables).toEqual(['shop.orders', 'shop.items', 'shop.counts']);
-  });
-
-  it('says that it may be any table when there are more than it counts apart', () => {
-    for (let table = 0; table < 1001; table++) counters.table('shop', `t${table}`).writes++;
-    expect(open('ephemeral').facts().tables).toEqual(['*']);
-  });
-
-  it('tells at once of the first write to a table, and not of the next ones', async () => {
+  it('tells the tables that it is about to write, at once and once', () => {
     const durability = open('ephemeral');
-    durability.start();
-    counters.table('shop', 'orders').writes++;
-    await vi.advanceTimersByTimeAsync(100);
+    for (let time = 0; time < 2; time++) durability.writtenTables!.mayWrite([{ keyspace: 'shop', table: 'orders' }]);
+    expect(durability.facts().tables).toEqual(['shop.orders']);
     expect(told).toBe(1);
-    counters.table('shop', 'orders').writes++;
-    await vi.advanceTimersByTimeAsync(1000);
-    expect(told).toBe(1);
-    counters.table('shop', 'items').writes++;
-    await vi.advanceTimersByTimeAsync(100);
-    expect(told).toBe(2);
-    await durability.stop();
   });
 
   it('is durable until the oldest of what failed, was marked, or is still on its way', () => {
@@ -104,11 +83,10 @@ describe('an instance whose disk ends with it', () => {
 
   it('tells nothing of this where the disk outlives it', async () => {
     const durability = open('volume');
-    counters.table('shop', 'orders').writes++;
     durability.start();
     await vi.advanceTimersByTimeAsync(1000);
     await durability.stop();
-    expect([durability.facts(), told]).toEqual([{ storage: 'volume' }, 0]);
+    expect([durability.facts(), durability.writtenTables]).toEqual([{ storage: 'volume' }, undefined]);
   });
 
   it('marks what its predecessor of the same name has taken with it, unless it has its disk: then it goes on for it', async () => {

@@ -1,0 +1,102 @@
+import { ANY_TABLE } from '#core/ledger/records.ts';
+import type { TableName } from '#core/model/failed-write.ts';
+import type { Logger } from '#core/ports.ts';
+import { MAX_NAME_LENGTH } from '../counters/table-counters.ts';
+import { type HeldRequest, HoldingRoom } from '../requests/holding-room.ts';
+
+/** More stand for any table; names come from clients. */
+const MAX_TABLES = 1000;
+/** So long the first write to a table waits for the ledger, which stops nobody when it is away. Milliseconds. */
+const TOLD_WITHIN_MS = 1_000;
+
+export interface WrittenTablesOptions {
+  /** Called when there is one more: the next heartbeat is due now. */
+  readonly onNew: () => void;
+  readonly logger: Logger;
+}
+
+/**
+ * The tables that an instance writes whose disk ends with it. The ledger knows a table before its first write leaves: should
+ * the instance vanish, what it takes with it is looked for in these tables alone.
+ * @see core/jobs/mark-vanished.ts
+ */
+export class WrittenTables {
+  readonly #options: WrittenTablesOptions;
+  /** KEYSPACE.TABLE. */
+  readonly #names = new Set<string>();
+  /** Those that the ledger was away for. */
+  readonly #untold = new Set<string>();
+  readonly #room = new HoldingRoom();
+  #told: ReadonlySet<string> = new Set();
+
+  constructor(options: WrittenTablesOptions) {
+    this.#options = options;
+  }
+
+  /** For the heartbeat: each by its name, or `ANY_TABLE` alone. */
+  get names(): readonly string[] {
+    return this.#names.has(ANY_TABLE) ? [ANY_TABLE] : [...this.#names];
+  }
+
+  /** Of a process whose debts this one has. */
+  inherit(names: readonly string[]): void {
+    for (const name of names) this.#add(name);
+  }
+
+  /** Whether a request that writes these may leave. One that may not is given to `hold`. */
+  mayWrite(tables: readonly TableName[]): boolean {
+    const lacking = this.#lacking(tables);
+    if (lacking.length === 0) return true;
+    const added = lacking.filter((name) => this.#add(name));
+    if (added.length === 0) return false;
+    this.#options.onNew();
+    setTimeout(() => this.#goOnWithout(added), TOLD_WITHIN_MS).unref();
+    return false;
+  }
+
+  /** Keeps the request until the ledger has answered, or has had its time. False: there is no room. */
+  hold(request: HeldRequest): boolean {
+    return this.#room.hold(request);
+  }
+
+  drop(request: HeldRequest): void {
+    this.#room.drop(request);
+  }
+
+  /** The ledger has them. */
+  told(names: readonly string[]): void {
+    this.#told = new Set(names);
+    for (const name of names) this.#untold.delete(name);
+    this.#room.release();
+  }
+
+  #lacking(tables: readonly TableName[]): readonly string[] {
+    if (this.#told.has(ANY_TABLE)) return [];
+    const names = tables.map((table) => this.#boundedOf(nameOf(table)));
+    return names.filter((name) => !this.#told.has(name) && !this.#untold.has(name));
+  }
+
+  #boundedOf(name: string): string {
+    return this.#names.has(name) || this.#names.size < MAX_TABLES ? name : ANY_TABLE;
+  }
+
+  /** False: it is there. */
+  #add(name: string): boolean {
+    const bounded = this.#boundedOf(name);
+    if (this.#names.has(bounded)) return false;
+    this.#names.add(bounded);
+    return true;
+  }
+
+  #goOnWithout(names: readonly string[]): void {
+    const lacking = names.filter((name) => !this.#told.has(name));
+    if (lacking.length === 0) return;
+    this.#options.logger.warn('the ledger does not know yet which tables this instance writes', { tables: lacking });
+    for (const name of lacking) this.#untold.add(name);
+    this.#room.release();
+  }
+}
+
+function nameOf({ keyspace, table }: TableName): string {
+  return keyspace.length > MAX_NAME_LENGTH || table.length > MAX_NAME_LENGTH ? ANY_TABLE : `${keyspace}.${table}`;
+}
