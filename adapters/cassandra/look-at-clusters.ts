@@ -37,6 +37,7 @@ export async function lookAtClusters(
   const isSeen = (seen: SeenCluster | Error | undefined): seen is SeenCluster => !(seen instanceof Error);
   return {
     away,
+    isEveryKeyspace: gates.keyspaces === null,
     tables: isSeen(origin) ? origin!.tables.map(({ keyspace, table }) => ({ keyspace, table })) : [],
     clocks: [origin, target].filter(isSeen).flatMap((seen) => seen.clocks),
     differences: isSeen(origin) && isSeen(target) ? differencesOf(origin!.tables, target!.tables) : [],

@@ -148,7 +148,7 @@ async function note(record: ProxyRecord, now: Date, ledger: Ledger): Promise<boo
   return !last.stopsWithLease || last.fencedAt !== undefined || removeAs(record.instance, version, ledger);
 }
 
-/** Its own list may lack what it began to write just before the end; another proxy is likely to write it as well. */
+/** Its own list may lack what it began to write while the ledger was away; another proxy is likely to write it as well. */
 async function tablesOf(
   record: ProxyRecord,
   all: readonly ProxyRecord[],

@@ -13,16 +13,18 @@ export function checkTables(_from: Phase, to: Phase, facts: GateFacts): readonly
 }
 
 /**
- * Not: tables that are on neither cluster any more, or that a filter leaves on the origin. Nothing could be found out about them,
- * so what they are said to lack would never end.
+ * Not: tables that are on neither cluster any more, or never were, or that a filter leaves on the origin. Nothing could be found
+ * out about them, so what they are said to lack would never end.
  */
 function thereIn({ clusters, isExcluded }: GateFacts): (one: SeenTable) => boolean {
   const seen = [...(clusters?.tables ?? []), ...(clusters?.differences ?? [])];
   const tables = new Set(seen.map(({ keyspace, table }) => `${keyspace}.${table}`));
   const keyspaces = new Set((clusters?.tables ?? []).map(({ keyspace }) => keyspace));
+  const isSeen = (keyspace: string): boolean =>
+    keyspaces.has(keyspace) || (clusters?.away.length === 0 && clusters.isEveryKeyspace);
   return ({ keyspace, table }) =>
     table === WHOLE_KEYSPACE ||
-    (!isExcluded(keyspace, table) && (!keyspaces.has(keyspace) || tables.has(`${keyspace}.${table}`)));
+    (!isExcluded(keyspace, table) && (!isSeen(keyspace) || tables.has(`${keyspace}.${table}`)));
 }
 
 function checkRuns({ loads, owed }: GateFacts): Finding[] {
@@ -154,8 +156,10 @@ function findingOf(mark: SuspectRecord, next: 'origin' | 'target'): Finding | un
     const remedy = `make the schemas equal, then ringshift schema diff ${keyspace} takes the mark away`;
     return { gate: 'definition-missing', of: keyspace, text, remedy };
   }
+  const converge = `stop what writes them, then: ringshift reconcile --counters --quiesced --keyspace ${keyspace}`;
   if (next === 'origin' && lacking === 'origin') {
-    return { gate: 'hole', of: `origin:${of}`, text, remedy: `${validate} --suspects --reconcile` };
+    const remedy = code === 'counter' ? converge : `${validate} --suspects --reconcile`;
+    return { gate: 'hole', of: `origin:${of}`, text, remedy };
   }
   if (code === 'conditional-missing') {
     const remedy = `wait until the queue is empty, then ${validate} takes the mark away`;
@@ -163,8 +167,7 @@ function findingOf(mark: SuspectRecord, next: 'origin' | 'target'): Finding | un
   }
   if (lacking !== null && lacking !== undefined && lacking !== next) return undefined;
   if (code === 'counter') {
-    const remedy = `stop what writes them, then: ringshift reconcile --counters --quiesced --keyspace ${keyspace}`;
-    return { gate: 'counters-drift', of, text, remedy };
+    return { gate: 'counters-drift', of, text, remedy: converge };
   }
   return { gate: 'suspect', of, text, remedy: `${validate} --suspects --reconcile, then ${validate}` };
 }

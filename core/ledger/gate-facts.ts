@@ -13,6 +13,8 @@ export interface SeenTable {
 export interface ClustersSeen {
   /** Of the origin, in the keyspaces that the gates look at. */
   readonly tables: readonly SeenTable[];
+  /** The gates look at all keyspaces that a migration moves. */
+  readonly isEveryKeyspace: boolean;
   readonly differences: readonly (SeenTable & {
     readonly message: string;
     /** The cluster that lacks something; null: they contradict each other. */

@@ -7,7 +7,7 @@ export const reasonCodes = [
   'journal-full',
   /** A failed write is larger than the queue and its overflow take. */
   'too-large',
-  /** A write to a counter did not reach the shadow, or perhaps twice. */
+  /** A write to a counter did not reach the shadow, or perhaps twice; or a validation found counters to differ. */
   'counter',
   /** A write to a list can't be read back. */
   'list',
@@ -43,7 +43,7 @@ export const reasonCodes = [
   'late-ttl',
   /** A read of both clusters differed. */
   'read-differs',
-  /** A validation found a difference, or could not settle one. */
+  /** A validation found rows to differ, or could not settle whether they do. */
   'validation',
   /** None of these, or a record of an older release. */
   'other',

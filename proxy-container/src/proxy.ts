@@ -334,6 +334,7 @@ export class CqlProxy {
       server: this.#server,
       journal: this.#journal,
       inFlight: this.#inFlight,
+      writtenTables: this.#durability.writtenTables,
     });
   }
 }

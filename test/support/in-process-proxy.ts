@@ -67,6 +67,7 @@ export interface TestProxyOptions {
   /** Instead of new ones. */
   readonly clusters?: { readonly origin: MockCluster; readonly target: MockCluster };
   readonly renames?: object;
+  readonly storage?: 'volume' | 'ephemeral';
   /** Called with the mock clusters before anything connects to them. */
   readonly arrange?: (origin: MockCluster, target: MockCluster) => void;
   /** The origin has this second node, at 127.0.0.2 and the port of the first. */
@@ -101,7 +102,11 @@ export async function startTestProxy(proxyConfig: object = {}, options: TestProx
       ...proxyConfig,
     },
     renames: options.renames,
-    failedWrites: { journalDir: options.journalDir ?? join(folder, 'journal'), retryIntervalSecs: 1 },
+    failedWrites: {
+      journalDir: options.journalDir ?? join(folder, 'journal'),
+      retryIntervalSecs: 1,
+      storage: options.storage ?? null,
+    },
   });
   const [resolvedOrigin, resolvedTarget] = await Promise.all([
     resolveCluster('origin', config.origin),

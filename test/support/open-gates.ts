@@ -4,7 +4,7 @@ import type { GateSources } from '#core/jobs/gate-facts.ts';
 import type { ClustersSeen } from '#core/ledger/gate-facts.ts';
 
 /** Two clusters of which the gates have nothing to say. */
-export const nothingSeen: ClustersSeen = { tables: [], differences: [], clocks: [], away: [] };
+export const nothingSeen: ClustersSeen = { tables: [], differences: [], clocks: [], isEveryKeyspace: false, away: [] };
 
 /** Sources of facts that close no gate. */
 export const openGates: GateSources = {

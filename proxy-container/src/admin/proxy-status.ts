@@ -4,6 +4,7 @@ import type { Counters } from '../counters/counters.ts';
 import type { InFlightLog } from '../in-flight/in-flight-log.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { SuspectMarks } from '../journal/suspect-marks.ts';
+import type { WrittenTables } from '../journal/written-tables.ts';
 import type { PhaseGate } from '../phase/phase-gate.ts';
 import type { PhaseWatch } from '../phase/phase-watch.ts';
 import type { Reads } from '../reads/reads.ts';
@@ -36,11 +37,12 @@ export interface StatusSources {
   readonly server: CqlServer | undefined;
   readonly journal: Journal | undefined;
   readonly inFlight: InFlightLog | undefined;
+  readonly writtenTables: WrittenTables | undefined;
 }
 
 /** What `/status` shows of a proxy at this moment. */
 export function statusOf(sources: StatusSources): ProxyStatus {
-  const { gate, server, journal, inFlight, counters, controls, clusters, marks, watch } = sources;
+  const { gate, server, journal, inFlight, counters, controls, clusters, marks, watch, writtenTables } = sources;
   const phase = gate?.phase ?? sources.initialPhase;
   const health = journal?.health;
   return {
@@ -50,8 +52,8 @@ export function statusOf(sources: StatusSources): ProxyStatus {
     phase,
     epoch: gate?.epoch ?? 0,
     isHolding: gate?.isHolding ?? false,
-    held: gate?.heldCount ?? 0,
-    heldBytes: gate?.heldBytes ?? 0,
+    held: (gate?.heldCount ?? 0) + (writtenTables?.heldCount ?? 0),
+    heldBytes: (gate?.heldBytes ?? 0) + (writtenTables?.heldBytes ?? 0),
     isListening: server?.isListening ?? false,
     isDraining: sources.isDraining,
     inFlight: gate?.inFlight ?? 0,

@@ -17,10 +17,14 @@ export const stateMetrics: readonly StateMetric[] = [
     phases.map((name: Phase) => [labelText({ phase: name }), name === phase ? 1 : 0]),
   ),
   gauge('ringshift_epoch', 'The epoch that this proxy acts on', 'min', [], ({ epoch }) => one(epoch)),
-  gauge('ringshift_held_requests', 'Requests that wait for a change of phase', 'sum', [], ({ held }) => one(held)),
-  gauge('ringshift_held_bytes', 'Memory of requests that wait for a change of phase', 'sum', [], ({ heldBytes }) =>
-    one(heldBytes),
+  gauge(
+    'ringshift_held_requests',
+    'Requests that wait for a change of phase, or for the ledger to know their tables',
+    'sum',
+    [],
+    ({ held }) => one(held),
   ),
+  gauge('ringshift_held_bytes', 'Memory of these requests', 'sum', [], ({ heldBytes }) => one(heldBytes)),
   gauge('ringshift_draining', 'Whether the proxy stops: 1', 'max', [], ({ isDraining }) => one(isDraining ? 1 : 0)),
   gauge('ringshift_cluster_up', 'Whether a cluster answers: 1', 'min', ['cluster'], ({ clusters }) =>
     clusters.map(({ name, state }) => [labelText({ cluster: name }), state === 'up' ? 1 : 0]),

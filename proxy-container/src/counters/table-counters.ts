@@ -3,7 +3,7 @@ const MAX_TABLES = 1000;
 /** Keyspace and name of what stands for all further tables. */
 export const OTHER_TABLES = 'other';
 /** Longer names are no table's: Cassandra allows 48 and 222 characters. */
-export const MAX_NAME_LENGTH = 222;
+const MAX_NAME_LENGTH = 222;
 
 /** What is counted of one table; plain fields, because every write adds to one. */
 export class TableCounters {

@@ -97,8 +97,7 @@ export class Durability {
 
   /** It ends, and takes with it what nobody else has. */
   get owes(): boolean {
-    const now = Date.now();
-    return this.#options.storage === 'ephemeral' && this.#options.settledAtMs() < now;
+    return this.#options.storage === 'ephemeral' && this.#options.leftCount() > 0;
   }
 
   /** It ends, and leaves on a disk that stays what nobody else has: the gates must know until somebody takes it up. */

@@ -49,8 +49,8 @@ const identitySchema = z.strictObject({
   lacking: z.enum(['origin', 'target']).nullable(),
   code: z.enum(reasonCodes),
   reason: z.string(),
-  /** The first time. Milliseconds since the epoch. */
-  fromMs: z.int(),
+  /** The first time. Milliseconds since the epoch; an older release did not write whole ones. */
+  fromMs: z.number().transform(Math.floor),
 });
 /** Whose places a slot holds. */
 export type SlotIdentity = z.output<typeof identitySchema>;

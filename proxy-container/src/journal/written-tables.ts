@@ -1,13 +1,14 @@
-import { ANY_TABLE } from '#core/ledger/records.ts';
+import { ANY_TABLE, WHOLE_KEYSPACE } from '#core/ledger/records.ts';
 import type { TableName } from '#core/model/failed-write.ts';
 import type { Logger } from '#core/ports.ts';
-import { MAX_NAME_LENGTH } from '../counters/table-counters.ts';
 import { type HeldRequest, HoldingRoom } from '../requests/holding-room.ts';
+import { isTableName } from './marked-places.ts';
 
 /** More stand for any table; names come from clients. */
 const MAX_TABLES = 1000;
 /** So long the first write to a table waits for the ledger, which stops nobody when it is away. Milliseconds. */
 const TOLD_WITHIN_MS = 1_000;
+const MAX_HELD_BYTES = 16 * 1024 * 1024;
 
 export interface WrittenTablesOptions {
   /** Called when there is one more: the next heartbeat is due now. */
@@ -26,7 +27,7 @@ export class WrittenTables {
   readonly #names = new Set<string>();
   /** Those that the ledger was away for. */
   readonly #untold = new Set<string>();
-  readonly #room = new HoldingRoom();
+  readonly #room = new HoldingRoom(MAX_HELD_BYTES);
   #told: ReadonlySet<string> = new Set();
 
   constructor(options: WrittenTablesOptions) {
@@ -40,23 +41,42 @@ export class WrittenTables {
 
   /** Of a process whose debts this one has. */
   inherit(names: readonly string[]): void {
-    for (const name of names) this.#add(name);
+    for (const name of names) this.#names.add(this.#boundedOf(name));
   }
 
   /** Whether a request that writes these may leave. One that may not is given to `hold`. */
   mayWrite(tables: readonly TableName[]): boolean {
-    const lacking = this.#lacking(tables);
-    if (lacking.length === 0) return true;
-    const added = lacking.filter((name) => this.#add(name));
-    if (added.length === 0) return false;
-    this.#options.onNew();
-    setTimeout(() => this.#goOnWithout(added), TOLD_WITHIN_MS).unref();
-    return false;
+    if (this.#told.has(ANY_TABLE)) return true;
+    const added: string[] = [];
+    let mayWrite = true;
+    for (const table of tables) {
+      // A cluster refuses other names.
+      if (table.table === WHOLE_KEYSPACE || !isTableName(table.keyspace, table.table)) continue;
+      const name = this.#boundedOf(`${table.keyspace}.${table.table}`);
+      if (this.#told.has(name) || this.#untold.has(name)) continue;
+      mayWrite = false;
+      if (this.#names.has(name)) continue;
+      this.#names.add(name);
+      added.push(name);
+    }
+    if (added.length > 0) {
+      this.#options.onNew();
+      setTimeout(() => this.#goOnWithout(added), TOLD_WITHIN_MS).unref();
+    }
+    return mayWrite;
   }
 
   /** Keeps the request until the ledger has answered, or has had its time. False: there is no room. */
   hold(request: HeldRequest): boolean {
     return this.#room.hold(request);
+  }
+
+  get heldCount(): number {
+    return this.#room.count;
+  }
+
+  get heldBytes(): number {
+    return this.#room.byteCount;
   }
 
   drop(request: HeldRequest): void {
@@ -70,33 +90,15 @@ export class WrittenTables {
     this.#room.release();
   }
 
-  #lacking(tables: readonly TableName[]): readonly string[] {
-    if (this.#told.has(ANY_TABLE)) return [];
-    const names = tables.map((table) => this.#boundedOf(nameOf(table)));
-    return names.filter((name) => !this.#told.has(name) && !this.#untold.has(name));
-  }
-
   #boundedOf(name: string): string {
     return this.#names.has(name) || this.#names.size < MAX_TABLES ? name : ANY_TABLE;
   }
 
-  /** False: it is there. */
-  #add(name: string): boolean {
-    const bounded = this.#boundedOf(name);
-    if (this.#names.has(bounded)) return false;
-    this.#names.add(bounded);
-    return true;
-  }
-
   #goOnWithout(names: readonly string[]): void {
     const lacking = names.filter((name) => !this.#told.has(name));
-    if (lacking.length === 0) return;
+    if (lacking.length === 0 || this.#told.has(ANY_TABLE)) return;
     this.#options.logger.warn('the ledger does not know yet which tables this instance writes', { tables: lacking });
     for (const name of lacking) this.#untold.add(name);
     this.#room.release();
   }
-}
-
-function nameOf({ keyspace, table }: TableName): string {
-  return keyspace.length > MAX_NAME_LENGTH || table.length > MAX_NAME_LENGTH ? ANY_TABLE : `${keyspace}.${table}`;
 }

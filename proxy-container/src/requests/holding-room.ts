@@ -1,6 +1,6 @@
 /** Of all clients together; what does not fit is told to come back. */
 const MAX_HELD = 65_536;
-const MAX_HELD_BYTES = 64 * 1024 * 1024;
+const MAX_BYTES = 64 * 1024 * 1024;
 
 /** A request that waits for something that concerns all clients. */
 export interface HeldRequest {
@@ -11,8 +11,13 @@ export interface HeldRequest {
 
 /** Requests that wait for the same thing, bounded. */
 export class HoldingRoom {
+  readonly #maxBytes: number;
   #held = new Set<HeldRequest>();
   #byteCount = 0;
+
+  constructor(maxBytes: number = MAX_BYTES) {
+    this.#maxBytes = maxBytes;
+  }
 
   get count(): number {
     return this.#held.size;
@@ -24,7 +29,7 @@ export class HoldingRoom {
 
   /** False: there is no room. */
   hold(request: HeldRequest): boolean {
-    if (this.#held.size >= MAX_HELD || this.#byteCount + request.byteCount > MAX_HELD_BYTES) return false;
+    if (this.#held.size >= MAX_HELD || this.#byteCount + request.byteCount > this.#maxBytes) return false;
     this.#held.add(request);
     this.#byteCount += request.byteCount;
     return true;

@@ -55,6 +55,8 @@ export interface PreparedEntry {
   expiryUntilMs: number;
   /** Of its table; kept here at first use, so that a write looks nothing up. */
   tableCounters: TableCounters | undefined;
+  /** The ledger was told of its tables before it left, where that is wanted. @see WrittenTables */
+  isAnnounced: boolean;
   /** Of a topology table's answer without metadata. */
   resultColumns: readonly ResultColumn[] | undefined;
   /** What tells its result columns from others; known after the first PREPARED. */
@@ -189,6 +191,7 @@ function newEntry(id: Buffer, text: string, keyspace: string | undefined): Prepa
     expiryAsOf: -1,
     expiryUntilMs: 0,
     tableCounters: undefined,
+    isAnnounced: false,
     resultColumns: undefined,
   };
   entries.push(entry);

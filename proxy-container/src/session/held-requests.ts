@@ -56,15 +56,23 @@ export class HeldRequests {
     this.#hold(frame, streamId, { room: this.#options.gate, ...UNTIL_NEXT_PHASE });
   }
 
-  /** Keeps a request that may write, or prepares that, until the ledger knows of its tables. False: it does. */
+  /**
+   * Keeps a request that writes, or prepares that, until the ledger knows of its tables. False: it does. Usual writes need not
+   * ask: no cluster has a name for a statement before it came by here.
+   */
   holdIfUntold(
     writes: Pick<ClientRequest, 'requestClass' | 'statements' | 'keyspace'>,
     frame: Buffer,
     streamId: number,
   ): boolean {
     const { writtenTables } = this.#options;
-    if (writtenTables === undefined || !isMutation(writes.requestClass)) return false;
-    if (writtenTables.mayWrite(tablesOf(writes))) return false;
+    if (writtenTables === undefined || !isWrite(writes)) return false;
+    const entry = writes.statements.length === 1 ? writes.statements[0]!.entry : undefined;
+    if (entry?.isAnnounced) return false;
+    if (writtenTables.mayWrite(tablesOf(writes))) {
+      if (entry) entry.isAnnounced = true;
+      return false;
+    }
     this.#hold(frame, streamId, { room: writtenTables, ...UNTIL_TOLD });
     return true;
   }
@@ -114,4 +122,9 @@ export class HeldRequests {
     this.#held.delete(held);
     held.room.drop(held);
   }
+}
+
+/** Whether an instance that vanishes may have brought it to one cluster only. */
+function isWrite({ requestClass, statements }: Pick<ClientRequest, 'requestClass' | 'statements'>): boolean {
+  return isMutation(requestClass) || statements[0]?.statement.kind === 'truncate';
 }

@@ -190,8 +190,7 @@ export class RequestHandler {
       else reads.apply(this.#upstreams, request, route, this.#readAnswerOf(request, streamId, epoch));
       return;
     }
-    // What is executed was prepared here, and waited then.
-    if (request.opcode !== Opcode.EXECUTE && this.#held.holdIfUntold(request, frame, streamId)) this.#finish(epoch);
+    if (this.#held.holdIfUntold(request, frame, streamId)) this.#finish(epoch);
     else this.#write(request, route, exclusion, streamId, epoch);
   }
 

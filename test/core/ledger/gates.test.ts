@@ -43,6 +43,7 @@ function good(phase: Phase): GateFacts {
       differences: [],
       clocks: [{ cluster: 'origin', node: '10.0.0.1', skewMs: 20 }],
       away: [],
+      isEveryKeyspace: false,
     },
     lastShadowFailureAt: {},
     hasFilterRules: false,
@@ -323,6 +324,11 @@ test('marks of a table that is on neither cluster any more, or stays on the orig
   expect(codes('dropped', { clusters: { ...good('dual-sync').clusters!, tables: [] } })).toContain(
     'hole:origin:ks.dropped',
   );
+  // Unless everybody's keyspaces were looked at, on both: then it is nowhere, or never was.
+  const seen = { ...good('dual-sync').clusters!, tables: [], isEveryKeyspace: true };
+  expect(codes('mistyped', { clusters: seen })).toEqual([]);
+  const away = [{ cluster: 'target' as const, error: 'gone' }];
+  expect(codes('dropped', { clusters: { ...seen, away } })).toContain('hole:origin:ks.dropped');
   const differences = [{ keyspace: 'ks', table: 'dropped', message: 'exists on the target only', lacking: null }];
   expect(codes('dropped', { clusters: { ...good('dual-sync').clusters!, differences } })).toContain(
     'hole:origin:ks.dropped',

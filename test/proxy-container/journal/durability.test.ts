@@ -76,7 +76,7 @@ describe('an instance whose disk ends with it', () => {
 
   it('owes what only it has when it ends', () => {
     expect(open('ephemeral').owes).toBe(false);
-    settledAtMs = NOW - 1;
+    left = 1;
     expect(open('ephemeral').owes).toBe(true);
     expect(open('volume').owes).toBe(false);
   });

@@ -61,6 +61,23 @@ describe('the tables that an instance writes whose disk ends with it', () => {
     expect(tables.mayWrite([orders])).toBe(true);
   });
 
+  it('are any as well where a batch goes beyond that while the ledger is away, and nobody waits for ever', async () => {
+    for (let table = 0; table < 999; table++) tables.mayWrite([{ keyspace: 'shop', table: `t${table}` }]);
+    const order: string[] = [];
+    write([orders, items], order, 'batch');
+    expect(tables.names).toEqual(['*']);
+    await vi.advanceTimersByTimeAsync(1000);
+    write([{ keyspace: 'shop', table: 'more' }], order, 'more');
+    expect(order).toEqual(['batch', 'more']);
+  });
+
+  it('are none that a cluster would refuse: a mark could not be written by such a name', () => {
+    for (const table of ['a/../b', '*', '', 'x'.repeat(223)])
+      expect(tables.mayWrite([{ keyspace: 'shop', table }])).toBe(true);
+    expect(tables.mayWrite([{ keyspace: '../shop', table: 'orders' }])).toBe(true);
+    expect(tables.names).toEqual([]);
+  });
+
   it('are those of the process before as well, whose debts this one has', () => {
     tables.inherit(['shop.orders']);
     expect(tables.names).toEqual(['shop.orders']);
