@@ -47,6 +47,8 @@ export class WrittenTables {
   /** Whether a request that writes these may leave. One that may not is given to `hold`. */
   mayWrite(tables: readonly TableName[]): boolean {
     if (this.#told.has(ANY_TABLE)) return true;
+    // Who has waited for it in vain has waited for all.
+    const isAway = this.#untold.size > 0;
     const added: string[] = [];
     let mayWrite = true;
     for (const table of tables) {
@@ -54,14 +56,15 @@ export class WrittenTables {
       if (table.table === WHOLE_KEYSPACE || !isTableName(table.keyspace, table.table)) continue;
       const name = this.#boundedOf(`${table.keyspace}.${table.table}`);
       if (this.#told.has(name) || this.#untold.has(name)) continue;
-      mayWrite = false;
+      mayWrite = isAway;
       if (this.#names.has(name)) continue;
       this.#names.add(name);
       added.push(name);
     }
     if (added.length > 0) {
       this.#options.onNew();
-      setTimeout(() => this.#goOnWithout(added), TOLD_WITHIN_MS).unref();
+      if (isAway) this.#noteUntold(added);
+      else setTimeout(() => this.#goOnWithout(added), TOLD_WITHIN_MS).unref();
     }
     return mayWrite;
   }
@@ -97,8 +100,12 @@ export class WrittenTables {
   #goOnWithout(names: readonly string[]): void {
     const lacking = names.filter((name) => !this.#told.has(name));
     if (lacking.length === 0 || this.#told.has(ANY_TABLE)) return;
-    this.#options.logger.warn('the ledger does not know yet which tables this instance writes', { tables: lacking });
-    for (const name of lacking) this.#untold.add(name);
+    this.#noteUntold(lacking);
     this.#room.release();
+  }
+
+  #noteUntold(names: readonly string[]): void {
+    this.#options.logger.warn('the ledger does not know yet which tables this instance writes', { tables: names });
+    for (const name of names) this.#untold.add(name);
   }
 }

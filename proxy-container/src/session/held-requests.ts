@@ -77,7 +77,7 @@ export class HeldRequests {
     return true;
   }
 
-  /** Or refuses it at once where there is no room. */
+  /** Keeps a request, or refuses it at once where there is no room. */
   #hold(frame: Buffer, streamId: number, { room, late, full }: WaitingPlace): void {
     const { run, refuse, timeoutMs } = this.#options;
     const kept = ownBytes(frame);

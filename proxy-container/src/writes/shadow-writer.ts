@@ -148,13 +148,14 @@ export class ShadowWriter {
   /** Both clusters have it. @param late which one may have it later than the other; null: either */
   succeed(request: ClientRequest, late: ClusterName | null): void {
     this.#options.counters.shadowSucceeded++;
-    if (performance.now() > request.lateAfterMs) this.endLate(request, late, request.sequence);
+    if (performance.now() > request.lateAfterMs) this.endLate(request, late);
     else this.#options.notes.done(request.sequence);
   }
 
   /** The same of one that came late: the log of writes under way forgets it once it is marked, if it has to be. */
-  endLate(request: ClientRequest, late: ClusterName | null, sequence: number): void {
+  endLate(request: ClientRequest, late: ClusterName | null): void {
     const { notes } = this.#options;
+    const { sequence } = request;
     const marking = this.#markLate(request, late);
     if (marking === undefined) notes.done(sequence);
     else void marking.then(() => notes.done(sequence));

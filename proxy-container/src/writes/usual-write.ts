@@ -153,7 +153,7 @@ export class UsualWrites {
     const shadow = write.route.shadow!;
     const nowMs = flusher.now();
     if (nowMs > write.lateAfterMs) {
-      shadows.endLate(write.toRequest(this.#options.context, write.client!.version), shadow, write.sequence);
+      shadows.endLate(write.toRequest(this.#options.context, write.client!.version), shadow);
     } else notes.done(write.sequence);
     shadows.end(write.link, shadow, write.byteCount, nowMs);
     counters.shadowSucceeded++;

@@ -49,9 +49,16 @@ describe('the tables that an instance writes whose disk ends with it', () => {
     write([orders], order, 'second');
     expect(order).toEqual(['first', 'second']);
     expect(tables.names).toEqual(['shop.orders']);
+    // Hundreds of tables are not hundreds of seconds.
+    write([items], order, 'third');
+    expect(order).toEqual(['first', 'second', 'third']);
+    expect(warnings).toEqual([{ tables: ['shop.orders'] }, { tables: ['shop.items'] }]);
+    expect([asked, tables.names]).toEqual([2, ['shop.orders', 'shop.items']]);
     tables.told(tables.names);
     await vi.advanceTimersByTimeAsync(5000);
-    expect(warnings).toHaveLength(1);
+    expect(warnings).toHaveLength(2);
+    write([{ keyspace: 'shop', table: 'later' }], order, 'waits again');
+    expect(order).toHaveLength(3);
   });
 
   it('are any when there are more than can be told', () => {

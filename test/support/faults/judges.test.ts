@@ -1,11 +1,17 @@
 /** What the test beds judge by: a judge that finds nothing to blame would make them pass. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { suspectRecordSchema } from '#core/ledger/records.ts';
 import { encodeMessage } from '#core/model/message.ts';
 import { tokenOf } from '#core/token/token.ts';
+import { MARKS_FILE } from '../../../proxy-container/src/journal/marked-places.ts';
+import { ReservedMarks } from '../../../proxy-container/src/journal/reserved-marks.ts';
 import { unnoted } from './differing-partitions.ts';
 import { markedOf, unexplainedMarks } from './interleaving-marks.ts';
-import { owedByMarks, owedByMessage } from './owed-places.ts';
+import { lostSight, tornMarks } from './look-at-all.ts';
+import { owedByMarks, owedByMessage, owedOnDisk } from './owed-places.ts';
 import { judgeCounter, judgeList, judgeRegister, Register, Tally } from './told.ts';
 
 const noVerdict = () => ({ lost: [] as string[], duplicated: [] as string[] });
@@ -91,6 +97,20 @@ test('a message notes the partitions that it names, and where its body lies else
   expect(unnoted([differing], owedByMessage(copy([7n])))).toEqual([]);
   expect(unnoted([differing], owedByMessage(copy([6n])))).toEqual([differing]);
   expect(unnoted([differing], owedByMessage('{"version":1,"overflow":{"bucket":"b","key":"k"}}'))).toEqual([]);
+});
+
+test('a proxy that holds every table for suspect is found by its disk, and what was marked so in the ledger', async () => {
+  const journalDir = mkdtempSync(join(tmpdir(), 'ringshift-judged-'));
+  try {
+    const marks = ReservedMarks.open(join(journalDir, MARKS_FILE), { debug() {}, info() {}, warn() {}, error() {} });
+    expect(lostSight([[], await owedOnDisk(journalDir)])).toEqual([]);
+    marks.setEverything(true);
+    expect(lostSight([[], await owedOnDisk(journalDir)])).toEqual([expect.stringContaining('proxy 1 ')]);
+    marks.close();
+  } finally {
+    rmSync(journalDir, { recursive: true });
+  }
+  expect(tornMarks([markOf({ code: 'torn' }), markOf({ code: 'vanished' })])).toHaveLength(1);
 });
 
 const PK = 'plain/ooosll/insert,ttl,update';

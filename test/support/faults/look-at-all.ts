@@ -41,13 +41,6 @@ export async function lookAtAll(world: FaultWorld, keyspaces: readonly string[])
       readMarks(world.stacks.configFile, keyspaces),
       ...world.proxies.map((_, index) => owedOnDisk(world.journalOf(index))),
     ]);
-    const isKnown = ({ by, keyspace }: OwedPlace): boolean => by !== 'marks' || keyspace !== '*';
-    const tooMuch = [
-      ...disks.flatMap((places, index) =>
-        places.every(isKnown) ? [] : [`proxy ${index} can not tell any more which tables may differ`],
-      ),
-      ...tornMarks(marks),
-    ];
     const places = [...disks.flat(), ...world.queued.flatMap((body) => owedByMessage(body)), ...owedByMarks(marks)];
     const notedBy = (by: OwedBy): number => {
       const own = places.filter((place) => place.by === by);
@@ -56,12 +49,20 @@ export async function lookAtAll(world: FaultWorld, keyspaces: readonly string[])
     return {
       differing,
       silent: unnoted(differing, places),
-      tooMuch,
+      tooMuch: [...lostSight(disks), ...tornMarks(marks)],
       notedBy: { log: notedBy('log'), journal: notedBy('journal'), queue: notedBy('queue'), marks: notedBy('marks') },
     };
   } finally {
     world.signalProxies('SIGCONT');
   }
+}
+
+/** Of proxies, by their disks, that hold every table for suspect. */
+export function lostSight(disks: readonly (readonly OwedPlace[])[]): readonly string[] {
+  const isEverything = ({ by, keyspace }: OwedPlace): boolean => by === 'marks' && keyspace === '*';
+  return disks.flatMap((places, index) =>
+    places.some(isEverything) ? [`proxy ${index} can not tell any more which tables may differ`] : [],
+  );
 }
 
 /** Of tables that are marked because something could not be read. */
